@@ -1,0 +1,211 @@
+//! Memory of tensors and runs: aligned, fallible, charged to a budget.
+
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::any::Any;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Every buffer starts on a cache line, which is also the widest vector.
+pub const ALIGNMENT: usize = 64;
+
+/// Bytes that may be held at once under one set of limits, and how many are.
+#[derive(Debug, Default)]
+pub struct Budget {
+    limit: u64,
+    used: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes; 0 is no limit.
+    pub fn new(limit: u64) -> Budget {
+        Budget { limit, ..Budget::default() }
+    }
+
+    /// The limit in bytes; 0 is none.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Bytes held now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that were held at once.
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` from the budget.
+    ///
+    /// # Errors
+    /// `memory`: it would pass the limit; nothing is taken.
+    pub fn charge(&self, bytes: u64) -> Result<()> {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if self.limit != 0 && used > self.limit {
+            self.release(bytes);
+            let before = used - bytes;
+            let limit = self.limit;
+            return Err(Error::memory(format!("{bytes} bytes more than the {before} in use pass the limit of {limit} bytes")));
+        }
+        self.peak.fetch_max(used, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+enum Owner {
+    /// Allocated here with `ALIGNMENT`; gives its bytes back to the budget.
+    Heap(Option<Arc<Budget>>),
+    /// Memory of someone else, who keeps it alive as long as this value lives.
+    Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+}
+
+/// A block of bytes, aligned to [`ALIGNMENT`] unless foreign.
+pub struct Buffer {
+    data: NonNull<u8>,
+    len: usize,
+    owner: Owner,
+}
+
+// SAFETY: the bytes are plain data; shared access only reads them, writing needs `&mut`.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// `len` zero bytes, charged to `budget`.
+    ///
+    /// # Errors
+    /// `memory`: over the budget, or the system has no more.
+    pub fn zeroed(len: usize, budget: Option<&Arc<Budget>>) -> Result<Buffer> {
+        if let Some(budget) = budget {
+            budget.charge(len as u64)?;
+        }
+        let data = match Layout::from_size_align(len, ALIGNMENT) {
+            Ok(_) if len == 0 => NonNull::new(ALIGNMENT as *mut u8),
+            // SAFETY: the size is not 0.
+            Ok(layout) => NonNull::new(unsafe { alloc_zeroed(layout) }),
+            Err(_) => None,
+        };
+        match data {
+            Some(data) => Ok(Buffer { data, len, owner: Owner::Heap(budget.cloned()) }),
+            None => {
+                if let Some(budget) = budget {
+                    budget.release(len as u64);
+                }
+                Err(Error::memory(format!("the system has no {len} bytes of memory")))
+            }
+        }
+    }
+
+    /// Memory that `owner` keeps alive and unchanged; it is never written.
+    ///
+    /// # Safety
+    /// `data` must be readable for `len` bytes, unchanged, as long as `owner` lives.
+    pub unsafe fn foreign(data: NonNull<u8>, len: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
+        Buffer { data, len, owner: Owner::Foreign(owner) }
+    }
+
+    /// A part of a buffer, which it keeps alive. It is never written, and neither is `whole` any more.
+    ///
+    /// # Errors
+    /// `argument`: the range goes beyond the buffer.
+    pub fn slice_of(whole: &Arc<Buffer>, range: Range<usize>) -> Result<Buffer> {
+        let Some(part) = whole.bytes().get(range.clone()) else {
+            let len = whole.len();
+            return Err(Error::argument(format!("the bytes {range:?} are beyond a buffer of {len}")));
+        };
+        if part.is_empty() {
+            return Buffer::zeroed(0, None);
+        }
+        let (data, len) = (NonNull::from(part).cast(), part.len());
+        // SAFETY: `whole` lives as long as the owner given here, and a buffer that is shared is never written.
+        Ok(unsafe { Buffer::foreign(data, len, Box::new(whole.clone())) })
+    }
+
+    /// Whether it was allocated here, so that it may be written.
+    pub fn is_own(&self) -> bool {
+        matches!(self.owner, Owner::Heap(_))
+    }
+
+    /// Whether its bytes count in this budget.
+    pub fn is_charged_to(&self, budget: &Arc<Budget>) -> bool {
+        matches!(&self.owner, Owner::Heap(Some(own)) if Arc::ptr_eq(own, budget))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: `data` is valid for `len` bytes as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.len) }
+    }
+
+    /// The bytes for writing; `None` if the memory is someone else's.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self.owner {
+            // SAFETY: valid for `len` bytes, and `&mut self` is the only access.
+            Owner::Heap(_) => Some(unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }),
+            Owner::Foreign(_) => None,
+        }
+    }
+
+    /// Where the bytes are.
+    pub fn pointer(&self) -> *const u8 {
+        self.data.as_ptr()
+    }
+
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Owner::Heap(budget) = &self.owner {
+            if self.len != 0 {
+                // SAFETY: allocated in `zeroed` with exactly this layout.
+                unsafe { dealloc(self.data.as_ptr(), Layout::from_size_align_unchecked(self.len, ALIGNMENT)) }
+            }
+            if let Some(budget) = budget {
+                budget.release(self.len as u64);
+            }
+        }
+    }
+}
+
+/// Bytes as elements; whole elements only.
+pub fn cast_slice<T: Element>(bytes: &[u8]) -> &[T] {
+    // SAFETY: every bit pattern is a valid `T`; the parts that do not align are cut off and checked below.
+    let (before, elements, after) = unsafe { bytes.align_to::<T>() };
+    debug_assert!(before.is_empty() && after.is_empty(), "bytes are not whole aligned elements");
+    elements
+}
+
+/// Bytes as elements for writing.
+pub fn cast_slice_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
+    // SAFETY: as in `cast_slice`.
+    let (before, elements, after) = unsafe { bytes.align_to_mut::<T>() };
+    debug_assert!(before.is_empty() && after.is_empty(), "bytes are not whole aligned elements");
+    elements
+}
+
+/// Elements as bytes.
+pub fn as_bytes<T: Element>(elements: &[T]) -> &[u8] {
+    // SAFETY: elements are plain data without padding.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+}
