@@ -1,0 +1,69 @@
+//! The ops, one file per family; each op stands complete in one place.
+
+mod cluster;
+mod control;
+mod conv;
+mod elementwise;
+mod index;
+mod linear;
+mod losses;
+mod movement;
+mod nn;
+mod optimizers;
+mod parts;
+mod pool;
+mod random;
+mod reduce;
+#[cfg(test)]
+mod testing;
+
+use crate::error::{Error, Result};
+use crate::op::OpDef;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// The families in the order of the op reference: title, ops.
+pub static FAMILIES: &[(&str, &[OpDef])] = &[
+    ("Element-wise", elementwise::OPS),
+    ("Moving elements", movement::OPS),
+    ("Parts of tensors", parts::OPS),
+    ("Reductions", reduce::OPS),
+    ("Products", linear::OPS),
+    ("Convolution", conv::OPS),
+    ("Pooling", pool::OPS),
+    ("Indexing", index::OPS),
+    ("Random numbers", random::OPS),
+    ("Neural networks", nn::OPS),
+    ("Losses", losses::OPS),
+    ("Optimizers", optimizers::OPS),
+    ("Control flow", control::OPS),
+];
+
+/// Every op, in the order of the families.
+pub fn all() -> impl Iterator<Item = &'static OpDef> {
+    FAMILIES.iter().flat_map(|(_, ops)| ops.iter())
+}
+
+/// The newest version of the op of that name.
+///
+/// # Errors
+/// `name`: there is none.
+pub fn find(name: &str) -> Result<&'static OpDef> {
+    static NEWEST: OnceLock<HashMap<&str, &OpDef>> = OnceLock::new();
+    let newest = NEWEST.get_or_init(|| {
+        let mut newest: HashMap<&str, &OpDef> = HashMap::new();
+        for def in all().chain(cluster::OPS) {
+            let entry = newest.entry(def.name).or_insert(def);
+            if entry.version < def.version {
+                *entry = def;
+            }
+        }
+        newest
+    });
+    newest.get(name).copied().ok_or_else(|| Error::name(format!("there is no op {name:?}")).with_argument("name"))
+}
+
+/// The op of that name and version.
+pub fn find_version(name: &str, version: u32) -> Option<&'static OpDef> {
+    all().chain(cluster::OPS).find(|def| def.name == name && def.version == version)
+}
