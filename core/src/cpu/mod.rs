@@ -1,0 +1,17 @@
+//! The CPU engine: kernels and what they run on. A kernel is a plain function on slices; its inputs are checked before.
+
+pub mod call;
+pub mod conv;
+pub mod copy;
+pub mod engine;
+pub mod gemm;
+pub mod maths;
+pub mod memory;
+pub mod pool;
+pub mod recurrence;
+pub mod reduce;
+pub mod simd;
+pub mod single;
+pub mod tape;
+pub mod threads;
+pub mod work;

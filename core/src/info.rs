@@ -1,0 +1,175 @@
+//! What a program holds and what a session did, for people and for bindings.
+
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::graph::text;
+use crate::json::{self, Json, Map};
+use crate::op::Spec;
+use crate::passes;
+use crate::program::{Function, Program};
+use crate::run::Session;
+use crate::run::function::Executable;
+use crate::shape::Bindings;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The symbols in the specs of a function's inputs, in the order in which they appear.
+pub fn symbols(function: &Function) -> Vec<String> {
+    let mut symbols: Vec<String> = Vec::new();
+    let mut index = 0;
+    while let Some(spec) = function.input_spec(index) {
+        for dim in spec.shape.iter() {
+            dim.symbols(&mut |symbol: &str| {
+                if !symbols.iter().any(|known| known == symbol) {
+                    symbols.push(symbol.to_string());
+                }
+            });
+        }
+        index += 1;
+    }
+    symbols
+}
+
+/// How often each op stands in a graph and its regions.
+fn op_counts(graph: &Graph, counts: &mut BTreeMap<&'static str, u64>) {
+    for node in graph.nodes() {
+        *counts.entry(node.op.def.name).or_default() += 1;
+        node.regions.iter().for_each(|region| op_counts(region, counts));
+    }
+}
+
+/// Bytes that a call needs when every symbol is 1.
+fn least_memory(function: &Function) -> Result<u64> {
+    let mut sizes = Bindings::new();
+    symbols(function).iter().for_each(|symbol| sizes.set(&symbol.as_str().into(), 1));
+    Executable::new(&function.graph, passes::OPTIMIZED)?.memory(&sizes)
+}
+
+fn object(entries: impl IntoIterator<Item = (&'static str, Json)>) -> Json {
+    Json::Object(entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+}
+
+fn named_specs<'a>(names: &[String], spec: impl Fn(usize) -> Option<&'a Spec>) -> Json {
+    let entry = |(index, name): (usize, &String)| {
+        let spec = spec(index).map(Spec::to_string).unwrap_or_default();
+        object([("name", name.as_str().into()), ("spec", spec.into())])
+    };
+    names.iter().enumerate().map(entry).collect()
+}
+
+fn function_json(function: &Function) -> Json {
+    let mut counts = BTreeMap::new();
+    op_counts(&function.graph, &mut counts);
+    let ops: Map<String, Json> =
+        counts.into_iter().map(|(name, count)| (name.to_string(), json::from_unsigned(count))).collect();
+    object([
+        ("name", function.name.as_str().into()),
+        ("doc", function.doc.as_str().into()),
+        ("inputs", named_specs(&function.inputs, |index| function.input_spec(index))),
+        ("outputs", named_specs(&function.outputs, |index| function.output_spec(index))),
+        ("reads", function.reads.clone().into()),
+        ("writes", function.writes.clone().into()),
+        ("structure", function.structure.clone()),
+        ("symbols", symbols(function).into()),
+        ("ops", Json::Object(ops)),
+    ])
+}
+
+/// What a program holds: `functions`, `state`, `metadata`.
+pub fn json(program: &Program) -> Json {
+    let state = program.state.iter().map(|state| {
+        object([
+            ("name", state.name.as_str().into()),
+            ("role", state.role.name().into()),
+            ("spec", state.value.spec().to_string().into()),
+            ("bytes", json::from_unsigned(state.value.bytes().len() as u64)),
+        ])
+    });
+    object([
+        ("functions", program.functions.iter().map(function_json).collect()),
+        ("state", state.collect()),
+        ("metadata", program.metadata.clone()),
+    ])
+}
+
+/// Bytes in the unit that people read.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+/// What a program holds, for people.
+pub fn text(program: &Program) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = write_text(program, &mut out);
+    out
+}
+
+fn write_text(program: &Program, out: &mut String) -> std::fmt::Result {
+    for function in &program.functions {
+        let side = |names: &[String], spec: &dyn Fn(usize) -> Option<Spec>| {
+            let entry = |(index, name): (usize, &String)| match spec(index) {
+                Some(spec) => format!("{name}: {spec}"),
+                None => name.clone(),
+            };
+            names.iter().enumerate().map(entry).collect::<Vec<_>>().join(", ")
+        };
+        let inputs = side(&function.inputs, &|index| function.input_spec(index).cloned());
+        let outputs = side(&function.outputs, &|index| function.output_spec(index).cloned());
+        writeln!(out, "{}({inputs}) -> ({outputs})", function.name)?;
+        for line in function.doc.lines() {
+            writeln!(out, "    {line}")?;
+        }
+        let mut counts = BTreeMap::new();
+        op_counts(&function.graph, &mut counts);
+        let ops: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(out, "    ops: {}", ops.join(", "))?;
+        if !function.writes.is_empty() {
+            writeln!(out, "    writes: {}", function.writes.join(", "))?;
+        }
+        let sizes: Vec<_> = symbols(function).iter().map(|symbol| format!("{symbol} = 1")).collect();
+        let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(", ")) };
+        match least_memory(function) {
+            Ok(memory) => writeln!(out, "    memory of a call{at}: {}", bytes(memory))?,
+            Err(error) => writeln!(out, "    memory of a call{at}: {error}")?,
+        }
+    }
+    let total: u64 = program.state.iter().map(|state| state.value.bytes().len() as u64).sum();
+    writeln!(out, "state: {} tensors, {}", program.state.len(), bytes(total))?;
+    for state in &program.state {
+        let size = bytes(state.value.bytes().len() as u64);
+        writeln!(out, "    {}: {} ({}, {size})", state.name, state.value.spec(), state.role.name())?;
+    }
+    if !program.metadata.is_null() {
+        writeln!(out, "metadata: {}", json::write(&program.metadata))?;
+    }
+    Ok(())
+}
+
+/// The graphs of a program's functions, as text.
+pub fn graphs(program: &Program) -> String {
+    let function = |function: &Function| format!("# {}\n{}", function.name, text::print(&function.graph));
+    program.functions.iter().map(function).collect::<Vec<_>>().join("\n")
+}
+
+/// What a session did: `device`, `placement` (steps of each function by device), `memory`, `notes`.
+pub fn report(session: &Session) -> Json {
+    let placement: Map<String, Json> =
+        session.program().functions.iter().map(|function| (function.name.clone(), "cpu".into())).collect();
+    let budget = session.limits().budget();
+    let memory = object([
+        ("limit", json::from_unsigned(budget.limit())),
+        ("used", json::from_unsigned(budget.used())),
+        ("peak", json::from_unsigned(budget.peak())),
+    ]);
+    object([
+        ("device", "cpu".into()),
+        ("placement", Json::Object(placement)),
+        ("memory", memory),
+        ("notes", Json::Array(Vec::new())),
+    ])
+}

@@ -1,0 +1,173 @@
+//! Element-wise nodes of one shape that feed each other => one `fused` node, whose region holds them.
+//!
+//! Every node gets a stage such that along each edge the stage grows, except between two element-wise nodes of the
+//! same shape, where it may stay the same. Clusters are the connected parts of one stage, so no path leaves a cluster
+//! and comes back. Element-wise nodes are then moved to the last stage that their users allow, which brings a producer
+//! to its consumer (an optimiser's update to where the gradient is known).
+
+use crate::error::Result;
+use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
+use crate::op::Meaning;
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A tape keeps its operands and intermediate results in the L1 cache; beyond this it no longer fits.
+const MAX_NODES: usize = 48;
+
+pub fn run(graph: &Graph) -> Result<Graph> {
+    let stage = stages(graph);
+    let clusters = Clusters::find(graph, &stage);
+    let mut order: Vec<_> = (0..graph.nodes().len()).collect();
+    order.sort_by_key(|&index| (stage[index], index));
+    let mut rewrite = Rewrite::new(graph)?;
+    for index in order {
+        let members = &clusters.members[clusters.of[index]];
+        if members.len() == 1 {
+            rewrite.copy(&graph.nodes()[index])?;
+        } else if members.last() == Some(&index) {
+            clusters.fuse(&mut rewrite, members)?;
+        }
+    }
+    rewrite.finish()
+}
+
+fn is_elementwise(node: &Node) -> bool {
+    matches!(node.op.def.meaning, Meaning::Scalar(_))
+}
+
+struct Clusters {
+    /// The cluster of each node.
+    of: Vec<usize>,
+    /// The members of each cluster in topological order; a node that is not element-wise is alone.
+    members: Vec<Vec<usize>>,
+    /// For each value, whether another cluster or the graph's outputs use it.
+    escapes: Vec<bool>,
+}
+
+impl Clusters {
+    fn find(graph: &Graph, stage: &[usize]) -> Clusters {
+        let count = graph.nodes().len();
+        let mut root: Vec<_> = (0..count).collect();
+        for (consumer, producer) in edges(graph) {
+            if stage[consumer] == stage[producer] && together(graph, consumer, producer) {
+                let (a, b) = (top(&mut root, consumer), top(&mut root, producer));
+                root[b] = a;
+            }
+        }
+        // A part that is too large is cut in topological order, so that its pieces feed each other one way only.
+        let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+        let (mut of, mut members) = (vec![0; count], Vec::<Vec<usize>>::new());
+        for index in 0..count {
+            let part = top(&mut root, index);
+            let cluster = match open.get(&part) {
+                Some(&cluster) if members[cluster].len() < MAX_NODES => cluster,
+                _ => {
+                    members.push(Vec::new());
+                    members.len() - 1
+                }
+            };
+            open.insert(part, cluster);
+            members[cluster].push(index);
+            of[index] = cluster;
+        }
+        let mut escapes = vec![false; graph.value_count()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            for value in node.operands() {
+                if let Source::Node(producer) = graph.source(value) {
+                    escapes[value.index()] |= of[producer as usize] != of[index];
+                }
+            }
+        }
+        graph.outputs().iter().for_each(|value| escapes[value.index()] = true);
+        Clusters { of, members, escapes }
+    }
+
+    /// Puts the members of a cluster into a region, and applies `fused` with it.
+    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize]) -> Result<()> {
+        let graph = rewrite.source;
+        let mut region = Rewrite::empty(graph);
+        let mut operands = Vec::new();
+        for &index in members {
+            let node = &graph.nodes()[index];
+            for operand in node.operands() {
+                // Members come in topological order: what has no copy yet is made outside.
+                if region.get(operand) != Value::ABSENT {
+                    continue;
+                }
+                let copy = match scalar_constant(graph, operand) {
+                    Some(constant) => region.target.constant(constant)?,
+                    None => {
+                        operands.push(rewrite.get(operand));
+                        region.target.input(&format!("value_{}", operands.len() - 1), graph.spec(operand).clone())?
+                    }
+                };
+                region.set(operand, copy);
+            }
+            region.copy(node)?;
+        }
+        let outputs = members.iter().flat_map(|&index| graph.nodes()[index].outputs());
+        let outputs: Vec<_> = outputs.filter(|value| self.escapes[value.index()]).collect();
+        region.target.set_outputs(outputs.iter().map(|&value| region.get(value)).collect())?;
+        rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
+        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region.target)], &operands)?;
+        outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
+        Ok(())
+    }
+}
+
+/// The root of a node's part; shortens the way there.
+fn top(root: &mut [usize], mut index: usize) -> usize {
+    while root[index] != index {
+        root[index] = root[root[index]];
+        index = root[index];
+    }
+    index
+}
+
+/// The tensor of a scalar constant, which becomes part of each cluster that uses it.
+fn scalar_constant(graph: &Graph, value: Value) -> Option<Tensor> {
+    let node = graph.producer(value).filter(|node| node.op.def.name == "constant")?;
+    node.op.attrs.optional_tensor("value").filter(|tensor| tensor.sizes().is_empty())
+}
+
+/// The edges between nodes: (consumer, producer).
+fn edges(graph: &Graph) -> impl Iterator<Item = (usize, usize)> {
+    graph.nodes().iter().enumerate().flat_map(move |(index, node)| {
+        let producer = move |value: Value| match graph.source(value) {
+            Source::Node(producer) => Some((index, producer as usize)),
+            Source::Input(_) => None,
+        };
+        node.operands().filter_map(producer)
+    })
+}
+
+/// Whether two nodes may be in one cluster: both element-wise, of one shape.
+fn together(graph: &Graph, a: usize, b: usize) -> bool {
+    let (a, b) = (&graph.nodes()[a], &graph.nodes()[b]);
+    is_elementwise(a) && is_elementwise(b) && graph.spec(a.first).shape == graph.spec(b.first).shape
+}
+
+fn stages(graph: &Graph) -> Vec<usize> {
+    let count = graph.nodes().len();
+    let step = |a: usize, b: usize| usize::from(!together(graph, a, b));
+    let mut stage = vec![0usize; count];
+    let edges: Vec<_> = edges(graph).collect();
+    for &(consumer, producer) in &edges {
+        stage[consumer] = stage[consumer].max(stage[producer] + step(consumer, producer));
+    }
+    let mut latest = vec![usize::MAX; count];
+    for &(consumer, producer) in edges.iter().rev() {
+        // Edges are sorted by consumer, so the consumer's own stage is final when it is seen from behind.
+        if latest[consumer] != usize::MAX && is_elementwise(&graph.nodes()[consumer]) {
+            stage[consumer] = stage[consumer].max(latest[consumer]);
+        }
+        latest[producer] = latest[producer].min(stage[consumer] - step(consumer, producer));
+    }
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if latest[index] != usize::MAX && is_elementwise(node) {
+            stage[index] = stage[index].max(latest[index]);
+        }
+    }
+    stage
+}

@@ -1,0 +1,47 @@
+//! An operand that is a strided view, of a step that cannot read strides => `dense` of it; likewise an output. Views
+//! are made by ops whose kernel has a `view`; a reshape of something dense is dense.
+
+use crate::error::Result;
+use crate::graph::{Graph, Node, Rewrite, Value};
+use crate::op::Meaning;
+
+pub fn run(graph: &Graph) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph)?;
+    let mut strided = vec![false; graph.value_count()];
+    for node in graph.nodes() {
+        if !reads_strides(node) {
+            for operand in node.operands() {
+                make_dense(&mut rewrite, operand, &mut strided)?;
+            }
+        }
+        for value in node.outputs() {
+            strided[value.index()] = is_view(node) && node.op.def.name != "reshape";
+        }
+        rewrite.copy(node)?;
+    }
+    for &output in graph.outputs() {
+        make_dense(&mut rewrite, output, &mut strided)?;
+    }
+    rewrite.finish()
+}
+
+/// From here on the value is its dense copy, for those that could read strides too.
+fn make_dense(rewrite: &mut Rewrite, value: Value, strided: &mut [bool]) -> Result<()> {
+    if std::mem::take(&mut strided[value.index()]) {
+        let copy = rewrite.target.op("dense", &[], &[rewrite.get(value)])?;
+        rewrite.set(value, copy);
+    }
+    Ok(())
+}
+
+fn is_view(node: &Node) -> bool {
+    matches!(&node.op.def.meaning, Meaning::Kernel(kernel) if kernel.view.is_some())
+}
+
+fn reads_strides(node: &Node) -> bool {
+    match &node.op.def.meaning {
+        Meaning::Scalar(_) | Meaning::Cluster => true,
+        Meaning::Kernel(kernel) => kernel.takes_strides || (kernel.view.is_some() && node.op.def.name != "reshape"),
+        Meaning::Lower(_) | Meaning::Control(_) => false,
+    }
+}

@@ -1,0 +1,75 @@
+//! Passes: graph to graph, one file each. This file is the pipeline.
+
+mod cse;
+mod dce;
+mod decompose;
+mod fold;
+mod fuse;
+mod layout;
+mod simplify;
+
+use crate::error::Result;
+use crate::graph::{Graph, Rewrite};
+use crate::op::Meaning;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A pass: its name, and what it makes of a graph. It leaves regions as they are; [`run`] applies it to them first.
+pub type Pass = (&'static str, fn(&Graph) -> Result<Graph>);
+
+/// What a function goes through before it is planned.
+pub const OPTIMIZED: &[Pass] = &[
+    ("decompose", decompose::run),
+    ("simplify", simplify::run),
+    ("fold", fold::run),
+    ("cse", cse::run),
+    ("simplify", simplify::run),
+    ("dce", dce::run),
+    ("fuse", fuse::run),
+    ("layout", layout::run),
+];
+
+/// What is needed to run at all: for graphs that run once, and to compare with.
+pub const PLAIN: &[Pass] = &[("decompose", decompose::run), ("layout", layout::run)];
+
+/// Runs passes in order; `observe` sees each pass's name and what it made.
+///
+/// # Errors
+/// What an op refuses that a pass applies.
+pub fn run(graph: &Arc<Graph>, passes: &[Pass], observe: &mut dyn FnMut(&str, &Graph)) -> Result<Arc<Graph>> {
+    let mut graph = graph.clone();
+    for &(name, pass) in passes {
+        graph = apply(&graph, pass, &mut HashMap::new())?;
+        observe(name, &graph);
+    }
+    Ok(graph)
+}
+
+/// Applies a pass to the regions, then to the graph. Shared regions stay shared.
+fn apply(
+    graph: &Arc<Graph>,
+    pass: fn(&Graph) -> Result<Graph>,
+    done: &mut HashMap<*const Graph, Arc<Graph>>,
+) -> Result<Arc<Graph>> {
+    if let Some(result) = done.get(&Arc::as_ptr(graph)) {
+        return Ok(result.clone());
+    }
+    let mut inner: Option<Graph> = None;
+    if graph.nodes().iter().any(|node| !node.regions.is_empty()) {
+        let mut rewrite = Rewrite::new(graph)?;
+        for node in graph.nodes() {
+            // A cluster is a leaf: what fuse made stays as it is.
+            if node.regions.is_empty() || matches!(node.op.def.meaning, Meaning::Cluster) {
+                rewrite.copy(node)?;
+            } else {
+                let regions = node.regions.iter().map(|region| apply(region, pass, done));
+                let regions = regions.collect::<Result<Vec<_>>>()?;
+                rewrite.copy_with(node, regions)?;
+            }
+        }
+        inner = Some(rewrite.finish()?);
+    }
+    let result = Arc::new(pass(inner.as_ref().unwrap_or(graph))?);
+    done.insert(Arc::as_ptr(graph), result.clone());
+    Ok(result)
+}

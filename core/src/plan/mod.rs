@@ -1,0 +1,273 @@
+//! Plans: the order of steps, and where each value lies. Made once from the symbolic graph; see [`instance`] for sizes.
+
+mod arena;
+pub mod instance;
+
+use crate::cpu::tape::Tape;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Node, Value};
+use crate::op::{Control, Kernel, Meaning};
+use crate::scalar::{Expression, Register};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Where a value lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the block's input of that index.
+    Input(usize),
+    /// In the plan's constant of that index.
+    Constant(usize),
+    /// In the block's output of that index.
+    Output(usize),
+    /// In the block's buffer of that index.
+    Buffer(usize),
+    /// In the memory of another value, under another layout.
+    View(Value),
+}
+
+/// What a step does.
+pub enum Action {
+    /// Runs an element-wise cluster.
+    Tape(Tape),
+    /// Runs a kernel.
+    Kernel(Kernel),
+    /// Copies the input to the block's output of that index.
+    CopyOut(usize),
+    /// Runs blocks, one for each region.
+    Control(Control, Vec<usize>),
+}
+
+/// A step of a block.
+pub struct Step {
+    /// The node it comes from; for the user's line and the attrs.
+    pub node: Option<usize>,
+    /// What it does.
+    pub action: Action,
+    /// Its operands.
+    pub inputs: Vec<Option<Value>>,
+    /// Its results.
+    pub outputs: Vec<Value>,
+}
+
+/// Memory that lives for some steps of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffer {
+    /// The value whose size it has.
+    pub value: Value,
+    /// The step that writes it first.
+    pub first: usize,
+    /// The last step that uses it.
+    pub last: usize,
+}
+
+/// The plan of one graph: of a function, or of a region.
+pub struct Block {
+    /// The graph after passes.
+    pub graph: Arc<Graph>,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// Where each value lies.
+    pub places: Vec<Place>,
+    /// The memory that it needs for itself.
+    pub buffers: Vec<Buffer>,
+}
+
+impl Block {
+    /// The value whose memory `value` lies in.
+    pub fn root(&self, mut value: Value) -> Value {
+        while let Place::View(source) = self.places[value.index()] {
+            value = source;
+        }
+        value
+    }
+
+    /// The user's line of a step.
+    pub fn node(&self, step: usize) -> Option<&Node> {
+        self.steps.get(step)?.node.and_then(|index| self.graph.nodes().get(index))
+    }
+}
+
+/// The plan of a function.
+pub struct Plan {
+    /// The blocks; the regions of a block come before it, the function's own is the last.
+    pub blocks: Vec<Block>,
+    /// The constants of all blocks.
+    pub constants: Vec<Tensor>,
+}
+
+impl Plan {
+    /// Plans a graph that has gone through [`crate::passes`].
+    ///
+    /// # Errors
+    /// `internal`: a node is left that no step can run.
+    pub fn new(graph: &Arc<Graph>) -> Result<Plan> {
+        let mut planner = Planner { plan: Plan { blocks: Vec::new(), constants: Vec::new() }, done: HashMap::new() };
+        planner.block(graph)?;
+        Ok(planner.plan)
+    }
+
+    /// The function's own block.
+    pub fn entry(&self) -> usize {
+        self.blocks.len() - 1
+    }
+
+    /// The function's graph after passes.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.blocks[self.entry()].graph
+    }
+}
+
+struct Planner {
+    plan: Plan,
+    done: HashMap<*const Graph, usize>,
+}
+
+impl Planner {
+    /// Plans a graph once; gives the index of its block.
+    fn block(&mut self, graph: &Arc<Graph>) -> Result<usize> {
+        if let Some(&index) = self.done.get(&Arc::as_ptr(graph)) {
+            return Ok(index);
+        }
+        let mut block = Block {
+            graph: graph.clone(),
+            steps: Vec::new(),
+            places: vec![Place::Input(0); graph.value_count()],
+            buffers: Vec::new(),
+        };
+        for (index, input) in graph.inputs().iter().enumerate() {
+            block.places[input.value.index()] = Place::Input(index);
+        }
+        for (index, node) in graph.nodes().iter().enumerate() {
+            self.node(&mut block, index, node)?;
+        }
+        place_outputs(&mut block);
+        set_lifetimes(&mut block);
+        share_memory(&mut block);
+        self.plan.blocks.push(block);
+        self.done.insert(Arc::as_ptr(graph), self.plan.blocks.len() - 1);
+        Ok(self.plan.blocks.len() - 1)
+    }
+
+    fn node(&mut self, block: &mut Block, index: usize, node: &Node) -> Result<()> {
+        if node.op.def.name == "constant" {
+            block.places[node.first.index()] = Place::Constant(self.plan.constants.len());
+            self.plan.constants.push(node.op.attrs.tensor("value")?);
+            return Ok(());
+        }
+        let action = match &node.op.def.meaning {
+            Meaning::Kernel(kernel) if kernel.view.is_some() => {
+                block.places[node.first.index()] = Place::View(node.inputs[0]);
+                return Ok(());
+            }
+            Meaning::Kernel(kernel) => Action::Kernel(*kernel),
+            Meaning::Scalar(_) => Action::Tape(scalar_tape(&block.graph, node)),
+            Meaning::Cluster => Action::Tape(cluster_tape(&node.regions[0])?),
+            Meaning::Control(control) => {
+                let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
+                Action::Control(*control, blocks)
+            }
+            Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
+        };
+        for value in node.outputs() {
+            block.places[value.index()] = Place::Buffer(block.buffers.len());
+            block.buffers.push(Buffer { value, first: block.steps.len(), last: block.steps.len() });
+        }
+        let inputs = node.inputs.iter().map(|&value| Some(value).filter(|value| *value != Value::ABSENT)).collect();
+        block.steps.push(Step { node: Some(index), action, inputs, outputs: node.outputs().collect() });
+        Ok(())
+    }
+}
+
+/// Writes results straight into the block's outputs where that is their only home; else a last step copies them.
+fn place_outputs(block: &mut Block) {
+    let outputs = block.graph.outputs().to_vec();
+    for (index, &output) in outputs.iter().enumerate() {
+        let root = block.root(output);
+        match block.places[root.index()] {
+            Place::Buffer(_) => block.places[root.index()] = Place::Output(index),
+            _ => block.steps.push(Step {
+                node: None,
+                action: Action::CopyOut(index),
+                inputs: vec![Some(output)],
+                outputs: Vec::new(),
+            }),
+        }
+    }
+}
+
+fn set_lifetimes(block: &mut Block) {
+    for (index, step) in block.steps.iter().enumerate() {
+        for &operand in step.inputs.iter().flatten() {
+            let mut root = operand;
+            while let Place::View(source) = block.places[root.index()] {
+                root = source;
+            }
+            if let Place::Buffer(buffer) = block.places[root.index()] {
+                block.buffers[buffer].last = index;
+            }
+        }
+    }
+}
+
+/// Lets the result of a cluster take the memory of an operand that ends there.
+fn share_memory(block: &mut Block) {
+    for index in 0..block.steps.len() {
+        if !matches!(block.steps[index].action, Action::Tape(_)) {
+            continue;
+        }
+        let operands: Vec<Value> = block.steps[index].inputs.iter().flatten().copied().collect();
+        let roots: Vec<Value> = operands.iter().map(|&value| block.root(value)).collect();
+        let mut taken = vec![false; operands.len()];
+        for output in block.steps[index].outputs.clone() {
+            let Place::Buffer(own) = block.places[output.index()] else { continue };
+            let fits = |position: usize| match block.places[roots[position].index()] {
+                Place::Buffer(buffer) if buffer != own && !taken[position] => {
+                    let (from, to) = (block.graph.spec(operands[position]), block.graph.spec(output));
+                    let ends = block.buffers[buffer].last == index && block.buffers[buffer].first < index;
+                    let once = roots.iter().filter(|root| **root == roots[position]).count() == 1;
+                    // A value that is its own root is dense.
+                    ends && once && operands[position] == roots[position] && from.shape == to.shape && from.dtype.size() == to.dtype.size()
+                }
+                _ => false,
+            };
+            if let Some(position) = (0..operands.len()).find(|&position| fits(position)) {
+                taken[position] = true;
+                let Place::Buffer(buffer) = block.places[roots[position].index()] else { continue };
+                block.places[output.index()] = Place::Buffer(buffer);
+                block.buffers[buffer].last = block.buffers[own].last;
+                // The output's own memory is not used: an empty lifetime takes none.
+                block.buffers[own].last = 0;
+                block.buffers[own].first = usize::MAX;
+            }
+        }
+    }
+}
+
+/// The tape of one element-wise op.
+fn scalar_tape(graph: &Graph, node: &Node) -> Tape {
+    let dtypes: Vec<_> = node.inputs.iter().map(|&value| graph.spec(value).dtype).collect();
+    crate::cpu::single::tape(&node.op, &dtypes)
+}
+
+/// The tape of a cluster.
+fn cluster_tape(region: &Graph) -> Result<Tape> {
+    let mut expression = Expression::new();
+    let mut registers: Vec<Register> = vec![0; region.value_count()];
+    let mut dtypes = Vec::new();
+    for (index, input) in region.inputs().iter().enumerate() {
+        let dtype = region.spec(input.value).dtype;
+        dtypes.push(dtype);
+        registers[input.value.index()] = expression.input(index as u16, dtype);
+    }
+    for node in region.nodes() {
+        let operands: Vec<_> = node.inputs.iter().map(|value| registers[value.index()]).collect();
+        registers[node.first.index()] = match &node.op.def.meaning {
+            Meaning::Scalar(meaning) => meaning(&mut expression, &node.op.attrs, &operands),
+            _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
+        };
+    }
+    let outputs: Vec<_> = region.outputs().iter().map(|value| registers[value.index()]).collect();
+    Ok(Tape::new(&expression, &dtypes, &outputs))
+}

@@ -1,0 +1,329 @@
+//! A function made ready to run: passes and plan once, sizes in a small cache, and calls that run it.
+
+use super::Limits;
+use super::executor::{Execution, Progress};
+use super::variable::{self, Variable, Writers};
+use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::work::{Watch, now};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Value};
+use crate::passes::{self, Pass};
+use crate::plan::Plan;
+use crate::plan::instance::Instance;
+use crate::shape::{Bindings, Shape};
+use crate::tensor::{Tensor, byte_count};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How many sets of sizes are kept.
+const KEPT_SIZES: usize = 16;
+
+/// Where an output of a function comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// It is the input of that index: the tensor itself is handed on.
+    Input(usize),
+    /// It is the output of that index of the plan.
+    Computed(usize),
+}
+
+/// A graph made ready to run.
+pub struct Executable {
+    outputs: Vec<Output>,
+    plan: Arc<Plan>,
+    /// Sizes used lately, the latest last.
+    sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
+    /// Memory of runs that have ended.
+    arenas: Mutex<Vec<Buffer>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Executable {
+    /// Runs the passes over a graph and plans it.
+    ///
+    /// # Errors
+    /// What passes and plan refuse.
+    pub fn new(graph: &Graph, passes: &[Pass]) -> Result<Executable> {
+        let mut computed: Vec<Value> = Vec::new();
+        let mut outputs = Vec::new();
+        for &value in graph.outputs() {
+            let input = graph.inputs().iter().position(|input| input.value == value);
+            outputs.push(match (input, computed.iter().position(|other| *other == value)) {
+                (Some(input), _) => Output::Input(input),
+                (None, Some(index)) => Output::Computed(index),
+                (None, None) => {
+                    computed.push(value);
+                    Output::Computed(computed.len() - 1)
+                }
+            });
+        }
+        let mut graph = graph.clone();
+        graph.set_outputs(computed)?;
+        let graph = passes::run(&Arc::new(graph), passes, &mut |_, _| {})?;
+        let plan = Arc::new(Plan::new(&graph)?);
+        Ok(Executable { outputs, plan, sizes: Mutex::default(), arenas: Mutex::default() })
+    }
+
+    /// The plan at real sizes, from the cache if it is there.
+    ///
+    /// # Errors
+    /// Those of [`Instance::new`].
+    pub fn instance(&self, sizes: &Bindings) -> Result<Arc<Instance>> {
+        {
+            let mut kept = lock(&self.sizes);
+            if let Some(index) = kept.iter().position(|(other, _)| other == sizes) {
+                let found = kept.remove(index);
+                let instance = found.1.clone();
+                kept.push(found);
+                return Ok(instance);
+            }
+        }
+        let instance = Arc::new(Instance::new(&self.plan, sizes)?);
+        let mut kept = lock(&self.sizes);
+        if kept.len() == KEPT_SIZES {
+            kept.remove(0);
+        }
+        kept.push((sizes.clone(), instance.clone()));
+        Ok(instance)
+    }
+
+    /// The sizes of each computed output.
+    fn output_bytes(&self, sizes: &Bindings) -> Result<Vec<(crate::dtype::DType, Vec<usize>, usize)>> {
+        let graph = self.plan.graph();
+        let output = |&value: &Value| {
+            let spec = graph.spec(value);
+            let dims = spec.shape.evaluate(&|name| sizes.get(name))?;
+            let bytes = byte_count(spec.dtype, &dims)?;
+            Ok((spec.dtype, dims, bytes))
+        };
+        graph.outputs().iter().map(output).collect()
+    }
+
+    /// Bytes that a run at these sizes takes: the plan's own and the outputs'.
+    ///
+    /// # Errors
+    /// Those of [`Instance::new`].
+    pub fn memory(&self, sizes: &Bindings) -> Result<u64> {
+        let own = self.instance(sizes)?.bytes() as u64;
+        Ok(self.output_bytes(sizes)?.iter().fold(own, |sum, (_, _, bytes)| sum.saturating_add(*bytes as u64)))
+    }
+
+    fn arena(&self, bytes: usize, budget: &Arc<Budget>) -> Result<Buffer> {
+        let mut free = lock(&self.arenas);
+        if let Some(index) = free.iter().position(|arena| arena.len() >= bytes && arena.is_charged_to(budget)) {
+            return Ok(free.swap_remove(index));
+        }
+        // Too small for this run, so for the next one like it too.
+        free.clear();
+        drop(free);
+        Buffer::zeroed(bytes, Some(budget))
+    }
+
+    /// Begins a run. `spare(i)` may give memory for the output of that index of the graph.
+    ///
+    /// # Errors
+    /// Those of [`Instance::new`]; `memory`: over the budget.
+    pub fn start(
+        self: &Arc<Self>,
+        inputs: Vec<Tensor>,
+        sizes: &Bindings,
+        budget: &Arc<Budget>,
+        spare: impl Fn(usize, usize) -> Option<Buffer>,
+    ) -> Result<Run> {
+        let instance = self.instance(sizes)?;
+        let results = self.output_bytes(sizes)?;
+        let arena = self.arena(instance.bytes(), budget)?;
+        let mut buffers = Vec::with_capacity(results.len());
+        for (computed, (_, _, bytes)) in results.iter().enumerate() {
+            let output = self.outputs.iter().rposition(|output| *output == Output::Computed(computed));
+            buffers.push(match output.and_then(|output| spare(output, *bytes)) {
+                Some(buffer) => buffer,
+                None => Buffer::zeroed(*bytes, Some(budget))?,
+            });
+        }
+        let execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
+        Ok(Run { executable: self.clone(), inputs, results, execution })
+    }
+}
+
+/// A run of an executable.
+pub struct Run {
+    executable: Arc<Executable>,
+    inputs: Vec<Tensor>,
+    results: Vec<(crate::dtype::DType, Vec<usize>, usize)>,
+    execution: Execution,
+}
+
+impl Run {
+    /// Goes on; whether it has come to its end.
+    ///
+    /// # Errors
+    /// `cancelled`, `deadline`.
+    pub fn advance(&mut self, watch: &Watch) -> Result<bool> {
+        Ok(self.execution.advance(watch)? == Progress::Done)
+    }
+
+    /// The outputs of a run that has come to its end.
+    ///
+    /// # Errors
+    /// `internal`: it has not.
+    pub fn finish(self) -> Result<Vec<Tensor>> {
+        let (buffers, arena) = self.execution.into_memory();
+        lock(&self.executable.arenas).extend(arena);
+        if buffers.len() != self.results.len() {
+            return Err(Error::internal("a run lost an output"));
+        }
+        let computed = self.results.iter().zip(buffers);
+        let computed =
+            computed.map(|((dtype, sizes, _), buffer)| Tensor::from_buffer(*dtype, sizes, Arc::new(buffer)));
+        let computed = computed.collect::<Result<Vec<_>>>()?;
+        let output = |output: &Output| match *output {
+            Output::Input(index) => self.inputs[index].clone(),
+            Output::Computed(index) => computed[index].clone(),
+        };
+        Ok(self.executable.outputs.iter().map(output).collect())
+    }
+}
+
+/// A function of a program, bound to the variables that are its state.
+pub struct BoundFunction {
+    /// The function.
+    pub function: crate::program::Function,
+    executable: Mutex<Option<Arc<Executable>>>,
+}
+
+/// A call of a function: holds the version of the state that it reads, and the right to write what it writes.
+pub struct Call {
+    run: Run,
+    limits: Limits,
+    watch: Watch,
+    outputs: usize,
+    writes: Vec<Arc<Variable>>,
+    _writers: Option<Writers>,
+    _open: super::session::Open,
+}
+
+impl BoundFunction {
+    /// A function, not yet planned.
+    pub fn new(function: crate::program::Function) -> BoundFunction {
+        BoundFunction { function, executable: Mutex::new(None) }
+    }
+
+    /// The executable; made at the first call.
+    ///
+    /// # Errors
+    /// Those of [`Executable::new`].
+    pub fn executable(&self) -> Result<Arc<Executable>> {
+        let mut executable = lock(&self.executable);
+        if let Some(executable) = &*executable {
+            return Ok(executable.clone());
+        }
+        let made = Executable::new(&self.function.graph, passes::OPTIMIZED);
+        let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
+        *executable = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Checks inputs against the signature, and finds the dims.
+    ///
+    /// # Errors
+    /// `argument`: another number of inputs; `dtype`, `shape`: one that does not fit.
+    pub fn bind(&self, inputs: &[Tensor]) -> Result<Bindings> {
+        let function = &self.function;
+        if inputs.len() != function.inputs.len() {
+            let (takes, given) = (function.inputs.len(), inputs.len());
+            let names = function.inputs.join(", ");
+            let error = Error::argument(format!("{given} inputs were given, it takes {takes}: {names}"));
+            return Err(error.with_op(&function.name));
+        }
+        let mut sizes = Bindings::new();
+        let mut specs = Vec::with_capacity(inputs.len());
+        for (index, input) in inputs.iter().enumerate() {
+            let spec = function.input_spec(index).ok_or_else(|| Error::internal("an input without a spec"))?;
+            if spec.dtype != input.dtype() {
+                let (name, given) = (&function.inputs[index], input.spec());
+                let error = Error::dtype(format!("{name} is {given}, expected {spec}; cast it to {}", spec.dtype));
+                return Err(error.with_op(&function.name).with_argument(name));
+            }
+            specs.push((&spec.shape, input.sizes()));
+        }
+        match sizes.bind_all(specs.iter().map(|(shape, sizes)| (*shape, *sizes))) {
+            Ok(()) => Ok(sizes),
+            Err((index, mismatch)) => {
+                let (name, given) = (&function.inputs[index], inputs[index].spec());
+                let spec = function.input_spec(index).ok_or_else(|| Error::internal("an input without a spec"))?;
+                let hint = hint(&spec.shape, inputs[index].sizes());
+                let detail = if mismatch.axis.is_some() { format!(": {mismatch}") } else { String::new() };
+                let error = Error::shape(format!("{name} is {given}, expected {spec}{detail}{hint}"));
+                Err(error.with_op(&function.name).with_argument(name))
+            }
+        }
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// Those of [`BoundFunction::bind`] and [`Executable::start`]; `deadline`, `cancelled` while it waits to write.
+    pub fn start(
+        &self,
+        inputs: &[Tensor],
+        reads: &[Arc<Variable>],
+        writes: &[Arc<Variable>],
+        limits: &Limits,
+        open: super::session::Open,
+    ) -> Result<Call> {
+        let watch = limits.watch();
+        let sizes = self.bind(inputs)?;
+        let executable = self.executable()?;
+        let name = |error: Error| error.with_op(&self.function.name);
+        let writers = match writes.is_empty() {
+            true => None,
+            false => Some(variable::write(reads.iter().chain(writes).cloned().collect(), &watch).map_err(name)?),
+        };
+        let state = variable::read(reads.iter());
+        let all = inputs.iter().cloned().chain(state).collect();
+        let outputs = self.function.outputs.len();
+        let spare = |output: usize, bytes: usize| writes.get(output.checked_sub(outputs)?)?.take_spare(bytes);
+        let run = executable.start(all, &sizes, limits.budget(), spare).map_err(name)?;
+        let (limits, writes) = (limits.clone(), writes.to_vec());
+        Ok(Call { run, limits, watch, outputs, writes, _writers: writers, _open: open })
+    }
+}
+
+/// What to do about a shape that lacks the batch.
+fn hint(spec: &Shape, sizes: &[usize]) -> &'static str {
+    let rest = spec.split_first().map(|(_, rest)| Shape::new(rest.to_vec()));
+    match rest {
+        Some(Ok(rest)) if Bindings::new().bind(&rest, sizes).is_ok() => "; add a leading dimension",
+        _ => "",
+    }
+}
+
+impl Call {
+    /// Goes on for about `seconds`; whether it has come to its end.
+    ///
+    /// # Errors
+    /// `cancelled`, `deadline`; the state is as it was before the call.
+    pub fn advance(&mut self, seconds: f64) -> Result<bool> {
+        let pause = if seconds.is_finite() { now() + seconds } else { f64::INFINITY };
+        self.run.advance(&Watch { pause, ..self.watch.clone() })
+    }
+
+    /// Commits the state of a call that has come to its end; gives its outputs.
+    ///
+    /// # Errors
+    /// `internal`: it has not.
+    pub fn finish(self) -> Result<Vec<Tensor>> {
+        let mut outputs = self.run.finish()?;
+        let state = outputs.split_off(self.outputs);
+        variable::commit(self.writes.into_iter().zip(state));
+        Ok(outputs)
+    }
+
+    /// The limits it runs under.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}

@@ -1,0 +1,13 @@
+//! Running: the executor, functions at real sizes, sessions and their state, eager calls.
+
+pub mod eager;
+mod executor;
+pub mod function;
+mod limits;
+pub mod session;
+pub mod variable;
+
+pub use function::Call;
+pub use limits::Limits;
+pub use session::Session;
+pub use variable::Variable;

@@ -1,0 +1,222 @@
+//! Sessions: a program loaded on a device, with its own live state.
+
+use super::Limits;
+use super::function::{BoundFunction, Call};
+use super::variable::{self, Variable, check_spec, write};
+use crate::cpu::work::Watch;
+use crate::error::{Error, Result};
+use crate::graph::Role;
+use crate::program::{Program, State};
+use crate::shape::Bindings;
+use crate::tensor::Tensor;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+
+struct Entry {
+    name: String,
+    role: Role,
+    variable: RwLock<Arc<Variable>>,
+}
+
+/// A program with live state. Calls may come from many threads: those that write state run one after the other, the
+/// others beside them, each on one version of the state.
+pub struct Session {
+    program: Arc<Program>,
+    functions: Vec<BoundFunction>,
+    state: Vec<Entry>,
+    limits: Limits,
+    calls: Arc<Calls>,
+}
+
+/// How many calls run, and whether new ones may.
+#[derive(Default)]
+struct Calls {
+    count: Mutex<(usize, bool)>,
+    ended: Condvar,
+}
+
+/// A call that runs; closing waits for it.
+pub struct Open(Arc<Calls>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        lock(&self.0.count).0 -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Session {
+    /// A session of a program; its state starts as the program's, shared until it is written.
+    pub fn new(program: Arc<Program>, limits: Limits) -> Session {
+        let functions = program.functions.iter().cloned().map(BoundFunction::new).collect();
+        let entry = |state: &State| Entry {
+            name: state.name.clone(),
+            role: state.role,
+            variable: RwLock::new(Arc::new(Variable::new(state.value.clone()))),
+        };
+        let state = program.state.iter().map(entry).collect();
+        Session { program, functions, state, limits, calls: Arc::default() }
+    }
+
+    /// The program it was made of.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// The limits it was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Lets no further call begin, and waits for those that run. May be called again.
+    pub fn close(&self) {
+        let mut count = lock(&self.calls.count);
+        count.1 = true;
+        while count.0 > 0 && !cfg!(target_family = "wasm") {
+            count = self.calls.ended.wait(count).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn open(&self) -> Result<Open> {
+        let mut count = lock(&self.calls.count);
+        if count.1 {
+            return Err(Error::closed("the session is closed"));
+        }
+        count.0 += 1;
+        Ok(Open(self.calls.clone()))
+    }
+
+    /// The index of a function.
+    ///
+    /// # Errors
+    /// `name`: there is no such function.
+    pub fn function(&self, name: &str) -> Result<usize> {
+        let found = self.functions.iter().position(|bound| bound.function.name == name);
+        found.ok_or_else(|| self.program.no_function(name))
+    }
+
+    /// The function of that index.
+    pub fn bound(&self, index: usize) -> Option<&BoundFunction> {
+        self.functions.get(index)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
+        self.state.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.state.iter().map(|entry| entry.name.as_str()).collect();
+            Error::name(format!("no state is named {name:?}; there are: {}", names.join(", ")))
+        })
+    }
+
+    fn variable(&self, name: &str) -> Result<Arc<Variable>> {
+        Ok(self.entry(name)?.variable.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn variables(&self, names: &[String]) -> Result<Vec<Arc<Variable>>> {
+        names.iter().map(|name| self.variable(name)).collect()
+    }
+
+    /// Begins a call of the function of that index.
+    ///
+    /// # Errors
+    /// `closed`; else those of [`BoundFunction::start`].
+    pub fn start(&self, function: usize, inputs: &[Tensor], limits: Option<&Limits>) -> Result<Call> {
+        let open = self.open()?;
+        let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
+        let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
+        bound.start(inputs, &reads, &writes, limits.unwrap_or(&self.limits), open)
+    }
+
+    /// Calls the function of that name, to its end.
+    ///
+    /// # Errors
+    /// `name`; else those of [`Session::start`] and [`Call::advance`].
+    pub fn run(&self, function: &str, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        let mut call = self.start(self.function(function)?, inputs, None)?;
+        while !call.advance(f64::INFINITY)? {}
+        call.finish()
+    }
+
+    /// Bytes that a call of a function takes with these dims: those of its inputs, its outputs and its work.
+    ///
+    /// # Errors
+    /// `name`; `argument`: a dim that is missing.
+    pub fn memory(&self, function: usize, sizes: &Bindings) -> Result<u64> {
+        let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
+        bound.executable()?.memory(sizes)
+    }
+
+    /// The value of state.
+    ///
+    /// # Errors
+    /// `name`: there is no such state; `closed`.
+    pub fn state(&self, name: &str) -> Result<Tensor> {
+        let _open = self.open()?;
+        Ok(self.variable(name)?.get())
+    }
+
+    /// Sets state, all or none.
+    ///
+    /// # Errors
+    /// `name`, `dtype`, `shape`: one does not fit; nothing is changed. `closed`.
+    pub fn set_state(&self, changes: &[(&str, Tensor)]) -> Result<()> {
+        let _open = self.open()?;
+        let mut all = Vec::with_capacity(changes.len());
+        for (name, value) in changes {
+            let variable = self.variable(name)?;
+            check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
+            all.push((variable, value.clone()));
+        }
+        let _writers = write(all.iter().map(|(variable, _)| variable.clone()).collect(), &Watch::default())?;
+        variable::commit(all.into_iter());
+        Ok(())
+    }
+
+    /// Makes state of this session be a cell that others may share.
+    ///
+    /// # Errors
+    /// `name`; `dtype`, `shape`: the cell does not fit.
+    pub fn bind(&self, name: &str, variable: Arc<Variable>) -> Result<()> {
+        let entry = self.entry(name)?;
+        let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
+        check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
+        *place = variable;
+        Ok(())
+    }
+
+    /// The program with the state of this moment. Nothing is copied.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub fn snapshot(&self) -> Result<Program> {
+        let _open = self.open()?;
+        let variables: Vec<_> = self.state.iter().map(|entry| self.variable(&entry.name)).collect::<Result<_>>()?;
+        let values = variable::read(variables.iter());
+        let state = self.state.iter().zip(values);
+        let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
+        Ok(Program { functions: self.program.functions.clone(), state, metadata: self.program.metadata.clone() })
+    }
+
+    /// Takes the state of a program, by name: all of it if `strict`, else what both have.
+    ///
+    /// # Errors
+    /// `name`: strict, and a name that only one of them has; `dtype`, `shape`: state that does not fit. Nothing is
+    /// changed then.
+    pub fn restore(&self, from: &Program, strict: bool) -> Result<()> {
+        if strict {
+            let missing = self.state.iter().find(|entry| from.state.iter().all(|state| state.name != entry.name));
+            if let Some(entry) = missing {
+                return Err(Error::name(format!("the program has no state {:?}", entry.name)));
+            }
+            let surplus = from.state.iter().find(|state| self.state.iter().all(|entry| entry.name != state.name));
+            if let Some(state) = surplus {
+                return Err(Error::name(format!("the session has no state {:?}", state.name)));
+            }
+        }
+        let shared = from.state.iter().filter(|state| self.state.iter().any(|entry| entry.name == state.name));
+        let changes: Vec<_> = shared.map(|state| (state.name.as_str(), state.value.clone())).collect();
+        self.set_state(&changes)
+    }
+}

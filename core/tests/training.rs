@@ -1,0 +1,226 @@
+//! A perceptron, built by hand, trained through sessions; and what state promises.
+
+use caudal::graph::{Builder, Notes, op};
+use caudal::json::Json;
+use caudal::run::{Limits, Session};
+use caudal::{AttrValue, DType, FunctionId, Program, Role, Spec, Tensor, Value};
+use std::sync::Arc;
+
+fn tensor(sizes: &[usize], value: impl Fn(usize) -> f32) -> Tensor {
+    let elements: Vec<f32> = (0..sizes.iter().product()).map(value).collect();
+    Tensor::from_slice(DType::F32, sizes, &elements).unwrap()
+}
+
+fn noise(index: usize) -> f32 {
+    ((index as u32).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5
+}
+
+/// The loss of a perceptron with one hidden layer and dropout, and its parameters.
+fn perceptron(builder: &mut Builder) -> (Value, Vec<Value>) {
+    let x = builder.input("x", Spec::parse("float32[batch, 6]").unwrap()).unwrap();
+    let y = builder.input("y", Spec::parse("int32[batch]").unwrap()).unwrap();
+    let mut state = |name: &str, sizes: &[usize]| {
+        builder.state(name, Role::Parameter, tensor(sizes, |index| noise(index + sizes.len()))).unwrap()
+    };
+    let parameters = vec![state("w1", &[6, 16]), state("b1", &[16]), state("w2", &[16, 3]), state("b2", &[3])];
+    let key = builder.draw().unwrap();
+    let g = &mut builder.graph;
+    let hidden = g.matmul(x, parameters[0]).unwrap();
+    let hidden = g.add(hidden, parameters[1]).unwrap();
+    let hidden = g.tanh(hidden).unwrap();
+    let hidden = g.op("dropout", &[("rate", AttrValue::Float(0.1))], &[hidden, key]).unwrap();
+    let logits = g.matmul(hidden, parameters[2]).unwrap();
+    let logits = g.add(logits, parameters[3]).unwrap();
+    let losses = g.op("softmax_cross_entropy", &[], &[logits, y]).unwrap();
+    (g.op("mean", &[], &[losses]).unwrap(), parameters)
+}
+
+fn train_step(builder: &mut Builder) -> FunctionId {
+    let (loss, parameters) = perceptron(builder);
+    let gradients = caudal::grad::grad(&mut builder.graph, loss, &parameters).unwrap();
+    let notes = Notes { inputs: Some(vec!["x".into(), "y".into()]), ..Notes::default() };
+    let step = builder.function("train_step", vec![("loss".into(), loss)], notes).unwrap();
+    let rate = Tensor::scalar(DType::F32, 0.02).unwrap();
+    builder.optimize(step, "optimizer", &op("adam", &[]).unwrap(), rate, &gradients, &parameters).unwrap();
+    step
+}
+
+fn batch() -> [Tensor; 2] {
+    let labels: Vec<i32> = (0..32).map(|index| index % 3).collect();
+    let x = tensor(&[32, 6], |index| noise(index) + if index % 6 == (index / 6) % 3 { 1.0 } else { 0.0 });
+    [x, Tensor::from_slice(DType::I32, &[32], &labels).unwrap()]
+}
+
+fn program() -> Program {
+    let mut builder = Builder::new();
+    train_step(&mut builder);
+    Program::new(&[&builder], Json::Null).unwrap()
+}
+
+fn loss(session: &Session) -> f32 {
+    session.run("train_step", &batch()).unwrap()[0].elements::<f32>().unwrap()[0]
+}
+
+#[test]
+fn training_lowers_the_loss_and_commits_its_state() {
+    let session = Session::new(Arc::new(program()), Limits::none());
+    let first = loss(&session);
+    for _ in 0..200 {
+        loss(&session);
+    }
+    let last = loss(&session);
+    assert!(first > 0.9 && last < 0.2, "{first} {last}");
+    assert_eq!(session.state("optimizer/step").unwrap().elements::<i64>().unwrap(), [202]);
+    assert_ne!(session.state("random/key").unwrap().elements::<u32>().unwrap(), [0, 0]);
+}
+
+#[test]
+fn gradients_then_apply_equals_train_step_to_the_bit() {
+    let program = Arc::new(program());
+    let names: Vec<_> = program.functions.iter().map(|function| function.name.as_str()).collect();
+    assert_eq!(names, ["train_step", "gradients", "apply"]);
+    let (whole, halves) = (Session::new(program.clone(), Limits::none()), Session::new(program, Limits::none()));
+    for _ in 0..3 {
+        let loss = whole.run("train_step", &batch()).unwrap();
+        let outputs = halves.run("gradients", &batch()).unwrap();
+        halves.run("apply", &outputs[1..]).unwrap();
+        assert_eq!(loss[0], outputs[0]);
+        for state in ["w1", "b2", "optimizer/m/w1", "optimizer/v/b1", "optimizer/step", "random/key"] {
+            assert_eq!(whole.state(state).unwrap(), halves.state(state).unwrap(), "{state}");
+        }
+    }
+}
+
+#[test]
+fn a_tensor_held_over_steps_does_not_change() {
+    let session = Session::new(Arc::new(program()), Limits::none());
+    let held = session.state("w1").unwrap();
+    let copy = Tensor::from_bytes(held.dtype(), held.sizes(), held.bytes(), None).unwrap();
+    let snapshot = session.snapshot().unwrap();
+    for _ in 0..3 {
+        loss(&session);
+    }
+    assert_eq!(held, copy);
+    assert_ne!(session.state("w1").unwrap(), copy);
+    session.restore(&snapshot, true).unwrap();
+    assert_eq!(session.state("w1").unwrap(), copy);
+}
+
+#[test]
+fn snapshots_restart_training_to_the_bit() {
+    let session = Session::new(Arc::new(program()), Limits::none());
+    (0..5).for_each(|_| drop(loss(&session)));
+    let snapshot = Arc::new(session.snapshot().unwrap());
+    let again = Session::new(snapshot, Limits::none());
+    for _ in 0..5 {
+        assert_eq!(loss(&session).to_bits(), loss(&again).to_bits());
+    }
+}
+
+/// A function that updates state `a` and `b` by what `new` makes of them.
+fn two_states(new: impl Fn(&mut Builder, Value, Value) -> (Value, Value)) -> Session {
+    let mut builder = Builder::new();
+    let a = builder.state("a", Role::Other, tensor(&[3], |index| index as f32)).unwrap();
+    let b = builder.state("b", Role::Other, tensor(&[3], |index| 10.0 + index as f32)).unwrap();
+    let (new_a, new_b) = new(&mut builder, a, b);
+    let step = builder.function("step", vec![("output".into(), new_a)], Notes::default()).unwrap();
+    builder.update(step, a, new_a).unwrap();
+    builder.update(step, b, new_b).unwrap();
+    Session::new(Arc::new(Program::new(&[&builder], Json::Null).unwrap()), Limits::none())
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    tensor.elements::<f32>().unwrap().to_vec()
+}
+
+#[test]
+fn swapped_state_is_swapped_and_an_output_may_be_the_new_state() {
+    let session = two_states(|_, a, b| (b, a));
+    let output = session.run("step", &[]).unwrap();
+    assert_eq!(floats(&output[0]), [10.0, 11.0, 12.0]);
+    assert_eq!(floats(&session.state("a").unwrap()), [10.0, 11.0, 12.0]);
+    assert_eq!(floats(&session.state("b").unwrap()), [0.0, 1.0, 2.0]);
+
+    let session = two_states(|builder, a, b| (builder.graph.add(a, b).unwrap(), b));
+    let first = session.run("step", &[]).unwrap();
+    let second = session.run("step", &[]).unwrap();
+    assert_eq!(floats(&first[0]), [10.0, 12.0, 14.0]);
+    assert_eq!(floats(&second[0]), [20.0, 23.0, 26.0]);
+    assert_eq!(second[0], session.state("a").unwrap());
+}
+
+#[test]
+fn predictions_beside_training_see_one_version_of_the_state() {
+    // b is always a + 10 at a commit: a reader that saw half a commit would find another difference.
+    let mut builder = Builder::new();
+    let a = builder.state("a", Role::Other, tensor(&[1000], |_| 0.0)).unwrap();
+    let b = builder.state("b", Role::Other, tensor(&[1000], |_| 10.0)).unwrap();
+    let one = builder.graph.scalar(DType::F32, 1.0).unwrap();
+    let (next_a, next_b) = (builder.graph.add(a, one).unwrap(), builder.graph.add(b, one).unwrap());
+    let difference = builder.graph.sub(b, a).unwrap();
+    let step = builder.function("step", vec![], Notes::default()).unwrap();
+    builder.update(step, a, next_a).unwrap();
+    builder.update(step, b, next_b).unwrap();
+    builder.function("predict", vec![("output".into(), difference)], Notes::default()).unwrap();
+    let session = Session::new(Arc::new(Program::new(&[&builder], Json::Null).unwrap()), Limits::none());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let output = session.run("predict", &[]).unwrap();
+                    assert!(floats(&output[0]).iter().all(|&value| value == 10.0));
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(|| (0..200).for_each(|_| drop(session.run("step", &[]).unwrap())));
+        }
+    });
+    assert_eq!(floats(&session.state("a").unwrap())[0], 400.0);
+}
+
+#[test]
+fn wrong_inputs_are_named() {
+    let session = Session::new(Arc::new(program()), Limits::none());
+    let [x, y] = batch();
+    let cases = [
+        (vec![x.clone()], "train_step: 1 inputs were given, it takes 2: x, y"),
+        (
+            vec![y.clone(), y.clone()],
+            "train_step: x is int32[32], expected float32[batch, 6]; cast it to float32",
+        ),
+        (
+            vec![tensor(&[6], noise), y.clone()],
+            "train_step: x is float32[6], expected float32[batch, 6]; add a leading dimension",
+        ),
+        (
+            vec![tensor(&[31, 6], noise), y],
+            "train_step: y is int32[32], expected int32[batch]: axis 0 is 32, expected batch = 31",
+        ),
+    ];
+    for (inputs, message) in cases {
+        assert_eq!(session.run("train_step", &inputs).unwrap_err().to_string(), message);
+    }
+    assert_eq!(
+        session.run("predict", &[]).unwrap_err().to_string(),
+        "no function is named \"predict\"; there are: train_step, gradients, apply"
+    );
+    session.close();
+    session.close();
+    assert_eq!(session.run("train_step", &[]).unwrap_err().to_string(), "the session is closed");
+}
+
+#[test]
+fn a_failed_step_leaves_the_state() {
+    let limits = Limits::none();
+    let session = Session::new(Arc::new(program()), limits.clone());
+    loss(&session);
+    let before = session.snapshot().unwrap();
+    limits.cancel();
+    assert_eq!(
+        session.run("train_step", &batch()).unwrap_err().to_string(),
+        "train_step: the run was cancelled"
+    );
+    let after = session.snapshot().unwrap();
+    assert_eq!(before.state, after.state);
+}
