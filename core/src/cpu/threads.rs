@@ -426,4 +426,31 @@ mod tests {
         }
         set_num_threads(0);
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn pool_works_in_a_fork() {
+        unsafe extern "C" {
+            fn fork() -> i32;
+            fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
+            fn _exit(status: i32) -> !;
+        }
+        let _settings = settings();
+        set_num_threads(3);
+        assert_eq!(sum(100), 4950);
+        // SAFETY: the child calls only `run`, whose pool is its own, and ends without running anything of the parent.
+        let status = unsafe {
+            match fork() {
+                0 => _exit(i32::from((0..50).any(|_| sum(100) != 4950))),
+                child => {
+                    let mut status = -1;
+                    assert_eq!(waitpid(child, &mut status, 0), child);
+                    status
+                }
+            }
+        };
+        assert_eq!(status, 0);
+        assert_eq!(sum(100), 4950);
+        set_num_threads(0);
+    }
 }

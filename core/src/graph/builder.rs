@@ -278,8 +278,8 @@ impl Builder {
     }
 
     /// Says that a function trains these parameters by these gradients, so that the program also gets the functions
-    /// `gradients` (its inputs and outputs, and an output `gradient/PARAMETER` each; it commits what does not depend
-    /// on the gradients) and `apply` (takes those gradients and commits the rest). For a function that is not named
+    /// `gradients` (its inputs and outputs, and an output `gradient/PARAMETER` each; it commits what neither depends
+    /// on the gradients nor is the optimizer's) and `apply` (takes those gradients and commits the rest). For a function that is not named
     /// `train_step` they are `NAME_gradients` and `NAME_apply`. If the rest needs more than the gradients and state,
     /// the function cannot be cut and they are left out.
     ///
@@ -339,7 +339,10 @@ impl Builder {
         }
         let prefix = if draft.name == "train_step" { String::new() } else { format!("{}_", draft.name) };
         let after = self.graph.dependents(draft.training.iter().map(|(_, gradient)| *gradient));
-        let (late, early): (Vec<_>, Vec<_>) = draft.updates.iter().partition(|(_, value)| after[value.index()]);
+        let is_late = |(state, value): &(usize, Value)| {
+            after[value.index()] || self.states[*state].state.role == Role::Optimizer
+        };
+        let (late, early): (Vec<_>, Vec<_>) = draft.updates.iter().partition(|update| is_late(update));
         let named = |&(state, gradient): &(usize, Value)| (format!("gradient/{}", self.states[state].state.name), gradient);
         let gradients: Vec<_> = draft.training.iter().map(named).collect();
         let apply = Draft {

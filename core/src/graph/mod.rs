@@ -124,6 +124,7 @@ pub struct Graph {
     outputs: Vec<Value>,
     requirements: Vec<Requirement>,
     location: Option<Location>,
+    depth: usize,
 }
 
 impl PartialEq for Graph {
@@ -196,7 +197,7 @@ impl Graph {
 
     /// How deep its regions nest: 0 without regions.
     pub fn depth(&self) -> usize {
-        self.nodes.iter().flat_map(|node| &node.regions).map(|region| region.depth() + 1).max().unwrap_or(0)
+        self.depth
     }
 
     /// The user's line that following nodes carry.
@@ -280,6 +281,7 @@ impl Graph {
         let outputs = specs.into_iter().map(|spec| self.new_value(spec, source)).collect::<Result<Vec<_>>>()?;
         node.first = outputs.first().copied().unwrap_or(Value(self.values.len() as u32));
         node.count = outputs.len();
+        self.depth = node.regions.iter().map(|region| region.depth + 1).fold(self.depth, usize::max);
         self.nodes.push(node);
         Ok(outputs)
     }

@@ -21,7 +21,7 @@ impl Graph {
                 made += 1;
             }
             let explain = |error: Error| error.with_op(node.op.def.name).with_location(node.location.as_ref());
-            if node.first.index() != made || self.source_of(made, node.count) != Some(index) {
+            if node.count > 0 && (node.first.index() != made || self.source_of(made, node.count) != Some(index)) {
                 return Err(explain(Error::format("its outputs are not the next values of the graph")));
             }
             if let Some(value) = node.operands().find(|value| value.index() >= made) {
@@ -41,7 +41,7 @@ impl Graph {
         }
     }
 
-    /// The node that makes all `count` values from `first` on; for no values, any node will do.
+    /// The node that makes all `count` values from `first` on.
     fn source_of(&self, first: usize, count: usize) -> Option<usize> {
         let values = self.values.get(first..first + count)?;
         match values.first().map(|info| info.source) {

@@ -196,8 +196,8 @@ pub struct BoundFunction {
 
 /// A call of a function: holds the version of the state that it reads, and the right to write what it writes.
 pub struct Call {
+    function: String,
     run: Run,
-    limits: Limits,
     watch: Watch,
     outputs: usize,
     writes: Vec<Arc<Variable>>,
@@ -287,8 +287,8 @@ impl BoundFunction {
         let outputs = self.function.outputs.len();
         let spare = |output: usize, bytes: usize| writes.get(output.checked_sub(outputs)?)?.take_spare(bytes);
         let run = executable.start(all, &sizes, limits.budget(), spare).map_err(name)?;
-        let (limits, writes) = (limits.clone(), writes.to_vec());
-        Ok(Call { run, limits, watch, outputs, writes, _writers: writers, _open: open })
+        let (function, writes) = (self.function.name.clone(), writes.to_vec());
+        Ok(Call { function, run, watch, outputs, writes, _writers: writers, _open: open })
     }
 }
 
@@ -308,7 +308,7 @@ impl Call {
     /// `cancelled`, `deadline`; the state is as it was before the call.
     pub fn advance(&mut self, seconds: f64) -> Result<bool> {
         let pause = if seconds.is_finite() { now() + seconds } else { f64::INFINITY };
-        self.run.advance(&Watch { pause, ..self.watch.clone() })
+        self.run.advance(&Watch { pause, ..self.watch.clone() }).map_err(|error| error.with_op(&self.function))
     }
 
     /// Commits the state of a call that has come to its end; gives its outputs.
@@ -320,10 +320,5 @@ impl Call {
         let state = outputs.split_off(self.outputs);
         variable::commit(self.writes.into_iter().zip(state));
         Ok(outputs)
-    }
-
-    /// The limits it runs under.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
     }
 }

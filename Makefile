@@ -1,0 +1,120 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup build wheel demo test gen gen-check lint format wasm-check bench clean tools
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
+
+SYSTEM_PYTHON ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DATA := /usr/share/datasets/fashion-mnist
+# Rewritten by `make gen`, committed, and compared in CI.
+GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py docs/ops.md
+NATIVE := Cargo.toml rust-toolchain.toml pyproject.toml $(wildcard Cargo.lock) \
+          $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.h' -o -name Cargo.toml \) -print)
+PACKAGE := $(shell find python/caudal -name _native -prune -o -type f \( -name '*.py' -o -name 'py.typed' \) -print)
+# Stamps: each says that a step was done after what it depends on last changed.
+READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
+TOOLED := $(VENV)/.tooled
+WHEEL := build/wheel/.built
+# As root on Debian, what is missing is installed; elsewhere the checks below say what to install.
+APT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
+
+help: ## Print the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+tools:
+	@cargo --version >/dev/null 2>&1 && rustc --version >/dev/null 2>&1 || { \
+	  echo "missing: Rust 1.95. Install rustup from https://rustup.rs; it then fetches that version by itself." >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+	  echo "missing: a C compiler. Install gcc or clang (Debian: apt-get install gcc; macOS: xcode-select --install)." >&2; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "missing: Python 3.10 or newer as $(SYSTEM_PYTHON). Install it, or name it: make SYSTEM_PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { [ -n "$(APT)" ] && { \
+	    apt-get install -qq -y python3-venv || { apt-get update -qq && apt-get install -qq -y python3-venv; }; } >/dev/null 2>&1 \
+	    && $(SYSTEM_PYTHON) -c 'import venv, ensurepip' 2>/dev/null; } || { \
+	  echo "missing: Python's venv. Install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
+
+$(READY): pyproject.toml | tools
+	@[ -x $(PYTHON) ] || $(SYSTEM_PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m pip install -q 'maturin>=1.9,<2' 'ruff>=0.17,<0.18'
+	@[ -d $(DATA) ] || [ -z "$(APT)" ] || { apt-get install -qq -y dataset-fashion-mnist || { \
+	    apt-get update -qq && apt-get install -qq -y dataset-fashion-mnist; }; } >/dev/null 2>&1 || \
+	  echo "note: Debian's dataset-fashion-mnist could not be installed; the pictures will be downloaded when first used."
+	@touch $@
+
+# VIRTUAL_ENV tells maturin where to install; an interpreter of the caller's must not be taken for it.
+$(BUILT): $(READY) $(NATIVE)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --quiet --extras demo
+	@mkdir -p build/c/include build/c/lib
+	@cp c_api/include/caudal.h build/c/include/
+	@if [ -f $(TARGET)/release/libcaudal.dylib ]; then \
+	  cp $(TARGET)/release/libcaudal.dylib build/c/lib/libcaudal.0.dylib && ln -sf libcaudal.0.dylib build/c/lib/libcaudal.dylib; \
+	else \
+	  cp $(TARGET)/release/libcaudal.so build/c/lib/libcaudal.so.0 && ln -sf libcaudal.so.0 build/c/lib/libcaudal.so; \
+	fi
+	@touch $@
+
+$(TOOLED): pyproject.toml | $(BUILT)
+	@VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --quiet --extras dev
+	@touch $@
+
+$(WHEEL): $(READY) $(NATIVE) $(PACKAGE) README.md LICENSE
+	@rm -rf build/wheel && mkdir -p build/wheel
+	$(VENV)/bin/maturin build --release --quiet --out build/wheel
+	@touch $@
+
+setup: tools $(READY) ## Check the tools, make .venv, fetch what the demo needs
+build: setup $(BUILT) ## Build the library: into .venv for Python, into build/c for C
+wheel: setup $(WHEEL) ## Build the wheel into build/wheel
+
+demo: build ## Train on Fashion-MNIST in Python, save one file, go on training it from Python and C
+	$(PYTHON) examples/demo.py
+
+test: build $(TOOLED) wheel ## Run every test
+	cargo test --workspace
+	$(PYTHON) -m pytest
+
+gen: setup ## Rewrite the generated files of every language
+	cargo run --quiet -p caudal-gen
+	@$(VENV)/bin/ruff format --quiet python/caudal/ops.py
+
+gen-check: gen ## Fail where a generated file was not up to date
+	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] || { \
+	  git --no-pager diff -- $(GENERATED); echo "out of date: run make gen and commit" $$changed >&2; exit 1; }
+
+lint: build $(TOOLED) ## Check formatting, lints and types
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(VENV)/bin/ruff check --quiet
+	$(VENV)/bin/ruff format --quiet --check
+	$(VENV)/bin/mypy
+
+format: setup ## Format Rust and Python
+	cargo fmt --all
+	$(VENV)/bin/ruff format --quiet
+
+# The target is added only where it is not there in any form: two copies of its standard library exclude each other.
+wasm-check: tools ## Build the C API for wasm32-unknown-unknown
+	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ] \
+	    || rustup target add wasm32-unknown-unknown >/dev/null 2>&1 \
+	    || { [ -f ../shared/toolchain/install-wasm-std.sh ] && bash ../shared/toolchain/install-wasm-std.sh; }; then \
+	  set -x; cargo build --quiet -p caudal-c --target wasm32-unknown-unknown; \
+	else \
+	  echo "left out: the wasm32 check (rustup cannot add the target wasm32-unknown-unknown here)"; \
+	fi
+
+bench: build ## Time training steps beside TensorFlow, PyTorch and JAX where they are installed
+	$(PYTHON) benchmarks/peers_mlp.py
+	$(PYTHON) benchmarks/peers_convnet.py
+
+clean: ## Remove everything that was built, and .venv
+	cargo clean --quiet
+	rm -rf $(VENV) build dist python/caudal/_native .pytest_cache .mypy_cache .ruff_cache
+	find python examples benchmarks tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,30 @@
+//! The C API of caudal. `include/caudal.h` is generated from these files; its rules stand at its top.
+
+#![allow(non_camel_case_types, reason = "the names are those of the C header")]
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
+
+#[cfg(not(target_family = "wasm"))]
+mod dlpack;
+mod error;
+mod graph;
+mod info;
+mod limits;
+mod op;
+mod program;
+mod session;
+mod spec;
+mod tensor;
+mod text;
+mod variable;
+
+pub use error::cdl_error;
+pub use graph::cdl_graph;
+pub use limits::cdl_limits;
+pub use op::cdl_op;
+pub use program::cdl_program;
+pub use session::{cdl_call, cdl_function, cdl_session};
+pub use spec::cdl_spec;
+pub use tensor::cdl_tensor;
+pub use text::cdl_bytes;
+pub use variable::cdl_variable;

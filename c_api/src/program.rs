@@ -1,0 +1,258 @@
+//! Programs: functions, state and metadata. They never change.
+
+use crate::error::guard;
+use crate::graph::cdl_graph;
+use crate::limits::limits_or_none;
+use crate::session::cdl_session;
+use crate::tensor::give_tensor;
+use crate::text::{array, borrow, give_bytes, names, options, place, text};
+use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_tensor};
+use caudal::json::{self, Json};
+use caudal::run::Session;
+use caudal::{Error, Program, Result, info, save};
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+/// What a program holds, as JSON.
+pub const CDL_JSON: i32 = 1;
+/// What a program holds, as text for people.
+pub const CDL_TEXT: i32 = 2;
+/// The graphs of a program's functions, as text.
+pub const CDL_GRAPHS: i32 = 3;
+
+/// Functions, state and metadata.
+pub struct cdl_program(pub Arc<Program>);
+
+/// Gives a program to the caller.
+pub fn give_program(program: Program) -> *mut cdl_program {
+    Box::into_raw(Box::new(cdl_program(Arc::new(program))))
+}
+
+/// Joins graphs to a program: all their functions and the state that these use. `metadata` is any JSON, up to 1 MiB.
+///
+/// # Safety
+/// `graphs` is readable for `n` live handles, `metadata` is readable text, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_new(
+    graphs: *const *const cdl_graph,
+    n: usize,
+    metadata: *const c_char,
+    metadata_len: usize,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let out = unsafe { place("out", out) }?;
+        let handles = unsafe { array("graphs", graphs, n) }?;
+        let graphs = handles.iter().map(|&graph| Ok(&unsafe { borrow("graphs", graph) }?.builder));
+        let graphs = graphs.collect::<Result<Vec<_>>>()?;
+        let metadata = if metadata.is_null() { "" } else { unsafe { text("metadata", metadata, metadata_len) }? };
+        let metadata = if metadata.is_empty() { Json::Null } else { json::parse(metadata)? };
+        out.write(give_program(Program::new(&graphs, metadata)?));
+        Ok(())
+    })
+}
+
+/// Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object;
+/// none are known yet.
+///
+/// # Safety
+/// `path` and `options` are readable text, `limits` is NULL or live, `out` is writable.
+#[cfg(not(target_family = "wasm"))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_open(
+    path: *const c_char,
+    path_len: usize,
+    options: *const c_char,
+    options_len: usize,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
+        unsafe { self::options("options", options, options_len, &[]) }?;
+        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        out.write(give_program(save::open(path, Some(limits.budget()))?));
+        Ok(())
+    })
+}
+
+/// Reads a program from the bytes of a file.
+///
+/// # Safety
+/// `data` is readable for `len` bytes, `limits` is NULL or live, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_read(
+    data: *const c_void,
+    len: usize,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
+        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        out.write(give_program(save::read(data, Some(limits.budget()))?));
+        Ok(())
+    })
+}
+
+/// Whether source lines go into a file.
+///
+/// # Safety
+/// As [`crate::text::options`].
+unsafe fn save_options(data: *const c_char, len: usize) -> Result<save::SaveOptions> {
+    // SAFETY: the caller's word.
+    let options = unsafe { self::options("options", data, len, &["lines"]) }?;
+    let lines = match options.get("lines") {
+        None => true,
+        Some(lines) => lines.as_bool().ok_or_else(|| Error::argument("options: lines is not true or false"))?,
+    };
+    Ok(save::SaveOptions { lines })
+}
+
+/// Saves a program: the file is the old one or the whole new one. `options` is a JSON object: `lines` (default true)
+/// keeps the source lines of nodes.
+///
+/// # Safety
+/// `program` is a live handle, `path` and `options` are readable text.
+#[cfg(not(target_family = "wasm"))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_save(
+    program: *const cdl_program,
+    path: *const c_char,
+    path_len: usize,
+    options: *const c_char,
+    options_len: usize,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, path) = unsafe { (borrow("program", program)?, text("path", path, path_len)?) };
+        save::save(&program.0, path, &unsafe { save_options(options, options_len) }?)
+    })
+}
+
+/// The bytes of the file that `cdl_program_save` would write.
+///
+/// # Safety
+/// `program` is a live handle, `options` is readable text, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_write(
+    program: *const cdl_program,
+    options: *const c_char,
+    options_len: usize,
+    out: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        out.write(give_bytes(save::write(&program.0, &unsafe { save_options(options, options_len) }?)?));
+        Ok(())
+    })
+}
+
+/// What a program holds: `format` is `CDL_JSON`, `CDL_TEXT` or `CDL_GRAPHS`.
+///
+/// # Safety
+/// `program` is a live handle, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_info(
+    program: *const cdl_program,
+    format: i32,
+    out: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        let text = match format {
+            CDL_JSON => json::write(&info::json(&program.0)),
+            CDL_TEXT => info::text(&program.0),
+            CDL_GRAPHS => info::graphs(&program.0),
+            _ => return Err(Error::argument(format!("there is no format {format}")).with_argument("format")),
+        };
+        out.write(give_bytes(text.into_bytes()));
+        Ok(())
+    })
+}
+
+/// The program with only these functions and the state that they use.
+///
+/// # Safety
+/// `program` is a live handle, `functions` is readable for `n` names, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_select(
+    program: *const cdl_program,
+    functions: *const *const c_char,
+    n: usize,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        out.write(give_program(program.0.select(&unsafe { names("functions", functions, n) }?)?));
+        Ok(())
+    })
+}
+
+/// The value of state in a program.
+///
+/// # Safety
+/// `program` is a live handle, `name` is readable text, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_state(
+    program: *const cdl_program,
+    name: *const c_char,
+    name_len: usize,
+    out: *mut *mut cdl_tensor,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        let name = unsafe { text("name", name, name_len) }?;
+        let state = program.0.state.iter().find(|state| state.name == name);
+        let state = state.ok_or_else(|| Error::name(format!("no state is named {name:?}")))?;
+        out.write(give_tensor(state.value.clone()));
+        Ok(())
+    })
+}
+
+/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
+/// every call that brings none of its own.
+///
+/// # Safety
+/// `program` is a live handle, `options` is readable text, `limits` is NULL or live, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_session(
+    program: *const cdl_program,
+    options: *const c_char,
+    options_len: usize,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_session,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
+        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        match options.get("device").map_or(Some("cpu"), Json::as_str) {
+            Some("cpu" | "auto") => {}
+            Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
+            None => return Err(Error::argument("options: device is not text")),
+        }
+        out.write(cdl_session::give(Session::new(program.0.clone(), limits)));
+        Ok(())
+    })
+}
+
+/// Frees a program; null is fine. Sessions made of it stay.
+///
+/// # Safety
+/// `program` came from this library and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_free(program: *mut cdl_program) {
+    if !program.is_null() {
+        // SAFETY: made by `give_program`.
+        drop(unsafe { Box::from_raw(program) });
+    }
+}

@@ -1,0 +1,370 @@
+//! Sessions, their functions, and calls.
+
+use crate::error::guard;
+use crate::limits::limits_or_none;
+use crate::program::{cdl_program, give_program};
+use crate::spec::OwnedSpec;
+use crate::tensor::{give_tensor, give_tensors, tensors};
+use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
+use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
+use caudal::json::{self, Json, Map};
+use caudal::run::{Call, Session};
+use caudal::shape::Bindings;
+use caudal::{Error, Result, info};
+use std::ffi::{CString, c_char};
+use std::sync::Arc;
+
+/// The inputs of a function.
+pub const CDL_INPUT: i32 = 1;
+/// The outputs of a function.
+pub const CDL_OUTPUT: i32 = 2;
+
+/// How long a piece of a call takes where the caller goes on with it itself.
+const PIECE_SECONDS: f64 = 0.05;
+
+/// A program with live state. A run sees one version of the state, whole; runs that write it are serialised, the others
+/// go beside them. All functions may be called from many threads.
+pub struct cdl_session {
+    session: Arc<Session>,
+    functions: Vec<cdl_function>,
+}
+
+/// A function of a session; it lives as long as that.
+pub struct cdl_function {
+    session: Arc<Session>,
+    index: usize,
+    inputs: Vec<(CString, OwnedSpec)>,
+    outputs: Vec<(CString, OwnedSpec)>,
+}
+
+/// A call that has not come to its end.
+pub struct cdl_call {
+    call: Option<Call>,
+}
+
+impl cdl_session {
+    /// Gives a session to the caller.
+    pub fn give(session: Session) -> *mut cdl_session {
+        let session = Arc::new(session);
+        let functions = session.program().functions.iter().enumerate();
+        let functions = functions.map(|(index, function)| {
+            let side = |names: &[String], spec: &dyn Fn(usize) -> Option<caudal::Spec>| {
+                let entries = names.iter().enumerate();
+                entries.filter_map(|(index, name)| Some((c_string(name), OwnedSpec::new(&spec(index)?)))).collect()
+            };
+            cdl_function {
+                session: session.clone(),
+                index,
+                inputs: side(&function.inputs, &|index| function.input_spec(index).cloned()),
+                outputs: side(&function.outputs, &|index| function.output_spec(index).cloned()),
+            }
+        });
+        let functions = functions.collect();
+        Box::into_raw(Box::new(cdl_session { session, functions }))
+    }
+}
+
+/// The function of that name.
+///
+/// # Safety
+/// `session` is a live handle, `name` is readable text, `function` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_function(
+    session: *const cdl_session,
+    name: *const c_char,
+    name_len: usize,
+    function: *mut *const cdl_function,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("function", function)?) };
+        let index = session.session.function(unsafe { text("name", name, name_len) }?)?;
+        out.write(&session.functions[index]);
+        Ok(())
+    })
+}
+
+/// The value of state now.
+///
+/// # Safety
+/// `session` is a live handle, `name` is readable text, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_state(
+    session: *const cdl_session,
+    name: *const c_char,
+    name_len: usize,
+    out: *mut *mut cdl_tensor,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("out", out)?) };
+        out.write(give_tensor(session.session.state(unsafe { text("name", name, name_len) }?)?));
+        Ok(())
+    })
+}
+
+/// Sets state, all or none; waits for runs that write it.
+///
+/// # Safety
+/// `session` is a live handle, `names` and `tensors` are readable for `n` elements.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_set_state(
+    session: *const cdl_session,
+    names: *const *const c_char,
+    tensors: *const *const cdl_tensor,
+    n: usize,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let session = unsafe { borrow("session", session) }?;
+        let names = unsafe { self::names("names", names, n) }?;
+        let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
+        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        session.session.set_state(&changes)
+    })
+}
+
+/// Makes state of this session be a cell that others may share.
+///
+/// # Safety
+/// `session` and `variable` are live handles, `name` is readable text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_bind(
+    session: *const cdl_session,
+    name: *const c_char,
+    name_len: usize,
+    variable: *const cdl_variable,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, variable) = unsafe { (borrow("session", session)?, borrow("variable", variable)?) };
+        session.session.bind(unsafe { text("name", name, name_len) }?, variable.0.clone())
+    })
+}
+
+/// The program with the state of this moment; nothing is copied.
+///
+/// # Safety
+/// `session` is a live handle, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_snapshot(
+    session: *const cdl_session,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("out", out)?) };
+        out.write(give_program(session.session.snapshot()?));
+        Ok(())
+    })
+}
+
+/// Takes the state of a program by name; with `strict` not 0 both must have the same names.
+///
+/// # Safety
+/// `session` and `from` are live handles.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_restore(
+    session: *const cdl_session,
+    from: *const cdl_program,
+    strict: i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, from) = unsafe { (borrow("session", session)?, borrow("from", from)?) };
+        session.session.restore(&from.0, strict != 0)
+    })
+}
+
+/// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
+///
+/// # Safety
+/// `session` is a live handle, `json` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_report(session: *const cdl_session, json: *mut *mut cdl_bytes) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("json", json)?) };
+        out.write(give_bytes(json::write(&info::report(&session.session)).into_bytes()));
+        Ok(())
+    })
+}
+
+/// Waits for running calls; later ones get `CDL_CLOSED`. Twice is fine.
+///
+/// # Safety
+/// `session` is a live handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_close(session: *const cdl_session) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        unsafe { borrow("session", session) }?.session.close();
+        Ok(())
+    })
+}
+
+/// Frees a session; null is fine. Its functions are gone with it; calls that were begun go on.
+///
+/// # Safety
+/// `session` came from this library and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_free(session: *mut cdl_session) {
+    if !session.is_null() {
+        // SAFETY: made by `cdl_session::give`.
+        drop(unsafe { Box::from_raw(session) });
+    }
+}
+
+/// The spec of an input (`CDL_INPUT`) or output (`CDL_OUTPUT`) and its name; NULL past the last. Both live as long as
+/// the session. `name` may be NULL.
+///
+/// # Safety
+/// `function` is NULL or live, `name` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_function_spec(
+    function: *const cdl_function,
+    side: i32,
+    index: usize,
+    name: *mut *const c_char,
+) -> *const cdl_spec {
+    // SAFETY: the caller's word.
+    let entry = unsafe { function.as_ref() }.and_then(|function| match side {
+        CDL_INPUT => function.inputs.get(index),
+        CDL_OUTPUT => function.outputs.get(index),
+        _ => None,
+    });
+    let Some((text, spec)) = entry else { return std::ptr::null() };
+    if !name.is_null() {
+        // SAFETY: the caller's word.
+        unsafe { name.write(text.as_ptr()) };
+    }
+    spec.public()
+}
+
+/// What a call with these dims (`{"batch": 32}`) needs, as JSON: `memory`, in bytes, beside its inputs and the state.
+///
+/// # Safety
+/// `function` is a live handle, `dims` is readable text, `json` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_function_plan(
+    function: *const cdl_function,
+    dims: *const c_char,
+    dims_len: usize,
+    json: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (function, out) = unsafe { (borrow("function", function)?, place("json", json)?) };
+        let signature = &function.session.program().functions[function.index];
+        let symbols = info::symbols(signature);
+        let known: Vec<_> = symbols.iter().map(String::as_str).collect();
+        let dims = unsafe { options("dims", dims, dims_len, &known) }?;
+        let memory = function.session.memory(function.index, &bindings(&symbols, &dims)?)?;
+        let answer: Map<String, Json> = [("memory".to_string(), json::from_unsigned(memory))].into_iter().collect();
+        out.write(give_bytes(json::write(&Json::Object(answer)).into_bytes()));
+        Ok(())
+    })
+}
+
+fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
+    let mut bindings = Bindings::new();
+    for symbol in symbols {
+        let size = dims.get(symbol).and_then(json::to_integer).filter(|size| *size >= 0);
+        let size = size.ok_or_else(|| Error::argument(format!("give the dim {symbol}, as in {{\"{symbol}\": 32}}")))?;
+        bindings.set(&symbol.as_str().into(), size);
+    }
+    Ok(bindings)
+}
+
+/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 50 ms: `*rest` is then the call, to go
+/// on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
+///
+/// # Safety
+/// `function` is a live handle, `inputs` is readable for `n` live handles, `limits` is NULL (those of the session) or
+/// live, `outputs` is writable for `n_outputs` pointers, `rest` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_function_run(
+    function: *const cdl_function,
+    inputs: *const *const cdl_tensor,
+    n: usize,
+    limits: *const cdl_limits,
+    outputs: *mut *mut cdl_tensor,
+    n_outputs: usize,
+    rest: *mut *mut cdl_call,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let function = unsafe { borrow("function", function) }?;
+        let inputs = unsafe { tensors("inputs", inputs, n) }?;
+        let limits = unsafe { limits_or_none(limits) }?;
+        check_outputs(function, outputs, n_outputs)?;
+        let mut call = function.session.start(function.index, &inputs, limits.as_ref())?;
+        drop(inputs);
+        if rest.is_null() {
+            while !call.advance(f64::INFINITY)? {}
+        } else if !call.advance(PIECE_SECONDS)? {
+            let call = Box::into_raw(Box::new(cdl_call { call: Some(call) }));
+            // SAFETY: the caller's word.
+            unsafe { rest.write(call) };
+            return Ok(());
+        } else {
+            // SAFETY: the caller's word.
+            unsafe { rest.write(std::ptr::null_mut()) };
+        }
+        // SAFETY: the caller's word.
+        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }
+    })
+}
+
+/// Looks before a run that would commit state whether its outputs have a place.
+fn check_outputs(function: &cdl_function, outputs: *mut *mut cdl_tensor, n_outputs: usize) -> Result<()> {
+    let count = function.outputs.len();
+    if n_outputs != count || (outputs.is_null() && count > 0) {
+        let name = &function.session.program().functions[function.index].name;
+        let error = Error::argument(format!("it has {count} outputs, there is room for {n_outputs}"));
+        return Err(error.with_op(name).with_argument("outputs"));
+    }
+    Ok(())
+}
+
+/// Goes on with a call for about `seconds` (infinity: to the end). `*done` is 1 when it has come to its end and its
+/// outputs are written.
+///
+/// # Safety
+/// `call` is a live handle that nobody else uses, `outputs` is writable for `n_outputs` pointers, `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_call_resume(
+    call: *mut cdl_call,
+    seconds: f64,
+    outputs: *mut *mut cdl_tensor,
+    n_outputs: usize,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (handle, done) = unsafe { (borrow_mut("call", call)?, place("done", done)?) };
+        let ended = || Error::closed("the call has come to its end");
+        let call = handle.call.as_mut().ok_or_else(ended)?;
+        if !call.advance(seconds)? {
+            done.write(0);
+            return Ok(());
+        }
+        let call = handle.call.take().ok_or_else(ended)?;
+        // SAFETY: the caller's word.
+        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
+        done.write(1);
+        Ok(())
+    })
+}
+
+/// Frees a call; null is fine. One that has not come to its end is cancelled: the state is as it was before.
+///
+/// # Safety
+/// `call` came from this library and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_call_free(call: *mut cdl_call) {
+    if !call.is_null() {
+        // SAFETY: made by `cdl_function_run`.
+        drop(unsafe { Box::from_raw(call) });
+    }
+}

@@ -1,0 +1,68 @@
+//! Variables: cells of state that sessions may share.
+
+use crate::error::guard;
+use crate::tensor::{give_tensor, tensor};
+use crate::text::{borrow, place};
+use crate::{cdl_error, cdl_tensor};
+use caudal::run::Variable;
+use std::sync::Arc;
+
+/// A cell of state.
+pub struct cdl_variable(pub Arc<Variable>);
+
+/// Makes a cell with its first value.
+///
+/// # Safety
+/// `initial` is a live handle, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_new(initial: *const cdl_tensor, out: *mut *mut cdl_variable) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let out = unsafe { place("out", out) }?;
+        // SAFETY: the caller's word.
+        let initial = unsafe { tensor("initial", initial) }?;
+        out.write(Box::into_raw(Box::new(cdl_variable(Arc::new(Variable::new(initial))))));
+        Ok(())
+    })
+}
+
+/// The value now.
+///
+/// # Safety
+/// `variable` is a live handle, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_get(variable: *const cdl_variable, out: *mut *mut cdl_tensor) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let out = unsafe { place("out", out) }?;
+        // SAFETY: the caller's word.
+        out.write(give_tensor(unsafe { borrow("variable", variable) }?.0.get()));
+        Ok(())
+    })
+}
+
+/// Sets the value, which has the spec of the one before; waits for runs that write it.
+///
+/// # Safety
+/// `variable` and `value` are live handles.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_set(variable: *const cdl_variable, value: *const cdl_tensor) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let value = unsafe { tensor("value", value) }?;
+        // SAFETY: the caller's word.
+        unsafe { borrow("variable", variable) }?.0.set(value)
+    })
+}
+
+/// Frees a handle; null is fine. Sessions that the cell is bound to keep it.
+///
+/// # Safety
+/// `variable` came from this library and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_free(variable: *mut cdl_variable) {
+    if !variable.is_null() {
+        // SAFETY: made by `cdl_variable_new`.
+        drop(unsafe { Box::from_raw(variable) });
+    }
+}

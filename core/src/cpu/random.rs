@@ -1,0 +1,142 @@
+//! Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC'11).
+//! A word depends on the key and its own number alone, so any split of the work gives the same words.
+
+use super::call::Shared;
+use super::simd::simd;
+use super::work::{Stop, Work};
+
+/// Words that a task makes: a power of two.
+const TASK: usize = 32 << 10;
+
+/// The two words that `key` makes of the counter `high * 2^32 + low`.
+#[inline(always)]
+fn cipher(key: [u32; 2], high: u32, low: u32) -> [u32; 2] {
+    let keys = [key[0], key[1], key[0] ^ key[1] ^ 0x1bd1_1bda];
+    let (mut a, mut b) = (high.wrapping_add(keys[0]), low.wrapping_add(keys[1]));
+    // Written out, so that a loop over counters has no inner loop and becomes vector instructions.
+    macro_rules! rounds {
+        ($($group:literal: $($rotation:literal),*;)*) => { $(
+            $(
+                a = a.wrapping_add(b);
+                b = b.rotate_left($rotation) ^ a;
+            )*
+            a = a.wrapping_add(keys[$group % 3]);
+            b = b.wrapping_add(keys[($group + 1) % 3].wrapping_add($group));
+        )* };
+    }
+    rounds! {
+        1: 13, 15, 26, 6;
+        2: 17, 29, 16, 24;
+        3: 13, 15, 26, 6;
+        4: 17, 29, 16, 24;
+        5: 13, 15, 26, 6;
+    }
+    [a, b]
+}
+
+/// The two words that `key` makes of a 64-bit counter.
+pub fn threefry(key: [u32; 2], counter: u64) -> [u32; 2] {
+    cipher(key, (counter >> 32) as u32, counter as u32)
+}
+
+/// What the two words of a counter become.
+pub trait Word: crate::dtype::Element {
+    /// That word.
+    fn of(a: u32, b: u32) -> Self;
+}
+
+impl Word for u32 {
+    #[inline(always)]
+    fn of(a: u32, b: u32) -> u32 {
+        a ^ b
+    }
+}
+
+impl Word for u64 {
+    #[inline(always)]
+    fn of(a: u32, b: u32) -> u64 {
+        u64::from(a) << 32 | u64::from(b)
+    }
+}
+
+simd! {
+    /// The words of the counters from `high * 2^32 + low` on, whose upper halves are all `high`.
+    fn fill<T: Word>(key: [u32; 2], high: u32, low: u32, output: &mut [T]) {
+        for (index, output) in output.iter_mut().enumerate() {
+            let [a, b] = cipher(key, high, low.wrapping_add(index as u32));
+            *output = T::of(a, b);
+        }
+    }
+}
+
+/// Random words: that of counter i in element i.
+pub fn bits<T: Word>(work: &mut Work, key: [u32; 2], output: &mut [T]) -> Result<(), Stop> {
+    let len = output.len();
+    let output = Shared::new(output);
+    work.parallel(len.div_ceil(TASK), |task| {
+        let start = task * TASK;
+        // SAFETY: every task has its own range.
+        let output = unsafe { output.range(start, start + TASK) };
+        // TASK divides 2^32, so the upper half is the same for the whole task.
+        fill(key, (start as u64 >> 32) as u32, start as u32, output);
+    })
+}
+
+/// Keys: the two words of counter i in row i.
+pub fn split(work: &mut Work, key: [u32; 2], output: &mut [u32]) -> Result<(), Stop> {
+    super::copy::generate(work, output, |number| threefry(key, (number / 2) as u64)[number % 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::threads::{set_num_threads, settings};
+    use crate::cpu::work::{Cursor, Watch};
+
+    const KEY: [u32; 2] = [7, 42];
+
+    fn run<T: Word>(len: usize, kernel: impl Fn(&mut Work, &mut [T]) -> Result<(), Stop>) -> Vec<T> {
+        let mut output = vec![T::default(); len];
+        let (watch, mut cursor) = (Watch { pause: 0.0, ..Watch::default() }, Cursor::default());
+        while kernel(&mut Work::new(&watch, &mut cursor), &mut output).is_err() {}
+        output
+    }
+
+    #[test]
+    fn words_and_keys_are_those_of_jax() {
+        let words = [
+            1608166506, 2351936236, 3787152164, 3901638075, 3217246524, 1051207585, 153241657, 2976582311, 2065459382,
+            1426247038,
+        ];
+        assert_eq!(run::<u32>(10, |work, output| bits(work, KEY, output)), words);
+        let keys = [2384124607, 3519051477, 4044586155, 2101136967, 2168514899, 1627107959];
+        assert_eq!(run::<u32>(6, |work, output| split(work, KEY, output)), keys);
+        assert_eq!(threefry(KEY, 2), [2168514899, 1627107959]);
+    }
+
+    #[test]
+    fn every_word_depends_on_its_number_alone_with_any_number_of_threads() {
+        let _settings = settings();
+        for threads in [1, 2, 7] {
+            set_num_threads(threads);
+            let narrow = run::<u32>(100_003, |work, output| bits(work, KEY, output));
+            let wide = run::<u64>(100_003, |work, output| bits(work, KEY, output));
+            for number in [0, 1, 15, 16, 17, 32_767, 32_768, 70_001, 100_002] {
+                let [a, b] = threefry(KEY, number as u64);
+                assert_eq!((narrow[number], wide[number]), (a ^ b, u64::from(a) << 32 | u64::from(b)));
+            }
+        }
+        set_num_threads(0);
+    }
+
+    #[test]
+    fn counters_have_64_bits() {
+        let mut output = [0u32; 40];
+        fill(KEY, 3, 5, &mut output);
+        for (i, word) in output.iter().enumerate() {
+            let [a, b] = threefry(KEY, (3 << 32) + 5 + i as u64);
+            assert_eq!(*word, a ^ b);
+        }
+        assert_ne!(threefry(KEY, 5), threefry(KEY, (3 << 32) + 5));
+    }
+}

@@ -1,0 +1,286 @@
+//! The element-wise engine: an expression compiled to a list of loops that run tile by tile.
+//!
+//! Every instruction rounds to its step's dtype and no two are contracted, so the results have the same bits on every
+//! machine and for any number of threads, except for which NaN a NaN is. See [`crate::scalar`] for what instructions
+//! mean and `tape/loops.rs` for what they do with equal zeros.
+
+mod compile;
+mod convert;
+mod load;
+mod loops;
+#[cfg(test)]
+mod tests;
+
+use super::call::{Target, View};
+use super::work::{Stop, Work};
+use crate::dtype::DType;
+use crate::scalar::{Expression, Register};
+use load::{Axis, Feed, List, Pattern};
+use loops::{BLOCK, Loop, Operand};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A loop and the places that it writes and reads.
+#[derive(Debug, Clone)]
+struct Code {
+    run: Loop,
+    out: u32,
+    operands: [u32; 3],
+}
+
+/// A value of the tape: an input, a constant or a result.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Bytes of an element.
+    width: usize,
+    /// Where its tile begins in a thread's scratch memory, or a constant's block among the constants, in bytes.
+    offset: usize,
+    constant: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Input {
+    index: usize,
+    place: u32,
+    /// Bytes of an element as it is stored.
+    width: usize,
+    /// For types that are stored but not computed in.
+    widen: Option<Loop>,
+}
+
+#[derive(Debug, Clone)]
+struct Output {
+    place: u32,
+    dtype: DType,
+    /// For types that are stored but not computed in.
+    narrow: Option<Loop>,
+}
+
+/// A compiled expression, for inputs of any layout and outputs of any shape. Making one allocates, running it does not
+/// (up to 16 inputs and outputs each), except for the scratch memory that a thread keeps for the next run.
+#[derive(Debug, Clone, Default)]
+pub struct Tape {
+    dtypes: Vec<DType>,
+    code: Vec<Code>,
+    places: Vec<Place>,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    /// A block of equal elements for each constant.
+    constants: Vec<u64>,
+    /// Elements of a tile, a multiple of [`BLOCK`].
+    tile: usize,
+    /// Elements of a task, a multiple of `tile`.
+    task: usize,
+    /// Bytes of all tiles.
+    scratch: usize,
+}
+
+/// Memory for tiles.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An output of a run.
+#[derive(Clone, Copy)]
+struct Sink {
+    data: *mut u8,
+    /// Whether results are computed right there; else they are stored when the tile has read all of its inputs.
+    direct: bool,
+}
+
+impl Default for Sink {
+    fn default() -> Sink {
+        Sink { data: std::ptr::null_mut(), direct: false }
+    }
+}
+
+/// What the tasks of a run share.
+struct Run<'a> {
+    tape: &'a Tape,
+    feeds: &'a [Feed],
+    axes: &'a [Axis],
+    sinks: &'a [Sink],
+}
+
+// SAFETY: tasks only read inputs, and write ranges of the outputs that no other task touches.
+unsafe impl Sync for Run<'_> {}
+
+impl Tape {
+    /// Compiles what `outputs` need of an expression. `inputs` are the dtypes of all inputs that a run gets.
+    ///
+    /// # Panics
+    /// If the expression reads an input that is not there or has another dtype, or has an instruction for dtypes that
+    /// [`crate::scalar`] does not allow it.
+    pub fn new(expression: &Expression, inputs: &[DType], outputs: &[Register]) -> Tape {
+        compile::compile(expression, inputs, outputs)
+    }
+
+    /// Computes the outputs, all of one shape, to which every input broadcasts as in NumPy. An output may lie in the
+    /// very memory of a dense input with elements as wide; else outputs overlap nothing.
+    ///
+    /// # Errors
+    /// What stopped the work; `OutOfMemory` if a thread gets no scratch memory.
+    ///
+    /// # Panics
+    /// If number, dtypes or shapes are not as promised.
+    pub fn run(&self, inputs: &[View], outputs: &mut [Target], work: &mut Work) -> Result<(), Stop> {
+        assert!(inputs.iter().map(View::dtype).eq(self.dtypes.iter().copied()), "inputs have the tape's dtypes");
+        let dtypes = self.outputs.iter().map(|output| output.dtype);
+        assert!(outputs.iter().map(Target::dtype).eq(dtypes), "outputs have the tape's dtypes");
+        let sizes = outputs.first().map_or(&[][..], Target::sizes);
+        assert!(outputs.iter().all(|output| output.sizes() == sizes), "outputs have one shape");
+        let total: usize = sizes.iter().product();
+        if total == 0 || outputs.is_empty() {
+            return work.parallel(0, |_| ());
+        }
+        let mut axes = List::<Axis, 32>::new();
+        let mut feeds = List::<Feed, 16>::new();
+        for input in &self.inputs {
+            feeds.push(Feed::new(&inputs[input.index], sizes, &mut axes)?)?;
+        }
+        let mut sinks = List::<Sink, 16>::new();
+        for (output, target) in self.outputs.iter().zip(outputs) {
+            let data = target.pointer();
+            let bytes = total * output.dtype.size();
+            let is_apart = |view: &View| {
+                let (from, to) = (view.pointer().addr(), data.addr());
+                from.saturating_add(view.bytes()) <= to || to.saturating_add(bytes) <= from
+            };
+            sinks.push(Sink { data, direct: output.narrow.is_none() && inputs.iter().all(is_apart) })?;
+        }
+        let run = Run { tape: self, feeds: feeds.entries(), axes: axes.entries(), sinks: sinks.entries() };
+        let is_short = AtomicBool::new(false);
+        let done = work.parallel(total.div_ceil(self.task), |task| {
+            let start = task * self.task;
+            if !run.task(start, (start + self.task).min(total)) {
+                is_short.store(true, Ordering::Relaxed);
+            }
+        });
+        if is_short.into_inner() { Err(Stop::OutOfMemory) } else { done }
+    }
+}
+
+impl Run<'_> {
+    /// Computes the elements `start..end`; false if there is no scratch memory.
+    fn task(&self, start: usize, end: usize) -> bool {
+        let table = self.tape.places.len() * size_of::<Operand>();
+        let table_lines = table.div_ceil(size_of::<Line>());
+        let lines = table_lines + self.tape.scratch.div_ceil(size_of::<Line>());
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < lines {
+                if scratch.try_reserve_exact(lines - scratch.len()).is_err() {
+                    return false;
+                }
+                scratch.resize(lines, Line([0; 64]));
+            }
+            let memory = scratch.as_mut_ptr();
+            // SAFETY: within `lines`; the table lies before the tiles, and lines are aligned for its entries. All
+            // bits of a line are set, but not to operands, so the entries are written before they become a slice.
+            let (table, tiles) = unsafe {
+                let table: *mut Operand = memory.cast();
+                let tiles: *mut u8 = memory.add(table_lines).cast();
+                for (i, place) in self.tape.places.iter().enumerate() {
+                    table.add(i).write(match place.constant {
+                        true => Operand::block(self.tape.constants.as_ptr().cast::<u8>().add(place.offset)),
+                        false => Operand::tile(tiles.add(place.offset)),
+                    });
+                }
+                (std::slice::from_raw_parts_mut(table, self.tape.places.len()), tiles)
+            };
+            // SAFETY: the views and targets say that the memory of these elements can be used.
+            unsafe { self.tiles(start, end, table, tiles) };
+            true
+        })
+    }
+
+    /// # Safety
+    /// Inputs and outputs have the elements `start..end`, `table` has the places' addresses, `tiles` is the scratch.
+    unsafe fn tiles(&self, start: usize, end: usize, table: &mut [Operand], tiles: *mut u8) {
+        let inputs = || self.tape.inputs.iter().zip(self.feeds);
+        // SAFETY: the caller's promise; a place's loop runs on its types; no place is both written and read by a loop.
+        unsafe {
+            for (input, feed) in inputs() {
+                if feed.pattern == Pattern::Uniform {
+                    let place = input.place as usize;
+                    table[place] = self.uniform(input, feed, tiles, (end - start).min(BLOCK));
+                }
+            }
+            for start in (start..end).step_by(self.tape.tile) {
+                let count = (end - start).min(self.tape.tile);
+                for (input, feed) in inputs() {
+                    if feed.pattern != Pattern::Uniform {
+                        table[input.place as usize] = self.load(input, feed, start, count, tiles);
+                    }
+                }
+                let outputs = || self.tape.outputs.iter().zip(self.sinks);
+                for (output, sink) in outputs().filter(|(_, sink)| sink.direct) {
+                    table[output.place as usize] = Operand::tile(sink.data.add(start * output.dtype.size()));
+                }
+                for code in &self.tape.code {
+                    let operands = code.operands.map(|place| table[place as usize]);
+                    (code.run)(table[code.out as usize].data.cast_mut(), operands, count);
+                }
+                for (output, sink) in outputs().filter(|(_, sink)| !sink.direct) {
+                    let (from, width) = (table[output.place as usize], output.dtype.size());
+                    let to = sink.data.add(start * width);
+                    match output.narrow {
+                        Some(narrow) => narrow(to, [from; 3], count),
+                        None => from.data.copy_to_nonoverlapping(to, count * width),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Repeats the only element of an input.
+    ///
+    /// # Safety
+    /// As in `tiles`.
+    unsafe fn uniform(&self, input: &Input, feed: &Feed, tiles: *mut u8, count: usize) -> Operand {
+        let place = &self.tape.places[input.place as usize];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let out = tiles.add(place.offset);
+            let axes = [Axis { size: count, stride: 0 }, Axis { size: 1, stride: 0 }];
+            match input.widen {
+                None => load::gather(feed.data, &axes, input.width, 0, out, count),
+                Some(widen) => {
+                    load::gather(feed.data, &axes, input.width, 0, tiles, count);
+                    widen(out, [Operand::tile(tiles); 3], count);
+                }
+            }
+            Operand::block(out)
+        }
+    }
+
+    /// The elements of an input that a tile needs: where they lie if they can be used there, else in its own tile.
+    ///
+    /// # Safety
+    /// As in `tiles`.
+    unsafe fn load(&self, input: &Input, feed: &Feed, start: usize, count: usize, tiles: *mut u8) -> Operand {
+        let place = &self.tape.places[input.place as usize];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let out = tiles.add(place.offset);
+            let stored = match feed.pattern {
+                Pattern::Strided { start: first, end } => {
+                    let to = if input.widen.is_some() { tiles } else { out };
+                    load::gather(feed.data, &self.axes[first..end], input.width, start, to, count);
+                    to.cast_const()
+                }
+                _ => feed.data.add(start * input.width),
+            };
+            match input.widen {
+                None => Operand::tile(stored),
+                Some(widen) => {
+                    widen(out, [Operand::tile(stored); 3], count);
+                    Operand::tile(out)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How a tile of an input is found in memory: in place, everywhere the same, or gathered along strides.
+
+use crate::cpu::call::View;
+use crate::cpu::work::Stop;
+use crate::shape::MAX_RANK;
+
+/// Elements along an axis and how far apart they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Axis {
+    pub size: usize,
+    pub stride: isize,
+}
+
+/// Where the elements of an input lie, seen from the output's row-major order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// They follow each other.
+    Dense,
+    /// There is only one.
+    Uniform,
+    /// Along these collapsed axes, the innermost first: a range of the run's axes.
+    Strided { start: usize, end: usize },
+}
+
+/// An input of a run.
+#[derive(Clone, Copy)]
+pub struct Feed {
+    /// The element that output index 0 reads.
+    pub data: *const u8,
+    pub pattern: Pattern,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed { data: std::ptr::null(), pattern: Pattern::Uniform }
+    }
+}
+
+/// A list that needs no heap up to N entries.
+pub struct List<T, const N: usize> {
+    fixed: [T; N],
+    len: usize,
+    spilled: Vec<T>,
+}
+
+impl<T: Copy + Default, const N: usize> List<T, N> {
+    pub fn new() -> List<T, N> {
+        List { fixed: [T::default(); N], len: 0, spilled: Vec::new() }
+    }
+
+    pub fn push(&mut self, entry: T) -> Result<(), Stop> {
+        if self.len < N {
+            self.fixed[self.len] = entry;
+        } else {
+            if self.len == N {
+                self.spilled.try_reserve(2 * N).map_err(|_| Stop::OutOfMemory)?;
+                self.spilled.extend_from_slice(&self.fixed);
+            }
+            self.spilled.try_reserve(1).map_err(|_| Stop::OutOfMemory)?;
+            self.spilled.push(entry);
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    pub fn entries(&self) -> &[T] {
+        if self.len <= N { &self.fixed[..self.len] } else { &self.spilled }
+    }
+
+    fn entries_mut(&mut self) -> &mut [T] {
+        if self.len <= N { &mut self.fixed[..self.len] } else { &mut self.spilled }
+    }
+}
+
+impl Feed {
+    /// How `view` is read for an output of the sizes `output`, not all of them 0; axes go to the end of `axes`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    ///
+    /// # Panics
+    /// If the view does not broadcast to the sizes.
+    pub fn new<const N: usize>(view: &View, output: &[usize], axes: &mut List<Axis, N>) -> Result<Feed, Stop> {
+        let layout = view.layout();
+        let width = layout.dtype.size();
+        let data = view.pointer().wrapping_add(layout.offset * width);
+        let missing = output.len().checked_sub(layout.sizes.len());
+        let Some(missing) = missing else { unreachable!("an input has no more axes than the output") };
+        let start = axes.entries().len();
+        for (axis, &size) in output.iter().enumerate().rev() {
+            let stride = match axis.checked_sub(missing) {
+                Some(own) if layout.sizes[own] == size => layout.strides[own],
+                Some(own) => {
+                    assert_eq!(layout.sizes[own], 1, "an input broadcasts to the output");
+                    0
+                }
+                None => 0,
+            };
+            if size == 1 {
+                continue;
+            }
+            match axes.entries_mut()[start..].last_mut() {
+                Some(inner) if inner.stride.wrapping_mul(inner.size as isize) == stride => inner.size *= size,
+                _ => axes.push(Axis { size, stride })?,
+            }
+        }
+        let end = axes.entries().len();
+        assert!(end - start <= MAX_RANK, "an output has a shape's rank");
+        let pattern = match &axes.entries()[start..] {
+            [] | [Axis { stride: 0, .. }] => Pattern::Uniform,
+            [Axis { stride: 1, .. }] => Pattern::Dense,
+            _ => Pattern::Strided { start, end },
+        };
+        Ok(Feed { data, pattern })
+    }
+}
+
+/// Copies the elements of the output indices `start .. start + count` to `out`; `axes` are two or more, or one with
+/// a stride, the innermost first. `width` is an element's size in bytes.
+///
+/// # Safety
+/// The elements can be read, and `count` elements at `out` written; they do not overlap.
+pub unsafe fn gather(data: *const u8, axes: &[Axis], width: usize, start: usize, out: *mut u8, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match width {
+            1 => gather_elements::<u8>(data, axes, start, out, count),
+            2 => gather_elements::<u16>(data.cast(), axes, start, out.cast(), count),
+            4 => gather_elements::<u32>(data.cast(), axes, start, out.cast(), count),
+            _ => gather_elements::<u64>(data.cast(), axes, start, out.cast(), count),
+        }
+    }
+}
+
+unsafe fn gather_elements<T: Copy>(data: *const T, axes: &[Axis], start: usize, out: *mut T, count: usize) {
+    let (inner, outer) = (axes[0], axes[axes.len() - 1]);
+    // Along an outermost axis of stride 0 the elements repeat with the period of the axes within.
+    let fresh = match outer.stride {
+        0 => axes[..axes.len() - 1].iter().map(|axis| axis.size).product::<usize>().min(count),
+        _ => count,
+    };
+    let mut index = [0; MAX_RANK];
+    let mut rest = start;
+    let mut from = data;
+    for (index, axis) in index.iter_mut().zip(axes) {
+        *index = rest % axis.size;
+        rest /= axis.size;
+        from = from.wrapping_offset(*index as isize * axis.stride);
+    }
+    let mut filled = 0;
+    while filled < fresh {
+        let run = (inner.size - index[0]).min(fresh - filled);
+        // SAFETY: `run` elements are left along the innermost axis, and in `out`.
+        unsafe { copy_run(from, inner.stride, out.add(filled), run) };
+        filled += run;
+        index[0] += run;
+        from = from.wrapping_offset(run as isize * inner.stride);
+        for (i, axis) in axes.iter().enumerate() {
+            if index[i] < axis.size {
+                break;
+            }
+            index[i] = 0;
+            from = from.wrapping_offset(-(axis.size as isize * axis.stride));
+            if let Some(next) = axes.get(i + 1) {
+                index[i + 1] += 1;
+                from = from.wrapping_offset(next.stride);
+            }
+        }
+    }
+    while filled < count {
+        let more = filled.min(count - filled);
+        // SAFETY: the first `filled` elements are written, and `more` follow within `count`.
+        unsafe { out.copy_to_nonoverlapping(out.add(filled), more) };
+        filled += more;
+    }
+}
+
+/// # Safety
+/// `run` elements can be read from `from` on with that stride, and written to `out`.
+#[inline(always)]
+unsafe fn copy_run<T: Copy>(from: *const T, stride: isize, out: *mut T, run: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match stride {
+            1 if run > 16 => from.copy_to_nonoverlapping(out, run),
+            0 => {
+                let value = *from;
+                (0..run).for_each(|i| out.add(i).write(value));
+            }
+            _ => (0..run).for_each(|i| out.add(i).write(*from.offset(i as isize * stride))),
+        }
+    }
+}

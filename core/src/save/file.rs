@@ -1,0 +1,137 @@
+//! Program files on disk.
+
+use super::{Image, SaveOptions, container, cut_short, read_buffer, safetensors};
+use crate::cpu::memory::{Budget, Buffer};
+use crate::error::{Error, Result};
+use crate::program::Program;
+use safetensors::PREFIX;
+use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn refused(action: &str, path: &Path, error: impl Display) -> Error {
+    Error::io(format!("cannot {action} {}: {error}", path.display()))
+}
+
+/// Saves a program. The file is complete or as it was before, whatever happens: it is written beside its place under
+/// another name, flushed to the disk and renamed. It keeps the permissions of a file that it replaces.
+///
+/// # Errors
+/// `io`, with the path and what the system says; others as [`super::write`].
+pub fn save(program: &Program, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+    let path = path.as_ref();
+    let image = Image::of(program, options)?;
+    replace(path, &image).map_err(|error| refused("save", path, error))
+}
+
+fn replace(path: &Path, image: &Image) -> io::Result<()> {
+    // A link stays a link: the file that it leads to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let replaced = match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(_) => return Err(io::Error::other("it is not a regular file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let name = target.file_name().ok_or_else(|| io::Error::other("it names no file"))?;
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut temporary = Temporary::create(folder, name.to_os_string())?;
+    for chunk in image.chunks() {
+        temporary.file.write_all(chunk)?;
+    }
+    if let Some(permissions) = replaced {
+        temporary.file.set_permissions(permissions)?;
+    }
+    temporary.file.sync_all()?;
+    fs::rename(&temporary.path, &target)?;
+    temporary.renamed = true;
+    flush_folder(folder)
+}
+
+/// Makes the new name last. Other systems than Unix flush it themselves.
+fn flush_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// A new file that is removed unless it was renamed.
+struct Temporary {
+    file: File,
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    fn create(folder: &Path, name: OsString) -> io::Result<Temporary> {
+        const ATTEMPTS: usize = 100;
+        for _ in 0..ATTEMPTS {
+            let mut unique = OsString::from(".");
+            unique.push(&name);
+            // The standard library's random keys: another name in every process and at every call.
+            unique.push(format!(".{:016x}", RandomState::new().build_hasher().finish()));
+            let path = folder.join(unique);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Temporary { file, path, renamed: false }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("no name for a temporary file is free"))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Nothing more can be done about a file that cannot be removed.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Opens a program's file: it is read once, into one aligned buffer that counts in the budget, whose parts are the
+/// state and constants.
+///
+/// # Errors
+/// `io`, with the path and what the system says; others as [`super::read`].
+pub fn open(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
+    let path = path.as_ref();
+    let subject = path.display().to_string();
+    let opened = |error: io::Error| refused("open", path, error);
+    // Looked at first: opening a pipe would wait for its other end.
+    let metadata = fs::metadata(path).map_err(opened)?;
+    if !metadata.is_file() {
+        return Err(refused("open", path, "it is not a regular file"));
+    }
+    let mut file = File::open(path).map_err(opened)?;
+    let length = file.metadata().map_err(opened)?.len();
+    let too_large = || Error::memory(format!("{subject} is larger than memory can be: {length} bytes"));
+    let size = usize::try_from(length).ok().filter(|&size| isize::try_from(size).is_ok()).ok_or_else(too_large)?;
+    let mut buffer = Buffer::zeroed(size, budget)?;
+    let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
+    let mut read = |bytes: &mut [u8]| {
+        file.read_exact(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Error::format(format!("{subject} became shorter while it was read")),
+            _ => refused("read", path, error),
+        })
+    };
+    // The header is looked at before the rest is read: most of what is no such file ends here.
+    let prefix = size.min(PREFIX);
+    read(&mut bytes[..prefix])?;
+    let header = safetensors::header_length(&bytes[..prefix], length).map_err(|error| super::about(&subject, error))?;
+    let base = PREFIX as u64 + header;
+    let Some(base) = usize::try_from(base).ok().filter(|&base| base <= size) else {
+        return Err(cut_short(&subject, length, base));
+    };
+    read(&mut bytes[PREFIX..base])?;
+    container(&bytes[..base], length, &subject, budget)?;
+    read(&mut bytes[base..])?;
+    read_buffer(&Arc::new(buffer), &subject, budget)
+}
