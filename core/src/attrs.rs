@@ -2,12 +2,13 @@
 
 use crate::cpu::memory::cast_slice;
 use crate::dispatch;
-use crate::dtype::{DType, bf16, f16};
+use crate::dtype::{DType, bf16, f16, to_bf16, to_f16};
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Map};
 use crate::op::OpDef;
 use crate::shape::Dim;
 use crate::tensor::{Tensor, byte_count};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The type of an attr.
@@ -25,7 +26,7 @@ pub enum AttrType {
     DType,
     /// A dim: an integer or text such as `2*n+1`.
     Dim,
-    /// A list of integers.
+    /// A list of integers; in JSON a lone integer is a list of one.
     Ints,
     /// A list of dims.
     Dims,
@@ -34,7 +35,7 @@ pub enum AttrType {
 }
 
 /// The value of an attr. `None` is an attr that was left out and has no default.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each is the value of the AttrType of its name")]
 pub enum AttrValue {
     None,
@@ -47,6 +48,47 @@ pub enum AttrValue {
     Ints(Vec<i64>),
     Dims(Vec<Dim>),
     Tensor(Tensor),
+}
+
+impl PartialEq for AttrValue {
+    /// Floats are equal to the bit, as in tensors, but that any NaN equals any: JSON has one.
+    fn eq(&self, other: &AttrValue) -> bool {
+        use AttrValue::*;
+        match (self, other) {
+            (None, None) => true,
+            (Bool(a), Bool(b)) => a == b,
+            (Int(a), Int(b)) => a == b,
+            (Float(a), Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+            (Text(a), Text(b)) => a == b,
+            (DType(a), DType(b)) => a == b,
+            (Dim(a), Dim(b)) => a == b,
+            (Ints(a), Ints(b)) => a == b,
+            (Dims(a), Dims(b)) => a == b,
+            (Tensor(a), Tensor(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for AttrValue {}
+
+impl Hash for AttrValue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        use AttrValue::*;
+        std::mem::discriminant(self).hash(state);
+        match self {
+            None => {}
+            Bool(value) => value.hash(state),
+            Int(value) => value.hash(state),
+            Float(value) => (if value.is_nan() { f64::NAN } else { *value }).to_bits().hash(state),
+            Text(value) => value.hash(state),
+            DType(value) => value.hash(state),
+            Dim(value) => value.hash(state),
+            Ints(values) => values.hash(state),
+            Dims(values) => values.hash(state),
+            Tensor(value) => (value.dtype(), value.sizes(), value.bytes()).hash(state),
+        }
+    }
 }
 
 /// An attr in an op's record.
@@ -63,7 +105,7 @@ pub struct AttrDef {
 }
 
 /// All attrs of one use of an op, in the order of its record.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attrs {
     def: &'static OpDef,
     values: Arc<[AttrValue]>,
@@ -95,13 +137,13 @@ impl Attrs {
         if let Some((name, _)) = given.iter().find(|(name, _)| def.attrs.iter().all(|attr| attr.name != *name)) {
             return Err(unknown(def, name));
         }
-        let values = def.attrs.iter().map(|attr| match given.iter().find(|(name, _)| *name == attr.name) {
-            Some((_, value)) if fits(attr, value) => Ok(value.clone()),
-            Some((_, value)) => {
-                Err(Error::argument(format!("{} is {:?}, not {value:?}", attr.name, attr.kind)).with_argument(attr.name))
-            }
-            None => default_of(attr),
-        });
+        let values =
+            def.attrs.iter().map(|attr| match given.iter().find(|(name, _)| *name == attr.name) {
+                Some((_, value)) if fits(attr, value) => Ok(value.clone()),
+                Some((_, value)) => Err(Error::argument(format!("{} is {:?}, not {value:?}", attr.name, attr.kind))
+                    .with_argument(attr.name)),
+                None => default_of(attr),
+            });
         let values = values.collect::<Result<Vec<_>>>().map_err(|error| error.with_op(def.name))?;
         Ok(Attrs { def, values: values.into() })
     }
@@ -122,11 +164,15 @@ impl Attrs {
         Ok(Attrs { def, values: values.into() })
     }
 
+    /// The attrs that differ from their defaults.
+    pub fn changed(&self) -> impl Iterator<Item = (&'static AttrDef, &AttrValue)> {
+        let entries = self.def.attrs.iter().zip(self.values.iter());
+        entries.filter(|(attr, value)| default_of(attr).ok().as_ref() != Some(*value))
+    }
+
     /// The attrs that differ from their defaults, as a JSON object.
     pub fn to_json(&self) -> Map<String, Json> {
-        let entries = self.def.attrs.iter().zip(self.values.iter());
-        let changed = entries.filter(|(attr, value)| default_of(attr).ok().as_ref() != Some(*value));
-        changed.map(|(attr, value)| (attr.name.to_string(), value_to_json(value))).collect()
+        self.changed().map(|(attr, value)| (attr.name.to_string(), value_to_json(value))).collect()
     }
 
     /// Every value with its name, in the order of the record.
@@ -213,7 +259,7 @@ fn fits(attr: &AttrDef, value: &AttrValue) -> bool {
     ) || (*value == AttrValue::None && attr.default == Some("null"))
 }
 
-pub(crate) fn default_of(attr: &AttrDef) -> Result<AttrValue> {
+fn default_of(attr: &AttrDef) -> Result<AttrValue> {
     match attr.default {
         Some(text) => value_from_json(attr, &json::parse(text)?),
         None => Err(Error::argument(format!("the attr {} is required", attr.name)).with_argument(attr.name)),
@@ -230,7 +276,10 @@ pub(crate) fn value_from_json(attr: &AttrDef, json: &Json) -> Result<AttrValue> 
         AttrType::Text => json.as_str().map(|text| AttrValue::Text(text.into())),
         AttrType::DType => json.as_str().map(DType::parse).transpose()?.map(AttrValue::DType),
         AttrType::Dim => dim_from_json(json)?.map(AttrValue::Dim),
-        AttrType::Ints => array().and_then(|items| items.map(json::to_integer).collect()).map(AttrValue::Ints),
+        AttrType::Ints => match json::to_integer(json) {
+            Some(value) => Some(AttrValue::Ints(vec![value])),
+            None => array().and_then(|items| items.map(json::to_integer).collect()).map(AttrValue::Ints),
+        },
         AttrType::Dims => match array() {
             Some(items) => items.map(dim_from_json).collect::<Result<Option<_>>>()?.map(AttrValue::Dims),
             None => None,
@@ -288,7 +337,8 @@ fn tensor_to_json(tensor: &Tensor) -> Json {
 }
 
 fn tensor_from_json(json: &Json) -> Result<Option<Tensor>> {
-    let (Some(dtype), Some(shape), Some(data)) = (json["dtype"].as_str(), json["shape"].as_array(), json["data"].as_array())
+    let (Some(dtype), Some(shape), Some(data)) =
+        (json["dtype"].as_str(), json["shape"].as_array(), json["data"].as_array())
     else {
         return Ok(None);
     };
@@ -336,8 +386,8 @@ json_elements! {
     u16: |value| json::from_integer(i64::from(value)), narrow;
     u32: |value| json::from_integer(i64::from(value)), narrow;
     u64: json::from_unsigned, json::to_unsigned;
-    f16: |value| json::from_float(f64::from(value)), |json| json::to_float(json).map(f16::from_f64);
-    bf16: |value| json::from_float(f64::from(value)), |json| json::to_float(json).map(bf16::from_f64);
+    f16: |value| json::from_float(f64::from(value)), |json| json::to_float(json).map(to_f16);
+    bf16: |value| json::from_float(f64::from(value)), |json| json::to_float(json).map(to_bf16);
     f32: |value| json::from_float(f64::from(value)), |json| json::to_float(json).map(|value| value as f32);
     f64: json::from_float, json::to_float;
 }

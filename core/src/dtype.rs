@@ -205,24 +205,81 @@ elements! {
     f16 => [F16], bf16 => [BF16], f32 => [F32], f64 => [F64],
 }
 
+/// Towards zero, but odd if inexact: rounding that again to at most half of the digits gives what rounding once had
+/// given (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd").
+#[inline(always)]
+pub fn round_to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let back = f64::from(near);
+    let truncated = near.to_bits().wrapping_sub(u32::from(back.abs() > value.abs()));
+    let odd = f32::from_bits(truncated | 1);
+    if back == value || value.is_nan() { near } else { odd }
+}
+
+/// The nearest `float16`, ties to even. (The conversions from f64 of the half crate drop the lower digits.)
+pub fn to_f16(value: f64) -> f16 {
+    f16::from_f32(round_to_odd(value))
+}
+
+/// The nearest `bfloat16`, ties to even.
+pub fn to_bf16(value: f64) -> bf16 {
+    bf16::from_f32(round_to_odd(value))
+}
+
 /// Runs the body with `$T` bound to the element type of `$dtype`.
 #[macro_export]
 macro_rules! dispatch {
     ($dtype:expr, $T:ident => $body:expr) => {{
         use $crate::dtype::DType;
         match $dtype {
-            DType::Bool | DType::U8 => { type $T = u8; $body }
-            DType::I8 => { type $T = i8; $body }
-            DType::I16 => { type $T = i16; $body }
-            DType::I32 => { type $T = i32; $body }
-            DType::I64 => { type $T = i64; $body }
-            DType::U16 => { type $T = u16; $body }
-            DType::U32 => { type $T = u32; $body }
-            DType::U64 => { type $T = u64; $body }
-            DType::F16 => { type $T = $crate::dtype::f16; $body }
-            DType::BF16 => { type $T = $crate::dtype::bf16; $body }
-            DType::F32 => { type $T = f32; $body }
-            DType::F64 => { type $T = f64; $body }
+            DType::Bool | DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            DType::F16 => {
+                type $T = $crate::dtype::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $T = $crate::dtype::bf16;
+                $body
+            }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     }};
 }
@@ -232,10 +289,22 @@ macro_rules! dispatch {
 macro_rules! dispatch_width {
     ($dtype:expr, $T:ident => $body:expr) => {{
         match $dtype.size() {
-            1 => { type $T = u8; $body }
-            2 => { type $T = u16; $body }
-            4 => { type $T = u32; $body }
-            _ => { type $T = u64; $body }
+            1 => {
+                type $T = u8;
+                $body
+            }
+            2 => {
+                type $T = u16;
+                $body
+            }
+            4 => {
+                type $T = u32;
+                $body
+            }
+            _ => {
+                type $T = u64;
+                $body
+            }
         }
     }};
 }
@@ -263,6 +332,46 @@ mod tests {
         for (a, b, expected) in table {
             assert_eq!(a.promote(b), expected, "{a} with {b}");
             assert_eq!(b.promote(a), expected, "{b} with {a}");
+        }
+    }
+
+    #[test]
+    fn narrow_floats_are_the_nearest_with_ties_to_even() {
+        let half_unit = 2f64.powi(-11);
+        let rows = [
+            (1.0 + half_unit, 1.0),
+            (1.0 + half_unit + 2f64.powi(-52), 1.0 + 2.0 * half_unit),
+            (1.0 + half_unit - 2f64.powi(-53), 1.0),
+            (1.0 + 3.0 * half_unit, 1.0 + 4.0 * half_unit),
+            (1.0 + 3.0 * half_unit - 2f64.powi(-52), 1.0 + 2.0 * half_unit),
+            (2f64.powi(-25), 0.0),
+            (2f64.powi(-25) * (1.0 + 2f64.powi(-52)), 2f64.powi(-24)),
+            (65519.999999999, 65504.0),
+            (65520.0, f64::INFINITY),
+            (1e300, f64::INFINITY),
+            (1e-300, 0.0),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(to_f16(value).to_f64(), expected, "{value:e}");
+            assert_eq!(to_f16(-value).to_f64(), -expected, "{:e}", -value);
+        }
+        let half_unit = 2f64.powi(-8);
+        let rows = [
+            (1.0 + half_unit, 1.0),
+            (1.0 + half_unit + 2f64.powi(-52), 1.0 + 2.0 * half_unit),
+            (1.0 + 3.0 * half_unit, 1.0 + 4.0 * half_unit),
+            (1.0 + 3.0 * half_unit - 2f64.powi(-52), 1.0 + 2.0 * half_unit),
+            (1e-300, 0.0),
+            (1e300, f64::INFINITY),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(to_bf16(value).to_f64(), expected, "{value:e}");
+            assert_eq!(to_bf16(-value).to_f64(), -expected, "{:e}", -value);
+        }
+        for bits in 0..=u16::MAX {
+            let (narrow, brain) = (f16::from_bits(bits), bf16::from_bits(bits));
+            assert!(narrow.is_nan() && to_f16(narrow.to_f64()).is_nan() || to_f16(narrow.to_f64()).to_bits() == bits);
+            assert!(brain.is_nan() && to_bf16(brain.to_f64()).is_nan() || to_bf16(brain.to_f64()).to_bits() == bits);
         }
     }
 

@@ -14,7 +14,9 @@ pub fn grad(graph: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>>
     loss.check(graph)?;
     let spec = graph.spec(loss).clone();
     if spec.shape.rank() != 0 {
-        return Err(Error::shape(format!("the loss is {spec}, not a scalar; reduce it, for example by mean")).with_op("grad"));
+        return Err(
+            Error::shape(format!("the loss is {spec}, not a scalar; reduce it, for example by mean")).with_op("grad")
+        );
     }
     require_float(&spec, "the loss")?;
     let one = graph.scalar_like(loss, 1.0)?;
@@ -130,7 +132,8 @@ impl Reverse {
     fn propagate(&mut self, graph: &mut Graph, nodes: std::ops::Range<usize>) -> Result<()> {
         for index in nodes.rev() {
             let node = &graph.nodes()[index];
-            let reached = node.outputs().any(|value| self.active[value.index()] && self.cotangents[value.index()].is_some());
+            let reached =
+                node.outputs().any(|value| self.active[value.index()] && self.cotangents[value.index()].is_some());
             if !reached {
                 continue;
             }
@@ -180,10 +183,10 @@ impl Reverse {
         let end = graph.nodes().len();
         self.activate(graph, start..end);
         for (output, lowered) in node.outputs().zip(outputs) {
-            if let Some(cotangent) = self.cotangents[output.index()] {
-                if self.active[lowered.index()] {
-                    self.accumulate(graph, lowered, cotangent)?;
-                }
+            if let Some(cotangent) = self.cotangents[output.index()]
+                && self.active[lowered.index()]
+            {
+                self.accumulate(graph, lowered, cotangent)?;
             }
         }
         self.propagate(graph, start..end)

@@ -13,6 +13,7 @@ use crate::infer::Infer;
 use crate::scalar::{Expression, Register};
 use crate::shape::{Dim, Shape};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// A dtype and a shape: what is known of a value before it is computed.
@@ -111,6 +112,10 @@ pub struct Sample {
     pub attrs: &'static str,
 }
 
+/// The layout of an op's output over the memory of its first input: given the attrs, the input's layout and the
+/// output's sizes.
+pub type View = fn(&Attrs, &Layout, &[usize]) -> Layout;
+
 /// A kernel of the CPU engine, written out.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernel {
@@ -121,7 +126,7 @@ pub struct Kernel {
     /// Whether it reads inputs that are strided; others are made dense for it.
     pub takes_strides: bool,
     /// For ops that only move: the output as a strided view of the first input.
-    pub view: Option<fn(&Attrs, &Layout, output: &[usize]) -> Layout>,
+    pub view: Option<View>,
 }
 
 impl Kernel {
@@ -218,8 +223,16 @@ impl PartialEq for OpDef {
     }
 }
 
+impl Eq for OpDef {}
+
+impl Hash for OpDef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.name, self.version).hash(state);
+    }
+}
+
 /// An op with its attrs: made once, used often.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Op {
     /// The record.
     pub def: &'static OpDef,
@@ -275,7 +288,11 @@ pub struct Backward<'a> {
 impl Backward<'_> {
     /// The cotangent of the only output.
     pub fn cotangent(&self) -> Result<Value> {
-        self.cotangents.first().copied().flatten().ok_or_else(|| Error::internal("a vjp was called without a cotangent"))
+        self.cotangents
+            .first()
+            .copied()
+            .flatten()
+            .ok_or_else(|| Error::internal("a vjp was called without a cotangent"))
     }
 
     /// The dims of an input.

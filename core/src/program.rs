@@ -75,7 +75,9 @@ impl Program {
     pub fn new(builders: &[&Builder], metadata: Json) -> Result<Program> {
         let mut program = Program { functions: Vec::new(), state: Vec::new(), metadata };
         if crate::json::write(&program.metadata).len() > MAX_METADATA {
-            return Err(Error::argument(format!("metadata takes more than {MAX_METADATA} bytes")).with_argument("metadata"));
+            return Err(
+                Error::argument(format!("metadata takes more than {MAX_METADATA} bytes")).with_argument("metadata")
+            );
         }
         for builder in builders {
             for function in builder.functions()? {

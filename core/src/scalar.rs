@@ -4,7 +4,7 @@
 //! instruction rounds to its dtype, so that fused and unfused give the same bits: `float16` and `bfloat16` compute in
 //! `float32` and round, 8- and 16-bit integers compute in 32 bits and wrap.
 
-use crate::dtype::DType;
+use crate::dtype::{DType, to_bf16, to_f16};
 use crate::tensor::Tensor;
 
 /// An instruction with one operand.
@@ -48,7 +48,7 @@ pub enum Binary {
     Xor,
     /// 0 for shifts by the width or more, or negative ones.
     ShiftLeft,
-    /// Arithmetic for signed types; fills as shifts by width - 1 for larger ones.
+    /// Arithmetic for signed types. By the width or more, or by a negative distance: 0, or -1 for negative operands.
     ShiftRight,
 }
 
@@ -126,8 +126,8 @@ impl Expression {
         let bits = match dtype {
             DType::F64 => value.to_bits(),
             DType::F32 => u64::from((value as f32).to_bits()),
-            DType::F16 => u64::from(f32::from(half::f16::from_f64(value)).to_bits()),
-            DType::BF16 => u64::from(f32::from(half::bf16::from_f64(value)).to_bits()),
+            DType::F16 => u64::from(f32::from(to_f16(value)).to_bits()),
+            DType::BF16 => u64::from(f32::from(to_bf16(value)).to_bits()),
             DType::I64 => value as i64 as u64,
             DType::U64 => value as u64,
             DType::Bool => u64::from(value != 0.0),

@@ -65,7 +65,9 @@ impl Tensor {
         let expected = byte_count(dtype, sizes)?;
         if bytes.len() != expected {
             let len = bytes.len();
-            return Err(Error::argument(format!("{dtype} of shape {sizes:?} takes {expected} bytes, {len} were given")));
+            return Err(Error::argument(format!(
+                "{dtype} of shape {sizes:?} takes {expected} bytes, {len} were given"
+            )));
         }
         let mut buffer = Buffer::zeroed(expected, budget)?;
         if let Some(target) = buffer.bytes_mut() {
@@ -104,8 +106,8 @@ impl Tensor {
             U16 => Tensor::from_slice(dtype, &[], &[value as u16]),
             U32 => Tensor::from_slice(dtype, &[], &[value as u32]),
             U64 => Tensor::from_slice(dtype, &[], &[value as u64]),
-            F16 => Tensor::from_slice(dtype, &[], &[half::f16::from_f64(value)]),
-            BF16 => Tensor::from_slice(dtype, &[], &[half::bf16::from_f64(value)]),
+            F16 => Tensor::from_slice(dtype, &[], &[crate::dtype::to_f16(value)]),
+            BF16 => Tensor::from_slice(dtype, &[], &[crate::dtype::to_bf16(value)]),
             F32 => Tensor::from_slice(dtype, &[], &[value as f32]),
             F64 => Tensor::from_slice(dtype, &[], &[value]),
         }
@@ -180,7 +182,8 @@ impl Tensor {
 impl PartialEq for Tensor {
     /// Equal to the bit: NaN equals the same NaN, 0 differs from -0.
     fn eq(&self, other: &Tensor) -> bool {
-        self.dtype == other.dtype && self.sizes == other.sizes && self.bytes() == other.bytes()
+        let same_memory = Arc::ptr_eq(&self.buffer, &other.buffer);
+        self.dtype == other.dtype && self.sizes == other.sizes && (same_memory || self.bytes() == other.bytes())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Control flow: values and gradients, against the same computed step by step.
 
-use caudal::graph::op;
+use caudal::graph::{op, text};
 use caudal::run::Limits;
 use caudal::run::eager::evaluate;
 use caudal::run::function::Executable;
@@ -20,8 +20,9 @@ fn float(tensor: &Tensor) -> f64 {
     tensor.elements::<f64>().unwrap()[0]
 }
 
-/// Runs a graph optimised and plain, checks that both agree to the bit, gives the outputs.
+/// Runs a graph optimised and plain, checks that both agree to the bit and that text keeps it, gives the outputs.
 fn run(graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+    assert_eq!(text::parse(&text::print(graph)).as_ref(), Ok(graph));
     let plain = evaluate(graph, inputs.to_vec(), &Limits::none()).unwrap();
     let executable = Arc::new(Executable::new(graph, passes::OPTIMIZED).unwrap());
     let limits = Limits::none();
@@ -63,7 +64,11 @@ fn check_gradients(graph: &Graph, inputs: &[Tensor]) {
     let exact = run(&first, inputs);
     for (index, exact) in exact.iter().enumerate() {
         let expected = slope(graph, inputs, index);
-        assert!((float(exact) - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{index}: {exact:?} {} {expected}", float(exact));
+        assert!(
+            (float(exact) - expected).abs() < 1e-5 * (1.0 + expected.abs()),
+            "{index}: {exact:?} {} {expected}",
+            float(exact)
+        );
     }
     for (index, &gradient) in gradients.iter().enumerate() {
         let mut second = first.clone();
@@ -130,7 +135,9 @@ fn power_loop_by_hand(mut x: f64, y: f64, most: usize) -> f64 {
 
 #[test]
 fn while_loop_stops_by_its_condition_or_after_max_steps() {
-    for (x, y, most) in [(1.0, 3.0, None), (1.0, 3.0, Some(2)), (200.0, 3.0, None), (1.0, 3.0, Some(0)), (1.0, 3.0, Some(50))] {
+    for (x, y, most) in
+        [(1.0, 3.0, None), (1.0, 3.0, Some(2)), (200.0, 3.0, None), (1.0, 3.0, Some(0)), (1.0, 3.0, Some(50))]
+    {
         let value = float(&run(&power_loop(most), &[scalar(x), scalar(y)])[0]);
         let expected = power_loop_by_hand(x, y, most.map_or(usize::MAX, |most| most as usize));
         assert!((value - expected).abs() < 1e-9 * expected.abs(), "{value} {expected}");

@@ -185,10 +185,7 @@ fn wrong_inputs_are_named() {
     let [x, y] = batch();
     let cases = [
         (vec![x.clone()], "train_step: 1 inputs were given, it takes 2: x, y"),
-        (
-            vec![y.clone(), y.clone()],
-            "train_step: x is int32[32], expected float32[batch, 6]; cast it to float32",
-        ),
+        (vec![y.clone(), y.clone()], "train_step: x is int32[32], expected float32[batch, 6]; cast it to float32"),
         (
             vec![tensor(&[6], noise), y.clone()],
             "train_step: x is float32[6], expected float32[batch, 6]; add a leading dimension",
@@ -217,10 +214,7 @@ fn a_failed_step_leaves_the_state() {
     loss(&session);
     let before = session.snapshot().unwrap();
     limits.cancel();
-    assert_eq!(
-        session.run("train_step", &batch()).unwrap_err().to_string(),
-        "train_step: the run was cancelled"
-    );
+    assert_eq!(session.run("train_step", &batch()).unwrap_err().to_string(), "train_step: the run was cancelled");
     let after = session.snapshot().unwrap();
     assert_eq!(before.state, after.state);
 }

@@ -3,7 +3,8 @@
 use caudal::AttrType;
 use caudal::attrs::AttrDef;
 use caudal::json::{Json, parse};
-use caudal::op::{Arity, Meaning, OpDef};
+use caudal::dtype::{DType, DTypes};
+use caudal::op::{Accepts, Arity, InputDef, Meaning, OpDef};
 use caudal::ops;
 use std::fmt::Write;
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._dispatch import ArrayLike, apply, apply_many
+from ._dispatch import ArrayLike, apply, apply_many, as_tensor
 from .dims import DimLike
 from .dtypes import DTypeLike
 from .tensor import Tensor
@@ -36,6 +37,32 @@ fn attr_type(attr: &AttrDef) -> String {
     if attr.default == Some("null") { format!("{name} | None") } else { name.to_string() }
 }
 
+/// The dtype that numbers and lists take as this input, where it is not that of the other inputs.
+fn number_dtype(input: &InputDef) -> Option<DType> {
+    let usual = [DType::I64, DType::F32, DType::Bool, DType::U32];
+    match input.accepts {
+        Accepts::T => None,
+        Accepts::Set(set) if set == DTypes::ALL => None,
+        Accepts::Set(set) => usual.into_iter().find(|dtype| set.contains(*dtype)),
+    }
+}
+
+/// The last argument of `apply`: those dtypes, if there are any.
+fn number_dtypes(def: &OpDef) -> String {
+    let dtypes: Vec<_> = def.inputs.iter().map(number_dtype).collect();
+    if dtypes.iter().all(Option::is_none) {
+        return String::new();
+    }
+    let text = |dtype: Option<DType>| dtype.map_or("None".to_string(), |dtype| format!("\"{dtype}\""));
+    format!(", {}", tuple(dtypes.into_iter().map(text)))
+}
+
+/// Items as a Python tuple.
+fn tuple(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<_> = items.collect();
+    format!("({}{})", items.join(", "), if items.len() == 1 { "," } else { "" })
+}
+
 /// A default as a Python literal.
 fn default(attr: &AttrDef) -> Option<String> {
     let json = parse(attr.default?).unwrap_or_else(|error| panic!("{}: default: {error}", attr.name));
@@ -43,7 +70,7 @@ fn default(attr: &AttrDef) -> Option<String> {
         Json::Null => "None".into(),
         Json::Bool(value) => if value { "True" } else { "False" }.into(),
         Json::String(text) => format!("{text:?}"),
-        Json::Array(items) if items.is_empty() => "()".into(),
+        Json::Array(items) => tuple(items.iter().map(Json::to_string)),
         other => other.to_string(),
     })
 }
@@ -71,6 +98,26 @@ fn parameters(def: &OpDef) -> String {
     parameters.join(", ")
 }
 
+/// Text in lines of at most 120 columns, the second and later ones indented.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut out = String::new();
+    // The first line stands after as much, or after three quotation marks.
+    let mut column = indent + 3;
+    for word in text.split_whitespace() {
+        if column + 1 + word.len() > 120 {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if !out.is_empty() {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out
+}
+
 fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
     let many = def.outputs.len() > 1;
     let result = if many { "tuple[Tensor, ...]" } else { "Tensor" };
@@ -78,21 +125,28 @@ fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
         Arity::Variadic(_) => format!("*{}", input.name),
         _ => input.name.to_string(),
     });
-    let inputs = inputs.map(|input| format!("{input}, ")).collect::<String>();
-    let attrs = def.attrs.iter().map(|attr| format!("\"{}\": {}", attr.name, attr.name)).collect::<Vec<_>>().join(", ");
-    let (summary, rest) = def.doc.split_once(". ").map_or((def.doc, ""), |(summary, rest)| (summary, rest));
+    let inputs = tuple(inputs);
+    // A list is a list of ints to other attrs; here it is data.
+    let attrs = def.attrs.iter().map(|attr| match attr.kind {
+        AttrType::Tensor => format!("\"{}\": as_tensor({})", attr.name, attr.name),
+        _ => format!("\"{}\": {}", attr.name, attr.name),
+    });
+    let attrs = attrs.collect::<Vec<_>>().join(", ");
+    let doc = def.doc.replace('\\', "\\\\").split_whitespace().collect::<Vec<_>>().join(" ");
+    let (summary, rest) = doc.split_once(". ").unwrap_or((&doc, ""));
     writeln!(out, "\n\ndef {}({}) -> {result}:", def.name, parameters(def))?;
-    writeln!(out, "    \"\"\"{}.", summary.trim_end_matches('.').replace('\\', "\\\\"))?;
+    writeln!(out, "    \"\"\"{}", wrap(&format!("{}.", summary.trim_end_matches('.')), 4))?;
     if !rest.is_empty() {
-        writeln!(out, "\n    {}", rest.replace('\\', "\\\\"))?;
+        writeln!(out, "\n    {}", wrap(rest, 4))?;
     }
     if !def.inputs.is_empty() {
-        writeln!(out, "\n    dtypes: {}.", def.dtypes)?;
+        writeln!(out, "\n    {}", wrap(&format!("dtypes: {}.", def.dtypes), 4))?;
     }
     if !def.attrs.is_empty() {
-        writeln!(out, "\n    Args:")?;
+        writeln!(out, "\n    Attrs:")?;
         for attr in def.attrs {
-            writeln!(out, "        {}: {}", attr.name, attr.doc.replace('\\', "\\\\"))?;
+            let doc = format!("{}: {}", attr.name, attr.doc.replace('\\', "\\\\").replace("null", "None"));
+            writeln!(out, "        {}", wrap(&doc, 12))?;
         }
     }
     if many {
@@ -100,13 +154,17 @@ fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out, "    \"\"\"")?;
     let apply = if many { "apply_many" } else { "apply" };
-    writeln!(out, "    return {apply}(\"{}\", ({}), {{{attrs}}})", def.name, inputs.trim_end())
+    let dtypes = number_dtypes(def);
+    writeln!(out, "    return {apply}(\"{}\", {inputs}, {{{attrs}}}{dtypes})", def.name)
 }
 
 /// The text of the module.
 pub fn ops() -> String {
-    let mut out = String::from(HEAD);
-    for def in ops::all().filter(|def| !matches!(def.meaning, Meaning::Control(_))) {
+    let defs = || ops::all().filter(|def| !matches!(def.meaning, Meaning::Control(_) | Meaning::Cluster));
+    let mut names: Vec<_> = defs().map(|def| def.name).collect();
+    names.sort_unstable();
+    let mut out = format!("{HEAD}\n__all__ = {names:?}\n");
+    for def in defs() {
         // Writing to a String does not fail.
         let _ = write_op(def, &mut out);
     }

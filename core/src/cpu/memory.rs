@@ -51,7 +51,9 @@ impl Budget {
             self.release(bytes);
             let before = used - bytes;
             let limit = self.limit;
-            return Err(Error::memory(format!("{bytes} bytes more than the {before} in use pass the limit of {limit} bytes")));
+            return Err(Error::memory(format!(
+                "{bytes} bytes more than the {before} in use pass the limit of {limit} bytes"
+            )));
         }
         self.peak.fetch_max(used, Ordering::Relaxed);
         Ok(())

@@ -1,14 +1,14 @@
 //! The CPU engine: kernels and what they run on. A kernel is a plain function on slices; its inputs are checked before.
 
 pub mod call;
-pub mod conv;
+pub(crate) mod conv;
 pub mod copy;
 pub mod engine;
-pub mod gemm;
+pub(crate) mod gemm;
 pub mod index;
 pub mod maths;
 pub mod memory;
-pub mod pool;
+pub(crate) mod pool;
 pub mod random;
 pub mod recurrence;
 pub mod reduce;

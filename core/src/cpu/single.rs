@@ -70,7 +70,13 @@ fn view<'a>(tensor: &'a Tensor, layout: &'a Layout) -> View<'a> {
 ///
 /// # Errors
 /// `memory`, or the reason to stop.
-pub fn run_tape(tape: &Tape, inputs: &[&Tensor], spec: &Spec, budget: Option<&Arc<Budget>>, watch: &Watch) -> Result<Tensor> {
+pub fn run_tape(
+    tape: &Tape,
+    inputs: &[&Tensor],
+    spec: &Spec,
+    budget: Option<&Arc<Budget>>,
+    watch: &Watch,
+) -> Result<Tensor> {
     let mut output = Tensor::zeros(spec.dtype, &sizes(spec)?, budget)?;
     let layouts: Vec<_> = inputs.iter().map(|input| Layout::dense(input.dtype(), input.sizes())).collect();
     let views: Vec<_> = inputs.iter().zip(&layouts).map(|(input, layout)| view(input, layout)).collect();

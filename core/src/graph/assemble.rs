@@ -1,13 +1,13 @@
 //! Graphs that come from outside, as text or in a file: nothing they say is believed. Every node is inferred again and
 //! compared with the specs that stand beside it, and what inference requires of dims is required whatever they say.
 
-use super::{Graph, Input, MAX_DEPTH, Node, Requirement, Source, Value, check_inputs, infer};
-use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs, default_of, value_from_json};
+use super::{Graph, MAX_DEPTH, Node, Requirement, Value, check_inputs, infer};
+use crate::attrs::{AttrType, AttrValue, Attrs, value_from_json};
 use crate::error::{Error, Location, Result};
 use crate::json::{Json, Map};
 use crate::op::{Op, OpDef, Spec};
 use crate::ops;
-use crate::shape::{Constraint, Dim};
+use crate::shape::Constraint;
 use crate::tensor::Tensor;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -62,8 +62,7 @@ impl Assembler {
     pub fn next(&mut self) -> Result<Value> {
         while self.waiting.front().is_some_and(|(_, value, _)| value.index() == self.graph.values.len()) {
             let Some((name, _, spec)) = self.waiting.pop_front() else { break };
-            let value = self.graph.new_value(spec, Source::Input(self.graph.inputs.len() as u32))?;
-            self.graph.inputs.push(Input { name, value });
+            self.graph.input(&name, spec)?;
         }
         Ok(Value(self.graph.values.len() as u32))
     }
@@ -129,14 +128,10 @@ impl Assembler {
         if let Some(value) = outputs.iter().find(|value| **value >= end) {
             return Err(Error::format(format!("the output {value} is not a value of the graph")));
         }
-        let mut known: HashSet<(Dim, Dim)> =
-            requirements.iter().map(|required| (required.left.clone(), required.right.clone())).collect();
         self.graph.outputs = outputs;
-        self.graph.requirements = requirements;
+        self.graph.set_requirements(requirements);
         for required in self.inferred {
-            if known.insert((required.left.clone(), required.right.clone())) {
-                self.graph.requirements.push(required);
-            }
+            self.graph.require(required);
         }
         Ok(Region { graph: Arc::new(self.graph), size: self.size, depth: self.depth })
     }
@@ -162,23 +157,6 @@ pub(super) fn op_key(def: &OpDef) -> String {
         Ok(newest) if newest.version == def.version => def.name.to_string(),
         _ => format!("{}.v{}", def.name, def.version),
     }
-}
-
-/// The attrs that are not their defaults.
-pub(super) fn changed_attrs<'a>(
-    attrs: &'a Attrs,
-    def: &'static OpDef,
-) -> impl Iterator<Item = (&'static AttrDef, &'a AttrValue)> + use<'a> {
-    let same = |a: &AttrValue, b: &AttrValue| match (a, b) {
-        // -0 equals 0 but is another float.
-        (AttrValue::Float(a), AttrValue::Float(b)) => a.to_bits() == b.to_bits(),
-        _ => a == b,
-    };
-    let values = attrs.iter().map(|(_, value)| value);
-    def.attrs
-        .iter()
-        .zip(values)
-        .filter(move |(attr, value)| !default_of(attr).is_ok_and(|default| same(&default, value)))
 }
 
 /// Attrs from JSON in which `tensor` knows further forms of a tensor.

@@ -124,7 +124,9 @@ impl Graph {
             return Ok(x);
         }
         let added = from.rank() - shape.rank();
-        let stretched = |axis: usize| axis < added || (shape[axis - added].as_constant() == Some(1) && from[axis] != shape[axis - added]);
+        let stretched = |axis: usize| {
+            axis < added || (shape[axis - added].as_constant() == Some(1) && from[axis] != shape[axis - added])
+        };
         let axes: Vec<i64> = (0..from.rank()).filter(|&axis| stretched(axis)).map(|axis| axis as i64).collect();
         let sum = if axes.is_empty() { x } else { self.reduce("sum", x, &axes, true)? };
         self.reshape(sum, shape)

@@ -339,11 +339,11 @@ impl Builder {
         }
         let prefix = if draft.name == "train_step" { String::new() } else { format!("{}_", draft.name) };
         let after = self.graph.dependents(draft.training.iter().map(|(_, gradient)| *gradient));
-        let is_late = |(state, value): &(usize, Value)| {
-            after[value.index()] || self.states[*state].state.role == Role::Optimizer
-        };
+        let is_late =
+            |(state, value): &(usize, Value)| after[value.index()] || self.states[*state].state.role == Role::Optimizer;
         let (late, early): (Vec<_>, Vec<_>) = draft.updates.iter().partition(|update| is_late(update));
-        let named = |&(state, gradient): &(usize, Value)| (format!("gradient/{}", self.states[state].state.name), gradient);
+        let named =
+            |&(state, gradient): &(usize, Value)| (format!("gradient/{}", self.states[state].state.name), gradient);
         let gradients: Vec<_> = draft.training.iter().map(named).collect();
         let apply = Draft {
             name: format!("{prefix}apply"),
@@ -387,13 +387,16 @@ impl Builder {
             Some(inputs) => inputs.clone(),
             None => {
                 let own = self.graph.inputs().iter().filter(|input| !is_state(input.value));
-                own.filter(|input| needed[input.value.index()]).map(|input| (input.name.to_string(), input.value)).collect()
+                own.filter(|input| needed[input.value.index()])
+                    .map(|input| (input.name.to_string(), input.value))
+                    .collect()
             }
         };
         let slashed: Vec<_> = reads.iter().map(|entry| (format!("/{}", entry.state.name), entry.value)).collect();
         let all: Vec<_> = inputs.iter().chain(&slashed).map(|(name, value)| (name.as_str(), *value)).collect();
         let graph = self.graph.extract(&all, &roots(&updates));
-        let graph = graph.map_err(|error| Error::new(error.code(), format!("function {}: {}", draft.name, error.text())))?;
+        let graph =
+            graph.map_err(|error| Error::new(error.code(), format!("function {}: {}", draft.name, error.text())))?;
         Ok(Function {
             name: draft.name.clone(),
             doc: draft.notes.doc.clone(),

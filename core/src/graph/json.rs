@@ -16,7 +16,7 @@
 //! - `ops` says which version of an op a name means. Where that is not the newest known to the writer, the name ends
 //!   with it: `add.v1`.
 
-use super::assemble::{Assembler, Draft, MAX_NODES, Region, attrs_from_json, changed_attrs, op_key};
+use super::assemble::{Assembler, Draft, MAX_NODES, Region, attrs_from_json, op_key};
 use super::{Graph, MAX_DEPTH, Node, Requirement, Value};
 use crate::attrs::{AttrDef, AttrValue, dim_from_json, dim_to_json, value_from_json, value_to_json};
 use crate::dtype::DType;
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
         object
             .insert("outputs".into(), node.outputs().map(|value| Json::from(graph.spec(value).to_string())).collect());
         let mut attrs = Map::new();
-        for (attr, value) in changed_attrs(&node.op.attrs, node.op.def) {
+        for (attr, value) in node.op.attrs.changed() {
             attrs.insert(attr.name.into(), self.attr(attr, value));
         }
         if !attrs.is_empty() {

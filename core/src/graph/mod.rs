@@ -23,6 +23,7 @@ use crate::infer::Infer;
 use crate::op::{Accepts, Arity, Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::{Constraint, Dim};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,10 +120,14 @@ struct ValueInfo {
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     inputs: Vec<Input>,
+    /// The names of the inputs.
+    names: HashSet<Arc<str>>,
     nodes: Vec<Node>,
     values: Vec<ValueInfo>,
     outputs: Vec<Value>,
     requirements: Vec<Requirement>,
+    /// Both sides of each requirement.
+    required: HashSet<(Dim, Dim)>,
     location: Option<Location>,
     depth: usize,
 }
@@ -215,11 +220,12 @@ impl Graph {
     /// # Errors
     /// `argument`: an input has that name.
     pub fn input(&mut self, name: &str, spec: Spec) -> Result<Value> {
-        if self.inputs.iter().any(|input| &*input.name == name) {
+        let name: Arc<str> = name.into();
+        if !self.names.insert(name.clone()) {
             return Err(Error::argument(format!("two inputs are named {name:?}")).with_argument("name"));
         }
         let value = self.new_value(spec, Source::Input(self.inputs.len() as u32))?;
-        self.inputs.push(Input { name: name.into(), value });
+        self.inputs.push(Input { name, value });
         Ok(value)
     }
 
@@ -233,11 +239,18 @@ impl Graph {
         Ok(())
     }
 
-    /// Requires two dims to be equal at run time.
+    /// Requires two dims to be equal at run time; of two requirements of the same the first one stays.
     pub fn require(&mut self, requirement: Requirement) {
-        if !self.requirements.contains(&requirement) {
+        if self.required.insert((requirement.left.clone(), requirement.right.clone())) {
             self.requirements.push(requirement);
         }
+    }
+
+    /// Sets the requirements in place of those that it has.
+    fn set_requirements(&mut self, requirements: Vec<Requirement>) {
+        let sides = |requirement: &Requirement| (requirement.left.clone(), requirement.right.clone());
+        self.required = requirements.iter().map(sides).collect();
+        self.requirements = requirements;
     }
 
     /// Applies an op: casts inputs to their common dtype, infers the outputs' specs, adds the node.

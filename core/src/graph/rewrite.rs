@@ -81,7 +81,7 @@ impl<'a> Rewrite<'a> {
     /// Ends the copy: requirements and outputs are those of the source.
     pub fn finish(mut self) -> Result<Graph> {
         let outputs = self.source.outputs.iter().map(|&value| self.get(value)).collect();
-        self.target.requirements = self.source.requirements.clone();
+        self.target.set_requirements(self.source.requirements.clone());
         self.target.set_outputs(outputs)?;
         Ok(self.target)
     }
@@ -114,7 +114,9 @@ impl Graph {
             let copy = rewrite.target.input(name, self.spec(value).clone())?;
             rewrite.set(value, copy);
         }
-        if let Some(missing) = self.inputs.iter().find(|input| needed[input.value.index()] && !given.contains(&input.value)) {
+        if let Some(missing) =
+            self.inputs.iter().find(|input| needed[input.value.index()] && !given.contains(&input.value))
+        {
             return Err(Error::argument(format!("the outputs need the input {:?}", &*missing.name)));
         }
         for node in &self.nodes {
@@ -128,7 +130,7 @@ impl Graph {
         }
         let outputs = outputs.iter().map(|&value| rewrite.get(value)).collect();
         let mut graph = rewrite.target;
-        graph.requirements = self.requirements.clone();
+        graph.set_requirements(self.requirements.clone());
         graph.set_outputs(outputs)?;
         Ok(graph)
     }

@@ -12,7 +12,7 @@
 //! node without outputs begins `_ =`. Attrs are canonical JSON, only those that are not their defaults. An op that is not
 //! the newest version is `name.v1`. Names that are not plain words are JSON strings. White space is free.
 
-use super::assemble::{Assembler, Draft, Region, attrs_from_json, changed_attrs, op_key};
+use super::assemble::{Assembler, Draft, Region, attrs_from_json, op_key};
 use super::{Graph, MAX_DEPTH, Node, Requirement, Value};
 use crate::attrs::{AttrDef, AttrValue, value_from_json, value_to_json};
 use crate::dtype::DType;
@@ -71,9 +71,8 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize) -> fm
     write!(out, " = {}(", op_key(node.op.def))?;
     write_list(out, node.inputs.iter(), "")?;
     out.push(')');
-    let attrs: Map<String, Json> = changed_attrs(&node.op.attrs, node.op.def)
-        .map(|(attr, value)| (attr.name.to_string(), attr_to_json(attr, value)))
-        .collect();
+    let attrs: Map<String, Json> =
+        node.op.attrs.changed().map(|(attr, value)| (attr.name.to_string(), attr_to_json(attr, value))).collect();
     if !attrs.is_empty() {
         write!(out, " {}", json::write(&Json::Object(attrs)))?;
     }

@@ -30,7 +30,8 @@ impl Graph {
             made += node.count;
             for region in &node.regions {
                 let below = depth.checked_sub(1);
-                let below = below.ok_or_else(|| explain(Error::format(format!("regions nest deeper than {MAX_DEPTH}"))))?;
+                let below =
+                    below.ok_or_else(|| explain(Error::format(format!("regions nest deeper than {MAX_DEPTH}"))))?;
                 region.verify_below(below)?;
             }
             self.verify_specs(index).map_err(explain)?;
@@ -45,7 +46,9 @@ impl Graph {
     fn source_of(&self, first: usize, count: usize) -> Option<usize> {
         let values = self.values.get(first..first + count)?;
         match values.first().map(|info| info.source) {
-            Some(Source::Node(index)) if values.iter().all(|info| info.source == Source::Node(index)) => Some(index as usize),
+            Some(Source::Node(index)) if values.iter().all(|info| info.source == Source::Node(index)) => {
+                Some(index as usize)
+            }
             _ => None,
         }
     }

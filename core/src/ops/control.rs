@@ -10,8 +10,7 @@ use crate::op::{Accepts, Arity, Backward, Control, InputDef, Meaning, Op, OpDef,
 use crate::shape::{Dim, Shape};
 use std::sync::Arc;
 
-const OPERANDS: InputDef =
-    InputDef { name: "operands", arity: Arity::Variadic(0), accepts: Accepts::Set(DTypes::ALL) };
+const OPERANDS: InputDef = InputDef { name: "operands", arity: Arity::Variadic(0), accepts: Accepts::Set(DTypes::ALL) };
 
 const CARRIED: AttrDef = AttrDef {
     name: "carried",
@@ -151,7 +150,8 @@ fn spread(wanted: &[bool], results: impl IntoIterator<Item = Value>) -> Vec<Opti
 fn cond_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let wanted = &b.wanted[1..];
     let (has, cotangents) = present(b.cotangents);
-    let regions: Result<Vec<_>> = b.regions.iter().map(|region| region_vjp(region, wanted, &has).map(Arc::new)).collect();
+    let regions: Result<Vec<_>> =
+        b.regions.iter().map(|region| region_vjp(region, wanted, &has).map(Arc::new)).collect();
     let operands = [b.inputs, &cotangents[..]].concat();
     let results = b.graph.apply(&control("cond", &[])?, regions?, &operands)?;
     Ok([vec![None], spread(wanted, results)].concat())
@@ -176,8 +176,15 @@ fn while_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let attrs = scan_attrs(carried, 0, &Dim::constant(steps), false);
     let attrs = control("scan", &attrs)?.attrs;
     let outputs = b.outputs;
-    let mut scan =
-        Backward { graph: &mut *b.graph, attrs: &attrs, regions: &[body], inputs: b.inputs, outputs, cotangents: b.cotangents, wanted: b.wanted };
+    let mut scan = Backward {
+        graph: &mut *b.graph,
+        attrs: &attrs,
+        regions: &[body],
+        inputs: b.inputs,
+        outputs,
+        cotangents: b.cotangents,
+        wanted: b.wanted,
+    };
     scan_vjp(&mut scan)
 }
 
@@ -231,7 +238,8 @@ fn scan_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let wanted = body.inputs().iter().enumerate();
     let wanted = wanted.map(|(index, input)| if index < carried { is_float(input.value) } else { b.wanted[index] });
     let has = body.outputs().iter().enumerate();
-    let has = has.map(|(index, &output)| if index < carried { is_float(output) } else { b.cotangents[index].is_some() });
+    let has =
+        has.map(|(index, &output)| if index < carried { is_float(output) } else { b.cotangents[index].is_some() });
     let (wanted, has) = (wanted.collect(), has.collect());
     let (length, reverse) = (b.attrs.dim("length")?, b.attrs.bool("reverse")?);
     let gradient = ScanGradient { body, carried, sliced, length, reverse, wanted, has };

@@ -65,12 +65,15 @@ pub(super) struct Windows {
     same: bool,
 }
 
-/// The attr of that name for each of `count` spatial axes.
+/// The attr of that name for each of `count` spatial axes; one value is that of all.
 ///
 /// # Errors
 /// `argument`: another number of values, or one that is out of range.
 fn for_each_axis(attrs: &Attrs, name: &str, count: usize, least: i64) -> Result<Option<Vec<i64>>> {
-    let Some(values) = attrs.optional_ints(name) else { return Ok(None) };
+    let Some(mut values) = attrs.optional_ints(name) else { return Ok(None) };
+    if let [value] = values[..] {
+        values.resize(count, value);
+    }
     if values.len() != count {
         let given = values.len();
         return Err(Error::argument(format!("{name} is {values:?}: {given} values for {count} spatial axes"))

@@ -3,9 +3,9 @@
 use crate::attrs::{AttrDef, AttrType, Attrs};
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
+use crate::graph::Value;
 use crate::infer::{Infer, elementwise, predicate};
 use crate::op::{Backward, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
-use crate::graph::Value;
 use crate::scalar::{Binary, Comparison, Expression, Register, Unary};
 
 const X: &[InputDef] = &[InputDef::of("x")];
@@ -17,10 +17,8 @@ const ONE: &[Sample] = &[
     Sample { inputs: &["T[0, 3]"], attrs: "{}" },
     Sample { inputs: &["T[1003]"], attrs: "{}" },
 ];
-const POSITIVE: &[Sample] = &[
-    Sample { inputs: &["T[2, 3] in 0.1..4"], attrs: "{}" },
-    Sample { inputs: &["T[1003] in 0.1..4"], attrs: "{}" },
-];
+const POSITIVE: &[Sample] =
+    &[Sample { inputs: &["T[2, 3] in 0.1..4"], attrs: "{}" }, Sample { inputs: &["T[1003] in 0.1..4"], attrs: "{}" }];
 const WITHIN_ONE: &[Sample] = &[Sample { inputs: &["T[2, 3] in -0.9..0.9"], attrs: "{}" }];
 const TWO: &[Sample] = &[
     Sample { inputs: &["T[2, 3]", "T[2, 3]"], attrs: "{}" },
@@ -211,116 +209,275 @@ const TWO_OVER_ROOT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 
 /// The family.
 pub static OPS: &[OpDef] = &[
-    unary!("neg", Neg, NUMERIC, ONE, Vjp::Rule(|b| {
-        let cotangent = b.cotangent()?;
-        Ok(vec![Some(b.graph.neg(cotangent)?)])
-    }), "Negative: -x. Unsigned integers wrap."),
-    unary!("abs", Abs, NUMERIC, ONE, Vjp::Rule(|b| {
-        let (x, cotangent) = (b.inputs[0], b.cotangent()?);
-        let zero = b.graph.scalar_like(x, 0.0)?;
-        let negative = b.graph.less(x, zero)?;
-        let back = b.graph.neg(cotangent)?;
-        let signed = b.graph.select(negative, back, cotangent)?;
-        let flat = b.graph.equal(x, zero)?;
-        Ok(vec![Some(b.graph.select(flat, zero, signed)?)])
-    }), "Absolute value: |x|. Its gradient at 0 is 0."),
+    unary!(
+        "neg",
+        Neg,
+        NUMERIC,
+        ONE,
+        Vjp::Rule(|b| {
+            let cotangent = b.cotangent()?;
+            Ok(vec![Some(b.graph.neg(cotangent)?)])
+        }),
+        "Negative: -x. Unsigned integers wrap."
+    ),
+    unary!(
+        "abs",
+        Abs,
+        NUMERIC,
+        ONE,
+        Vjp::Rule(|b| {
+            let (x, cotangent) = (b.inputs[0], b.cotangent()?);
+            let zero = b.graph.scalar_like(x, 0.0)?;
+            let negative = b.graph.less(x, zero)?;
+            let back = b.graph.neg(cotangent)?;
+            let signed = b.graph.select(negative, back, cotangent)?;
+            let flat = b.graph.equal(x, zero)?;
+            Ok(vec![Some(b.graph.select(flat, zero, signed)?)])
+        }),
+        "Absolute value: |x|. Its gradient at 0 is 0."
+    ),
     unary!("exp", Exp, FLOAT, ONE, Vjp::Rule(|b| times(b, b.outputs[0])), "Exponential: e^x, within 2 ulp."),
-    unary!("expm1", Expm1, FLOAT, ONE, Vjp::Rule(|b| {
-        let one = b.graph.scalar_like(b.outputs[0], 1.0)?;
-        let factor = b.graph.add(b.outputs[0], one)?;
-        times(b, factor)
-    }), "Exponential minus one: e^x - 1, exact near 0, within 2 ulp."),
-    unary!("log", Log, FLOAT, POSITIVE, Vjp::Rule(|b| {
-        let cotangent = b.cotangent()?;
-        Ok(vec![Some(b.graph.div(cotangent, b.inputs[0])?)])
-    }), "Natural logarithm, within 2 ulp. -inf at 0, NaN below."),
-    unary!("log1p", Log1p, FLOAT, POSITIVE, Vjp::Rule(|b| {
-        let (x, cotangent) = (b.inputs[0], b.cotangent()?);
-        let one = b.graph.scalar_like(x, 1.0)?;
-        let sum = b.graph.add(x, one)?;
-        Ok(vec![Some(b.graph.div(cotangent, sum)?)])
-    }), "Logarithm of 1 + x, exact near 0, within 2 ulp. -inf at -1, NaN below."),
-    unary!("sqrt", Sqrt, FLOAT, POSITIVE, Vjp::Rule(|b| {
-        let half = b.graph.scalar_like(b.inputs[0], 0.5)?;
-        let factor = b.graph.div(half, b.outputs[0])?;
-        times(b, factor)
-    }), "Square root, correctly rounded. NaN below 0."),
-    unary!("rsqrt", Rsqrt, FLOAT, POSITIVE, Vjp::Rule(|b| {
-        let half = b.graph.scalar_like(b.inputs[0], -0.5)?;
-        let factor = b.graph.mul(half, b.outputs[0])?;
-        let factor = b.graph.div(factor, b.inputs[0])?;
-        times(b, factor)
-    }), "One over the square root: 1 / sqrt(x), both correctly rounded. inf at 0, NaN below."),
-    unary!("tanh", Tanh, FLOAT, ONE, Vjp::Rule(|b| {
-        let y = b.outputs[0];
-        let one = b.graph.scalar_like(y, 1.0)?;
-        let square = b.graph.mul(y, y)?;
-        let factor = b.graph.sub(one, square)?;
-        times(b, factor)
-    }), "Hyperbolic tangent, within 2 ulp."),
-    unary!("sigmoid", Sigmoid, FLOAT, ONE, Vjp::Rule(|b| {
-        let y = b.outputs[0];
-        let one = b.graph.scalar_like(y, 1.0)?;
-        let rest = b.graph.sub(one, y)?;
-        let factor = b.graph.mul(y, rest)?;
-        times(b, factor)
-    }), "Logistic function: 1 / (1 + e^-x), within 2 ulp."),
-    unary!("erf", Erf, FLOAT, ONE, Vjp::Rule(|b| gaussian(b, b.inputs[0], TWO_OVER_ROOT_PI, -1.0)),
-        "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp."),
-    unary!("erfinv", ErfInv, FLOAT, WITHIN_ONE, Vjp::Rule(|b| gaussian(b, b.outputs[0], 1.0 / TWO_OVER_ROOT_PI, 1.0)),
-        "Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends."),
-    unary!("sin", Sin, FLOAT, ONE, Vjp::Rule(|b| {
-        let factor = b.graph.op("cos", &[], &[b.inputs[0]])?;
-        times(b, factor)
-    }), "Sine of x in radians, within 2 ulp. NaN for infinities."),
-    unary!("cos", Cos, FLOAT, ONE, Vjp::Rule(|b| {
-        let sin = b.graph.op("sin", &[], &[b.inputs[0]])?;
-        let factor = b.graph.neg(sin)?;
-        times(b, factor)
-    }), "Cosine of x in radians, within 2 ulp. NaN for infinities."),
+    unary!(
+        "expm1",
+        Expm1,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| {
+            let one = b.graph.scalar_like(b.outputs[0], 1.0)?;
+            let factor = b.graph.add(b.outputs[0], one)?;
+            times(b, factor)
+        }),
+        "Exponential minus one: e^x - 1, exact near 0, within 2 ulp."
+    ),
+    unary!(
+        "log",
+        Log,
+        FLOAT,
+        POSITIVE,
+        Vjp::Rule(|b| {
+            let cotangent = b.cotangent()?;
+            Ok(vec![Some(b.graph.div(cotangent, b.inputs[0])?)])
+        }),
+        "Natural logarithm, within 2 ulp. -inf at 0, NaN below."
+    ),
+    unary!(
+        "log1p",
+        Log1p,
+        FLOAT,
+        POSITIVE,
+        Vjp::Rule(|b| {
+            let (x, cotangent) = (b.inputs[0], b.cotangent()?);
+            let one = b.graph.scalar_like(x, 1.0)?;
+            let sum = b.graph.add(x, one)?;
+            Ok(vec![Some(b.graph.div(cotangent, sum)?)])
+        }),
+        "Logarithm of 1 + x, exact near 0, within 2 ulp. -inf at -1, NaN below."
+    ),
+    unary!(
+        "sqrt",
+        Sqrt,
+        FLOAT,
+        POSITIVE,
+        Vjp::Rule(|b| {
+            let half = b.graph.scalar_like(b.inputs[0], 0.5)?;
+            let factor = b.graph.div(half, b.outputs[0])?;
+            times(b, factor)
+        }),
+        "Square root, correctly rounded. NaN below 0."
+    ),
+    unary!(
+        "rsqrt",
+        Rsqrt,
+        FLOAT,
+        POSITIVE,
+        Vjp::Rule(|b| {
+            let half = b.graph.scalar_like(b.inputs[0], -0.5)?;
+            let factor = b.graph.mul(half, b.outputs[0])?;
+            let factor = b.graph.div(factor, b.inputs[0])?;
+            times(b, factor)
+        }),
+        "One over the square root: 1 / sqrt(x), both correctly rounded. inf at 0, NaN below."
+    ),
+    unary!(
+        "tanh",
+        Tanh,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| {
+            let y = b.outputs[0];
+            let one = b.graph.scalar_like(y, 1.0)?;
+            let square = b.graph.mul(y, y)?;
+            let factor = b.graph.sub(one, square)?;
+            times(b, factor)
+        }),
+        "Hyperbolic tangent, within 2 ulp."
+    ),
+    unary!(
+        "sigmoid",
+        Sigmoid,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| {
+            let y = b.outputs[0];
+            let one = b.graph.scalar_like(y, 1.0)?;
+            let rest = b.graph.sub(one, y)?;
+            let factor = b.graph.mul(y, rest)?;
+            times(b, factor)
+        }),
+        "Logistic function: 1 / (1 + e^-x), within 2 ulp."
+    ),
+    unary!(
+        "erf",
+        Erf,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| gaussian(b, b.inputs[0], TWO_OVER_ROOT_PI, -1.0)),
+        "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp."
+    ),
+    unary!(
+        "erfinv",
+        ErfInv,
+        FLOAT,
+        WITHIN_ONE,
+        Vjp::Rule(|b| gaussian(b, b.outputs[0], 1.0 / TWO_OVER_ROOT_PI, 1.0)),
+        "Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends."
+    ),
+    unary!(
+        "sin",
+        Sin,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| {
+            let factor = b.graph.op("cos", &[], &[b.inputs[0]])?;
+            times(b, factor)
+        }),
+        "Sine of x in radians, within 2 ulp. NaN for infinities."
+    ),
+    unary!(
+        "cos",
+        Cos,
+        FLOAT,
+        ONE,
+        Vjp::Rule(|b| {
+            let sin = b.graph.op("sin", &[], &[b.inputs[0]])?;
+            let factor = b.graph.neg(sin)?;
+            times(b, factor)
+        }),
+        "Cosine of x in radians, within 2 ulp. NaN for infinities."
+    ),
     unary!("logical_not", Not, BOOL, ONE, STEPWISE, "Logical not."),
     unary!("bitwise_invert", Not, BITS, ONE, STEPWISE, "Every bit inverted; logical not for `bool`."),
-    binary!("add", Add, NUMERIC, TWO, Vjp::Rule(|b| {
-        let cotangent = b.cotangent()?;
-        pair(b, cotangent, cotangent)
-    }), "Sum: x + y. Integers wrap."),
-    binary!("sub", Sub, NUMERIC, TWO, Vjp::Rule(|b| {
-        let cotangent = b.cotangent()?;
-        let negative = b.graph.neg(cotangent)?;
-        pair(b, cotangent, negative)
-    }), "Difference: x - y. Integers wrap."),
+    binary!(
+        "add",
+        Add,
+        NUMERIC,
+        TWO,
+        Vjp::Rule(|b| {
+            let cotangent = b.cotangent()?;
+            pair(b, cotangent, cotangent)
+        }),
+        "Sum: x + y. Integers wrap."
+    ),
+    binary!(
+        "sub",
+        Sub,
+        NUMERIC,
+        TWO,
+        Vjp::Rule(|b| {
+            let cotangent = b.cotangent()?;
+            let negative = b.graph.neg(cotangent)?;
+            pair(b, cotangent, negative)
+        }),
+        "Difference: x - y. Integers wrap."
+    ),
     binary!("mul", Mul, NUMERIC, TWO, Vjp::Rule(product), "Product: x * y. Integers wrap."),
-    binary!("div", Div, FLOAT, &[
-        Sample { inputs: &["T[2, 3]", "T[2, 3] in 0.5..3"], attrs: "{}" },
-        Sample { inputs: &["T[2, 3]", "T[3] in -3..-0.5"], attrs: "{}" },
-    ], Vjp::Rule(quotient), "Quotient: x / y."),
-    binary!("pow", Pow, FLOAT, &[
-        Sample { inputs: &["T[2, 3] in 0.1..3", "T[2, 3]"], attrs: "{}" },
-        Sample { inputs: &["T[3, 1] in 0.1..3", "T[2]"], attrs: "{}" },
-    ], Vjp::Rule(power), "Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`."),
-    binary!("maximum", Max, NUMERIC, TWO, Vjp::Rule(taken),
-        "The greater of x and y; NaN if either is. Where they are equal each gets half the gradient."),
-    binary!("minimum", Min, NUMERIC, TWO, Vjp::Rule(taken),
-        "The lesser of x and y; NaN if either is. Where they are equal each gets half the gradient."),
+    binary!(
+        "div",
+        Div,
+        FLOAT,
+        &[
+            Sample { inputs: &["T[2, 3]", "T[2, 3] in 0.5..3"], attrs: "{}" },
+            Sample { inputs: &["T[2, 3]", "T[3] in -3..-0.5"], attrs: "{}" },
+        ],
+        Vjp::Rule(quotient),
+        "Quotient: x / y."
+    ),
+    binary!(
+        "pow",
+        Pow,
+        FLOAT,
+        &[
+            Sample { inputs: &["T[2, 3] in 0.1..3", "T[2, 3]"], attrs: "{}" },
+            Sample { inputs: &["T[3, 1] in 0.1..3", "T[2]"], attrs: "{}" },
+        ],
+        Vjp::Rule(power),
+        "Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`."
+    ),
+    binary!(
+        "maximum",
+        Max,
+        NUMERIC,
+        TWO,
+        Vjp::Rule(taken),
+        "The greater of x and y; NaN if either is. Where they are equal each gets half the gradient."
+    ),
+    binary!(
+        "minimum",
+        Min,
+        NUMERIC,
+        TWO,
+        Vjp::Rule(taken),
+        "The lesser of x and y; NaN if either is. Where they are equal each gets half the gradient."
+    ),
     binary!("logical_and", And, BOOL, TWO, STEPWISE, "Logical and."),
     binary!("logical_or", Or, BOOL, TWO, STEPWISE, "Logical or."),
     binary!("logical_xor", Xor, BOOL, TWO, STEPWISE, "Logical exclusive or."),
     binary!("bitwise_and", And, BITS, TWO, STEPWISE, "And of every bit; logical for `bool`."),
     binary!("bitwise_or", Or, BITS, TWO, STEPWISE, "Or of every bit; logical for `bool`."),
     binary!("bitwise_xor", Xor, BITS, TWO, STEPWISE, "Exclusive or of every bit; logical for `bool`."),
-    binary!("bitwise_left_shift", ShiftLeft, INTEGER, &[Sample { inputs: &["T[2, 3]", "T[3] in 0..7"], attrs: "{}" }],
-        STEPWISE, "x shifted left by y bits; 0 if y is negative or at least the width."),
-    binary!("bitwise_right_shift", ShiftRight, INTEGER, &[Sample { inputs: &["T[2, 3]", "T[3] in 0..7"], attrs: "{}" }],
-        STEPWISE, "x shifted right by y bits, keeping the sign; y outside the width shifts by the width less one \
-        (signed) or gives 0 (unsigned)."),
-    comparison!("equal", ALL, |e, _, x| e.compare(Comparison::Equal, x[0], x[1]), "Whether x == y; NaN equals nothing."),
-    comparison!("not_equal", ALL, |e, _, x| e.compare(Comparison::NotEqual, x[0], x[1]), "Whether x != y; true for NaN."),
+    binary!(
+        "bitwise_left_shift",
+        ShiftLeft,
+        INTEGER,
+        &[Sample { inputs: &["T[2, 3]", "T[3] in 0..7"], attrs: "{}" }],
+        STEPWISE,
+        "x shifted left by y bits; 0 if y is negative or at least the width."
+    ),
+    binary!(
+        "bitwise_right_shift",
+        ShiftRight,
+        INTEGER,
+        &[Sample { inputs: &["T[2, 3]", "T[3] in 0..7"], attrs: "{}" }],
+        STEPWISE,
+        "x shifted right by y bits, keeping the sign; where y is negative or at least the width, 0, or -1 \
+        for a negative x."
+    ),
+    comparison!(
+        "equal",
+        ALL,
+        |e, _, x| e.compare(Comparison::Equal, x[0], x[1]),
+        "Whether x == y; NaN equals nothing."
+    ),
+    comparison!(
+        "not_equal",
+        ALL,
+        |e, _, x| e.compare(Comparison::NotEqual, x[0], x[1]),
+        "Whether x != y; true for NaN."
+    ),
     comparison!("less", NUMERIC, |e, _, x| e.compare(Comparison::Less, x[0], x[1]), "Whether x < y; false for NaN."),
-    comparison!("less_equal", NUMERIC, |e, _, x| e.compare(Comparison::LessEqual, x[0], x[1]),
-        "Whether x <= y; false for NaN."),
+    comparison!(
+        "less_equal",
+        NUMERIC,
+        |e, _, x| e.compare(Comparison::LessEqual, x[0], x[1]),
+        "Whether x <= y; false for NaN."
+    ),
     comparison!("greater", NUMERIC, |e, _, x| e.compare(Comparison::Less, x[1], x[0]), "Whether x > y; false for NaN."),
-    comparison!("greater_equal", NUMERIC, |e, _, x| e.compare(Comparison::LessEqual, x[1], x[0]),
-        "Whether x >= y; false for NaN."),
+    comparison!(
+        "greater_equal",
+        NUMERIC,
+        |e, _, x| e.compare(Comparison::LessEqual, x[1], x[0]),
+        "Whether x >= y; false for NaN."
+    ),
     OpDef {
         name: "where",
         version: 1,
@@ -374,7 +531,12 @@ pub static OPS: &[OpDef] = &[
         infer: infer_bitcast,
         meaning: Meaning::Scalar(bitcast_expression),
         vjp: Vjp::NotDifferentiable("bits are not numbers"),
-        samples: &[],
+        samples: &[
+            Sample { inputs: &["float32[2, 3]"], attrs: r#"{"dtype": "int32"}"# },
+            Sample { inputs: &["float16[5]"], attrs: r#"{"dtype": "uint16"}"# },
+            Sample { inputs: &["int64[2, 0]"], attrs: r#"{"dtype": "float64"}"# },
+            Sample { inputs: &["int8[]"], attrs: r#"{"dtype": "uint8"}"# },
+        ],
     },
     OpDef {
         name: "stop_gradient",

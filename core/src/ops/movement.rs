@@ -6,7 +6,7 @@ use crate::cpu::copy;
 use crate::cpu::memory::cast_slice;
 use crate::cpu::work::Stop;
 use crate::dispatch;
-use crate::dtype::{DType, DTypes, Element, bf16, f16};
+use crate::dtype::{DType, DTypes, Element, bf16, f16, to_bf16, to_f16};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::Infer;
@@ -80,8 +80,8 @@ counted! {
     u16: |index| index as u16;
     u32: |index| index as u32;
     u64: |index| index;
-    f16: |index| f16::from_f64(index as f64);
-    bf16: |index| bf16::from_f64(index as f64);
+    f16: |index| to_f16(index as f64);
+    bf16: |index| to_bf16(index as f64);
     f32: |index| index as f32;
     f64: |index| index as f64;
 }

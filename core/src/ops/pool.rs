@@ -396,9 +396,9 @@ mod tests {
             &[
                 ("{}", &["float32[b, 8, 3]"], "max_pool: the attr window is required"),
                 (
-                    r#"{"window": [2]}"#,
+                    r#"{"window": [2, 2, 2]}"#,
                     &["float32[b, 8, 8, 3]"],
-                    "max_pool: window is [2]: 1 values for 2 spatial axes",
+                    "max_pool: window is [2, 2, 2]: 3 values for 2 spatial axes",
                 ),
                 (r#"{"window": [0]}"#, &["float32[b, 8, 3]"], "max_pool: window has 0; it can be 1 to 1048576"),
                 (

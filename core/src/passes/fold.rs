@@ -40,8 +40,15 @@ fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>) -> Resul
             return Ok(None);
         }
     }
-    let operands: Option<Vec<_>> =
-        node.inputs.iter().map(|value| if *value == Value::ABSENT { Some(None) } else { known.get(value).map(|tensor| Some(tensor.clone())) }).collect();
+    let operands: Option<Vec<_>> = node
+        .inputs
+        .iter()
+        .map(
+            |value| {
+                if *value == Value::ABSENT { Some(None) } else { known.get(value).map(|tensor| Some(tensor.clone())) }
+            },
+        )
+        .collect();
     match operands {
         Some(operands) => single::compute(&node.op, &operands).map(Some),
         None => Ok(None),

@@ -58,7 +58,7 @@ impl Clusters {
         // A part that is too large is cut in topological order, so that its pieces feed each other one way only.
         let mut open: BTreeMap<usize, usize> = BTreeMap::new();
         let (mut of, mut members) = (vec![0; count], Vec::<Vec<usize>>::new());
-        for index in 0..count {
+        for (index, own) in of.iter_mut().enumerate() {
             let part = top(&mut root, index);
             let cluster = match open.get(&part) {
                 Some(&cluster) if members[cluster].len() < MAX_NODES => cluster,
@@ -69,7 +69,7 @@ impl Clusters {
             };
             open.insert(part, cluster);
             members[cluster].push(index);
-            of[index] = cluster;
+            *own = cluster;
         }
         let mut escapes = vec![false; graph.value_count()];
         for (index, node) in graph.nodes().iter().enumerate() {

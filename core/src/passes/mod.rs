@@ -32,6 +32,11 @@ pub const OPTIMIZED: &[Pass] = &[
 /// What is needed to run at all: for graphs that run once, and to compare with.
 pub const PLAIN: &[Pass] = &[("decompose", decompose::run), ("layout", layout::run)];
 
+/// The pass of that name.
+pub fn named(name: &str) -> Option<Pass> {
+    OPTIMIZED.iter().copied().find(|(other, _)| *other == name)
+}
+
 /// Runs passes in order; `observe` sees each pass's name and what it made.
 ///
 /// # Errors

@@ -27,7 +27,11 @@ fn replacement(graph: &mut Graph, node: &Node, operands: &[Value]) -> Result<Opt
         // stop_gradient(x) => x
         ("stop_gradient", &[x]) => Ok(Some(x)),
         // cast(x) => x, broadcast_to(x) => x, reshape(x) => x: if nothing changes (checked against the spec by run)
-        ("cast" | "broadcast_to" | "reshape", &[x]) if graph.spec(x).dtype == dtype_after(attrs, graph, x) && unchanged(graph, node, x) => Ok(Some(x)),
+        ("cast" | "broadcast_to" | "reshape", &[x])
+            if graph.spec(x).dtype == dtype_after(attrs, graph, x) && unchanged(graph, node, x) =>
+        {
+            Ok(Some(x))
+        }
         // dim(x) => a constant, if the dim is known
         ("dim", &[x]) => known_dim(graph, attrs, x),
         // reshape(reshape(x)) => reshape(x)
@@ -123,7 +127,11 @@ fn unbroadcast_operands(graph: &mut Graph, node: &Node, operands: &[Value]) -> R
     if shape(graph, full) != target || !operands.iter().all(|&value| shape(graph, value).rank() <= target.rank()) {
         return Ok(None);
     }
-    let bare = |value: Value| producer(graph, value, "broadcast_to").filter(|node| node.op.attrs.optional_dims("shape").is_some_and(|dims| dims[..] == target[..])).map_or(value, |node| node.inputs[0]);
+    let bare = |value: Value| {
+        producer(graph, value, "broadcast_to")
+            .filter(|node| node.op.attrs.optional_dims("shape").is_some_and(|dims| dims[..] == target[..]))
+            .map_or(value, |node| node.inputs[0])
+    };
     let bare: Vec<_> = operands.iter().map(|&value| bare(value)).collect();
     if bare == operands {
         return Ok(None);

@@ -66,8 +66,12 @@ impl Instance {
         for index in 0..block.places.len() {
             let value = Value(index as u32);
             let spec = block.graph.spec(value);
-            let dims = spec.shape.evaluate(&env)?;
-            byte_count(spec.dtype, &dims)?;
+            let place = |error: Error| match block.graph.producer(value) {
+                Some(node) => error.with_op(node.op.def.name).with_location(node.location.as_ref()),
+                None => error,
+            };
+            let dims = spec.shape.evaluate(&env).map_err(place)?;
+            byte_count(spec.dtype, &dims).map_err(place)?;
             layouts.push(match block.places[index] {
                 Place::View(source) => {
                     let node = views.find(|node| node.first == value);
@@ -88,8 +92,7 @@ impl Instance {
         for step in 0..block.steps.len() {
             attrs.push(block.node(step).map(|node| known_attrs(&node.op.attrs, sizes)).transpose()?);
         }
-        let mut made =
-            BlockInstance { layouts, attrs, buffers: Vec::new(), workspaces: Vec::new(), bytes: 0 };
+        let mut made = BlockInstance { layouts, attrs, buffers: Vec::new(), workspaces: Vec::new(), bytes: 0 };
         self.lay(block, &mut made)?;
         Ok(made)
     }
@@ -141,10 +144,19 @@ impl Instance {
 
     /// The memory of a control step: its regions' (one runs at a time), then two sets of carried values, then the
     /// condition.
-    fn loop_memory(&self, block: &Block, step: usize, control: Control, blocks: &[usize], made: &BlockInstance) -> Result<u64> {
+    fn loop_memory(
+        &self,
+        block: &Block,
+        step: usize,
+        control: Control,
+        blocks: &[usize],
+        made: &BlockInstance,
+    ) -> Result<u64> {
         let mut bytes = self.region_bytes(blocks)?;
         for part in self.carried_parts(block, step, control, made)? {
-            bytes = bytes.checked_add(2 * aligned(part)?).ok_or_else(|| Error::memory("a loop is larger than memory can be"))?;
+            bytes = bytes
+                .checked_add(2 * aligned(part)?)
+                .ok_or_else(|| Error::memory("a loop is larger than memory can be"))?;
         }
         Ok(bytes + if control == Control::WhileLoop { aligned(1)? } else { 0 })
     }

@@ -228,7 +228,10 @@ fn share_memory(block: &mut Block) {
                     let ends = block.buffers[buffer].last == index && block.buffers[buffer].first < index;
                     let once = roots.iter().filter(|root| **root == roots[position]).count() == 1;
                     // A value that is its own root is dense.
-                    ends && once && operands[position] == roots[position] && from.shape == to.shape && from.dtype.size() == to.dtype.size()
+                    ends && once
+                        && operands[position] == roots[position]
+                        && from.shape == to.shape
+                        && from.dtype.size() == to.dtype.size()
                 }
                 _ => false,
             };

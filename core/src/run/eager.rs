@@ -7,7 +7,7 @@ use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value, check_inputs, op};
-use crate::op::{Meaning, Op};
+use crate::op::{Meaning, Op, Spec};
 use crate::passes;
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
@@ -16,11 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How many dtypes or specs of inputs an op keeps something for.
 const KEPT: usize = 8;
 
+/// The specs of an op's inputs; `None` where one was left out.
+type Specs = Vec<Option<Spec>>;
+
 /// An op that is called eagerly; keeps what the calls share.
 pub struct EagerOp {
     op: Op,
     tapes: Mutex<Vec<(Vec<DType>, Arc<Tape>)>>,
-    composites: Mutex<Vec<(Vec<Option<crate::op::Spec>>, Arc<Executable>)>>,
+    composites: Mutex<Vec<(Specs, Arc<Executable>)>>,
 }
 
 impl EagerOp {
@@ -70,9 +73,7 @@ impl EagerOp {
                 run_kernel(kernel, &self.op, inputs, &outputs, budget, &limits.watch())
             }
             Meaning::Lower(_) => self.run_composite(inputs, limits),
-            Meaning::Control(_) | Meaning::Cluster => {
-                Err(Error::unsupported("it has regions; apply it in a graph"))
-            }
+            Meaning::Control(_) | Meaning::Cluster => Err(Error::unsupported("it has regions; apply it in a graph")),
         }
     }
 
@@ -101,7 +102,7 @@ impl EagerOp {
     }
 
     /// The executable of a composite on inputs of these specs.
-    fn composite(&self, specs: Vec<Option<crate::op::Spec>>) -> Result<Arc<Executable>> {
+    fn composite(&self, specs: Specs) -> Result<Arc<Executable>> {
         let mut composites = self.composites.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, executable)) = composites.iter().find(|(other, _)| *other == specs) {
             return Ok(executable.clone());

@@ -60,15 +60,32 @@ pub struct Execution {
 
 impl Execution {
     /// A run on these inputs, with memory for the plan and for each output.
-    pub fn new(plan: Arc<Plan>, instance: Arc<Instance>, inputs: Vec<Tensor>, arena: Buffer, outputs: Vec<Buffer>) -> Execution {
+    pub fn new(
+        plan: Arc<Plan>,
+        instance: Arc<Instance>,
+        inputs: Vec<Tensor>,
+        arena: Buffer,
+        outputs: Vec<Buffer>,
+    ) -> Execution {
         let mut memories = Memories::default();
-        plan.constants.iter().for_each(|constant| drop(memories.share(constant.clone())));
+        for constant in &plan.constants {
+            memories.share(constant.clone());
+        }
         let inputs = inputs.into_iter().map(|input| memories.share(input)).collect();
         let arena = memories.own(arena);
         let outputs: Vec<_> = outputs.into_iter().map(|output| memories.own(output)).collect();
         let frame =
             Frame { block: plan.entry(), step: 0, base: arena, inputs, outputs: outputs.clone(), running: None };
-        Execution { plan, instance, memories, constants: 0, arena, outputs, frames: vec![frame], cursor: Cursor::default() }
+        Execution {
+            plan,
+            instance,
+            memories,
+            constants: 0,
+            arena,
+            outputs,
+            frames: vec![frame],
+            cursor: Cursor::default(),
+        }
     }
 
     /// Goes on until the end, or until the watch says to stop.

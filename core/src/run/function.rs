@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::executor::{Execution, Progress};
+use super::gate;
 use super::variable::{self, Variable, Writers};
 use crate::cpu::memory::{Budget, Buffer};
 use crate::cpu::work::{Watch, now};
@@ -176,8 +177,7 @@ impl Run {
             return Err(Error::internal("a run lost an output"));
         }
         let computed = self.results.iter().zip(buffers);
-        let computed =
-            computed.map(|((dtype, sizes, _), buffer)| Tensor::from_buffer(*dtype, sizes, Arc::new(buffer)));
+        let computed = computed.map(|((dtype, sizes, _), buffer)| Tensor::from_buffer(*dtype, sizes, Arc::new(buffer)));
         let computed = computed.collect::<Result<Vec<_>>>()?;
         let output = |output: &Output| match *output {
             Output::Input(index) => self.inputs[index].clone(),
@@ -202,7 +202,7 @@ pub struct Call {
     outputs: usize,
     writes: Vec<Arc<Variable>>,
     _writers: Option<Writers>,
-    _open: super::session::Open,
+    _pass: gate::Pass,
 }
 
 impl BoundFunction {
@@ -272,7 +272,7 @@ impl BoundFunction {
         reads: &[Arc<Variable>],
         writes: &[Arc<Variable>],
         limits: &Limits,
-        open: super::session::Open,
+        pass: gate::Pass,
     ) -> Result<Call> {
         let watch = limits.watch();
         let sizes = self.bind(inputs)?;
@@ -288,7 +288,7 @@ impl BoundFunction {
         let spare = |output: usize, bytes: usize| writes.get(output.checked_sub(outputs)?)?.take_spare(bytes);
         let run = executable.start(all, &sizes, limits.budget(), spare).map_err(name)?;
         let (function, writes) = (self.function.name.clone(), writes.to_vec());
-        Ok(Call { function, run, watch, outputs, writes, _writers: writers, _open: open })
+        Ok(Call { function, run, watch, outputs, writes, _writers: writers, _pass: pass })
     }
 }
 

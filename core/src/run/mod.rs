@@ -3,6 +3,7 @@
 pub mod eager;
 mod executor;
 pub mod function;
+mod gate;
 mod limits;
 pub mod session;
 pub mod variable;

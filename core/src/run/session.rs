@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::function::{BoundFunction, Call};
+use super::gate::Gate;
 use super::variable::{self, Variable, check_spec, write};
 use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
@@ -9,7 +10,7 @@ use crate::graph::Role;
 use crate::program::{Program, State};
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 struct Entry {
     name: String,
@@ -24,28 +25,7 @@ pub struct Session {
     functions: Vec<BoundFunction>,
     state: Vec<Entry>,
     limits: Limits,
-    calls: Arc<Calls>,
-}
-
-/// How many calls run, and whether new ones may.
-#[derive(Default)]
-struct Calls {
-    count: Mutex<(usize, bool)>,
-    ended: Condvar,
-}
-
-/// A call that runs; closing waits for it.
-pub struct Open(Arc<Calls>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        lock(&self.0.count).0 -= 1;
-        self.0.ended.notify_all();
-    }
+    gate: Gate,
 }
 
 impl Session {
@@ -58,7 +38,7 @@ impl Session {
             variable: RwLock::new(Arc::new(Variable::new(state.value.clone()))),
         };
         let state = program.state.iter().map(entry).collect();
-        Session { program, functions, state, limits, calls: Arc::default() }
+        Session { program, functions, state, limits, gate: Gate::default() }
     }
 
     /// The program it was made of.
@@ -73,20 +53,7 @@ impl Session {
 
     /// Lets no further call begin, and waits for those that run. May be called again.
     pub fn close(&self) {
-        let mut count = lock(&self.calls.count);
-        count.1 = true;
-        while count.0 > 0 && !cfg!(target_family = "wasm") {
-            count = self.calls.ended.wait(count).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn open(&self) -> Result<Open> {
-        let mut count = lock(&self.calls.count);
-        if count.1 {
-            return Err(Error::closed("the session is closed"));
-        }
-        count.0 += 1;
-        Ok(Open(self.calls.clone()))
+        self.gate.close();
     }
 
     /// The index of a function.
@@ -123,10 +90,10 @@ impl Session {
     /// # Errors
     /// `closed`; else those of [`BoundFunction::start`].
     pub fn start(&self, function: usize, inputs: &[Tensor], limits: Option<&Limits>) -> Result<Call> {
-        let open = self.open()?;
+        let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
         let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
-        bound.start(inputs, &reads, &writes, limits.unwrap_or(&self.limits), open)
+        bound.start(inputs, &reads, &writes, limits.unwrap_or(&self.limits), pass)
     }
 
     /// Calls the function of that name, to its end.
@@ -153,7 +120,7 @@ impl Session {
     /// # Errors
     /// `name`: there is no such state; `closed`.
     pub fn state(&self, name: &str) -> Result<Tensor> {
-        let _open = self.open()?;
+        let _pass = self.gate.enter()?;
         Ok(self.variable(name)?.get())
     }
 
@@ -162,7 +129,7 @@ impl Session {
     /// # Errors
     /// `name`, `dtype`, `shape`: one does not fit; nothing is changed. `closed`.
     pub fn set_state(&self, changes: &[(&str, Tensor)]) -> Result<()> {
-        let _open = self.open()?;
+        let _pass = self.gate.enter()?;
         let mut all = Vec::with_capacity(changes.len());
         for (name, value) in changes {
             let variable = self.variable(name)?;
@@ -191,7 +158,7 @@ impl Session {
     /// # Errors
     /// `closed`.
     pub fn snapshot(&self) -> Result<Program> {
-        let _open = self.open()?;
+        let _pass = self.gate.enter()?;
         let variables: Vec<_> = self.state.iter().map(|entry| self.variable(&entry.name)).collect::<Result<_>>()?;
         let values = variable::read(variables.iter());
         let state = self.state.iter().zip(values);

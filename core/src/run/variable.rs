@@ -35,7 +35,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Variable {
     /// A cell with its first value.
     pub fn new(initial: Tensor) -> Variable {
-        Variable { cell: Mutex::new(Cell { value: initial, spare: None }), writing: Mutex::new(false), written: Condvar::new() }
+        Variable {
+            cell: Mutex::new(Cell { value: initial, spare: None }),
+            writing: Mutex::new(false),
+            written: Condvar::new(),
+        }
     }
 
     /// The value now.

@@ -3,7 +3,7 @@
 //! Integers become `float16` and `bfloat16` by way of `float32`; `float64` is rounded to them once.
 
 use super::loops::{Loop, Map1, run_in_place, run1};
-use crate::dtype::{DType, bf16, f16};
+use crate::dtype::{DType, bf16, f16, round_to_odd};
 
 /// A type that is stored but not computed in.
 trait Storage: Copy {
@@ -216,18 +216,13 @@ pub fn saturate(dtype: DType) -> Option<Loop> {
 #[derive(Clone, Copy, Default)]
 struct Cast;
 
-/// Towards zero, but odd if inexact: rounding that again to half of the digits gives what rounding once had given.
 #[derive(Clone, Copy, Default)]
 struct RoundToOdd;
 
 impl Map1<f64, f32> for RoundToOdd {
     #[inline(always)]
     fn apply(self, x: f64) -> f32 {
-        let near = x as f32;
-        let back = f64::from(near);
-        let truncated = near.to_bits().wrapping_sub(u32::from(back.abs() > x.abs()));
-        let odd = f32::from_bits(truncated | 1);
-        if back == x || x.is_nan() { near } else { odd }
+        round_to_odd(x)
     }
 }
 

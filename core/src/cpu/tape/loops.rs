@@ -331,22 +331,23 @@ fn signed_power(x: i64, y: i64) -> i64 {
     }
 }
 
-/// Shifts within a type of `WIDTH` bits; by `WIDTH` - 1 where the distance is outside.
+/// Shifts within a type of `WIDTH` bits. Where the distance is outside, what the sign fills: 0 or -1.
 #[derive(Clone, Copy, Default)]
 struct ShiftRight<const WIDTH: u32>;
 
 macro_rules! shifts {
-    ($($T:ty),*) => {
+    ($($T:ty: $fill:expr),*) => {
         $(impl<const WIDTH: u32> Map2<$T, $T> for ShiftRight<WIDTH> {
             #[inline(always)]
             fn apply(self, x: $T, y: $T) -> $T {
-                let last = (WIDTH - 1) as $T;
-                x >> if (0..=last).contains(&y) { y } else { last }
+                let is_inside = (0..WIDTH as $T).contains(&y);
+                let shifted = x >> if is_inside { y } else { 0 };
+                if is_inside { shifted } else { $fill(x) }
             }
         })*
     };
 }
-shifts!(i32, i64, u32, u64);
+shifts!(i32: |x| x >> 31, i64: |x| x >> 63, u32: |_| 0, u64: |_| 0);
 
 /// `dtype` is that of operands and result, which is then rounded to it.
 pub fn unary(op: Unary, dtype: DType) -> Loop {
@@ -367,7 +368,9 @@ pub fn binary(op: Binary, dtype: DType) -> Loop {
 
 fn shift_right(dtype: DType) -> Loop {
     match dtype {
-        DType::I8 | DType::I16 | DType::I32 => run2::<i32, i32, ShiftRight<32>>,
+        DType::I8 => run2::<i32, i32, ShiftRight<8>>,
+        DType::I16 => run2::<i32, i32, ShiftRight<16>>,
+        DType::I32 => run2::<i32, i32, ShiftRight<32>>,
         DType::I64 => run2::<i64, i64, ShiftRight<64>>,
         DType::U8 => run2::<u32, u32, ShiftRight<8>>,
         DType::U16 => run2::<u32, u32, ShiftRight<16>>,

@@ -191,7 +191,7 @@ pub fn binary(op: Binary, x: Scalar, y: Scalar, dtype: DType) -> Scalar {
         Or => x | y,
         Xor => x ^ y,
         ShiftLeft => distance.map_or(0, |y| x << y),
-        ShiftRight => x >> distance.unwrap_or(width - 1),
+        ShiftRight => distance.map_or(if x < 0 { -1 } else { 0 }, |y| x >> y),
     };
     wrap(result, dtype)
 }

@@ -1,0 +1,59 @@
+//! The gate of a session: calls pass it while they run, and closing waits for them.
+
+use crate::error::{Error, Result};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+#[derive(Default)]
+struct Inside {
+    count: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct State {
+    inside: Mutex<Inside>,
+    left: Condvar,
+}
+
+fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
+    inside.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts the calls that run, and says whether new ones may.
+#[derive(Default)]
+pub struct Gate(Arc<State>);
+
+/// A call inside the gate; it leaves when dropped.
+pub struct Pass(Arc<State>);
+
+impl Gate {
+    /// Enters.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub fn enter(&self) -> Result<Pass> {
+        let mut inside = lock(&self.0.inside);
+        if inside.closed {
+            return Err(Error::closed("the session is closed"));
+        }
+        inside.count += 1;
+        Ok(Pass(self.0.clone()))
+    }
+
+    /// Lets nobody in any more, and waits for those inside. May be called again. Where there is one thread only, as in
+    /// WASM, waiting would never end; the calls inside go on later.
+    pub fn close(&self) {
+        let mut inside = lock(&self.0.inside);
+        inside.closed = true;
+        while inside.count > 0 && !cfg!(target_family = "wasm") {
+            inside = self.0.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        lock(&self.0.inside).count -= 1;
+        self.0.left.notify_all();
+    }
+}
