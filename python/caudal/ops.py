@@ -5,10 +5,110 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._dispatch import ArrayLike, apply, apply_many
+from ._dispatch import ArrayLike, apply, apply_many, as_tensor
 from .dims import DimLike
 from .dtypes import DTypeLike
 from .tensor import Tensor
+
+__all__ = [
+    "abs",
+    "adam",
+    "adamw",
+    "add",
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "avg_pool",
+    "avg_pool_grad",
+    "batch_norm",
+    "batch_norm_training",
+    "bitcast",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "broadcast_to",
+    "cast",
+    "concat",
+    "constant",
+    "conv",
+    "conv_input_grad",
+    "conv_kernel_grad",
+    "cos",
+    "dim",
+    "div",
+    "dot_general",
+    "dropout",
+    "equal",
+    "erf",
+    "erfinv",
+    "exp",
+    "expm1",
+    "flip",
+    "fold_in",
+    "gelu",
+    "greater",
+    "greater_equal",
+    "iota",
+    "layer_norm",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsumexp",
+    "matmul",
+    "max",
+    "max_pool",
+    "max_pool_gather",
+    "max_pool_scatter",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mul",
+    "neg",
+    "normal",
+    "not_equal",
+    "one_hot",
+    "pad",
+    "pick",
+    "pow",
+    "prod",
+    "random_bits",
+    "random_split",
+    "recurrence",
+    "relu",
+    "reshape",
+    "rsqrt",
+    "scatter_add",
+    "sgd",
+    "sgd_momentum",
+    "sigmoid",
+    "sin",
+    "slice",
+    "softmax",
+    "softmax_cross_entropy",
+    "sqrt",
+    "stop_gradient",
+    "sub",
+    "sum",
+    "take",
+    "tanh",
+    "transpose",
+    "uniform",
+    "unpick",
+    "unslice",
+    "var",
+    "where",
+]
 
 
 def neg(x: ArrayLike, /) -> Tensor:
@@ -162,7 +262,7 @@ def add(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("add", (x, y,), {})
+    return apply("add", (x, y), {})
 
 
 def sub(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -172,7 +272,7 @@ def sub(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("sub", (x, y,), {})
+    return apply("sub", (x, y), {})
 
 
 def mul(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -182,7 +282,7 @@ def mul(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("mul", (x, y,), {})
+    return apply("mul", (x, y), {})
 
 
 def div(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -190,7 +290,7 @@ def div(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("div", (x, y,), {})
+    return apply("div", (x, y), {})
 
 
 def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -198,7 +298,7 @@ def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("pow", (x, y,), {})
+    return apply("pow", (x, y), {})
 
 
 def maximum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -208,7 +308,7 @@ def maximum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("maximum", (x, y,), {})
+    return apply("maximum", (x, y), {})
 
 
 def minimum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -218,7 +318,7 @@ def minimum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("minimum", (x, y,), {})
+    return apply("minimum", (x, y), {})
 
 
 def logical_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -226,7 +326,7 @@ def logical_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool.
     """
-    return apply("logical_and", (x, y,), {})
+    return apply("logical_and", (x, y), {})
 
 
 def logical_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -234,7 +334,7 @@ def logical_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool.
     """
-    return apply("logical_or", (x, y,), {})
+    return apply("logical_or", (x, y), {})
 
 
 def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -242,7 +342,7 @@ def logical_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool.
     """
-    return apply("logical_xor", (x, y,), {})
+    return apply("logical_xor", (x, y), {})
 
 
 def bitwise_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -250,7 +350,7 @@ def bitwise_and(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64.
     """
-    return apply("bitwise_and", (x, y,), {})
+    return apply("bitwise_and", (x, y), {})
 
 
 def bitwise_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -258,7 +358,7 @@ def bitwise_or(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64.
     """
-    return apply("bitwise_or", (x, y,), {})
+    return apply("bitwise_or", (x, y), {})
 
 
 def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -266,7 +366,7 @@ def bitwise_xor(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64.
     """
-    return apply("bitwise_xor", (x, y,), {})
+    return apply("bitwise_xor", (x, y), {})
 
 
 def bitwise_left_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -274,15 +374,16 @@ def bitwise_left_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64.
     """
-    return apply("bitwise_left_shift", (x, y,), {})
+    return apply("bitwise_left_shift", (x, y), {})
 
 
 def bitwise_right_shift(x: ArrayLike, y: ArrayLike, /) -> Tensor:
-    """x shifted right by y bits, keeping the sign; y outside the width shifts by the width less one (signed) or gives 0 (unsigned).
+    """x shifted right by y bits, keeping the sign; where y is negative or at least the width, 0, or -1 for a negative
+    x.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64.
     """
-    return apply("bitwise_right_shift", (x, y,), {})
+    return apply("bitwise_right_shift", (x, y), {})
 
 
 def equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -290,7 +391,7 @@ def equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("equal", (x, y,), {})
+    return apply("equal", (x, y), {})
 
 
 def not_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -298,7 +399,7 @@ def not_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("not_equal", (x, y,), {})
+    return apply("not_equal", (x, y), {})
 
 
 def less(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -306,7 +407,7 @@ def less(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("less", (x, y,), {})
+    return apply("less", (x, y), {})
 
 
 def less_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -314,7 +415,7 @@ def less_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("less_equal", (x, y,), {})
+    return apply("less_equal", (x, y), {})
 
 
 def greater(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -322,7 +423,7 @@ def greater(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("greater", (x, y,), {})
+    return apply("greater", (x, y), {})
 
 
 def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -330,7 +431,7 @@ def greater_equal(x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("greater_equal", (x, y,), {})
+    return apply("greater_equal", (x, y), {})
 
 
 def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -340,17 +441,18 @@ def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike, /) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("where", (condition, x, y,), {})
+    return apply("where", (condition, x, y), {}, ("bool", None, None))
 
 
 def cast(x: ArrayLike, /, *, dtype: DTypeLike) -> Tensor:
     """Converts to another dtype.
 
-    Floats round to nearest even; to integers they truncate and saturate, and NaN is 0; integers wrap to narrower integers; anything but 0 is true.
+    Floats round to nearest even; to integers they truncate and saturate, and NaN is 0; integers wrap to narrower
+    integers; anything but 0 is true.
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         dtype: The dtype of the output.
     """
     return apply("cast", (x,), {"dtype": dtype})
@@ -361,7 +463,7 @@ def bitcast(x: ArrayLike, /, *, dtype: DTypeLike) -> Tensor:
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         dtype: The dtype of the output.
     """
     return apply("bitcast", (x,), {"dtype": dtype})
@@ -378,10 +480,10 @@ def stop_gradient(x: ArrayLike, /) -> Tensor:
 def constant(*, value: ArrayLike) -> Tensor:
     """A tensor that is part of the graph.
 
-    Args:
+    Attrs:
         value: The tensor.
     """
-    return apply("constant", (), {"value": value})
+    return apply("constant", (), {"value": as_tensor(value)})
 
 
 def iota(*, shape: Sequence[DimLike], axis: int = 0, dtype: DTypeLike = "int64") -> Tensor:
@@ -389,7 +491,7 @@ def iota(*, shape: Sequence[DimLike], axis: int = 0, dtype: DTypeLike = "int64")
 
     Integers wrap, floats round.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         axis: The axis whose indices are counted.
         dtype: The dtype of the output, an integer or a float.
@@ -402,7 +504,7 @@ def dim(x: ArrayLike, /, *, axis: int) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis.
     """
     return apply("dim", (x,), {"axis": axis})
@@ -411,11 +513,12 @@ def dim(x: ArrayLike, /, *, axis: int) -> Tensor:
 def reshape(x: ArrayLike, /, *, shape: Sequence[DimLike]) -> Tensor:
     """The same elements in row-major order under another shape, which has as many.
 
-    One dim may be -1: what is left. Over symbols the quotient is found where there is one, else it is checked when sizes are known.
+    One dim may be -1: what is left. Over symbols the quotient is found where there is one, else it is checked when
+    sizes are known.
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The new shape; at most one dim is -1.
     """
     return apply("reshape", (x,), {"shape": shape})
@@ -426,8 +529,8 @@ def transpose(x: ArrayLike, /, *, axes: int | Sequence[int] | None = None) -> Te
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axes: Each axis of x once; null reverses them.
+    Attrs:
+        axes: Each axis of x once; None reverses them.
     """
     return apply("transpose", (x,), {"axes": axes})
 
@@ -437,7 +540,7 @@ def broadcast_to(x: ArrayLike, /, *, shape: Sequence[DimLike]) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
     """
     return apply("broadcast_to", (x,), {"shape": shape})
@@ -448,51 +551,76 @@ def concat(*values: ArrayLike, axis: int = 0) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis along which they are joined.
     """
     return apply("concat", (*values,), {"axis": axis})
 
 
-def slice(x: ArrayLike, /, *, start: Sequence[DimLike] | None = None, stop: Sequence[DimLike] | None = None, step: int | Sequence[int] | None = None) -> Tensor:
-    """Elements from start to before stop in steps along each axis, by Python's rules for slices: negative integers count from the end, what lies outside is cut off.
+def slice(
+    x: ArrayLike,
+    /,
+    *,
+    start: Sequence[DimLike] | None = None,
+    stop: Sequence[DimLike] | None = None,
+    step: int | Sequence[int] | None = None,
+) -> Tensor:
+    """Elements from start to before stop in steps along each axis, by Python's rules for slices: negative integers
+    count from the end, what lies outside is cut off.
 
     A start or stop with a symbol must not be negative.
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        start: The first index along each axis; a negative integer counts from the end. null is from the first element on (from the last, where the step is negative).
-        stop: The index along each axis before which it ends; a negative integer counts from the end, 2^63-1 is the end and -2^63 before the first element. null is to the last element (to the first, where the step is negative).
-        step: The step along each axis, not 0; null is 1 everywhere.
+    Attrs:
+        start: The first index along each axis; a negative integer counts from the end. None is from the first
+            element on (from the last, where the step is negative).
+        stop: The index along each axis before which it ends; a negative integer counts from the end, 2^63-1 is
+            the end and -2^63 before the first element. None is to the last element (to the first, where the step is
+            negative).
+        step: The step along each axis, not 0; None is 1 everywhere.
     """
     return apply("slice", (x,), {"start": start, "stop": stop, "step": step})
 
 
-def unslice(x: ArrayLike, /, *, shape: Sequence[DimLike], start: Sequence[DimLike] | None = None, stop: Sequence[DimLike] | None = None, step: int | Sequence[int] | None = None) -> Tensor:
-    """The adjoint of slice: zeros of a shape, but for those elements that a slice with the same start, stop and step takes, which are x.
+def unslice(
+    x: ArrayLike,
+    /,
+    *,
+    shape: Sequence[DimLike],
+    start: Sequence[DimLike] | None = None,
+    stop: Sequence[DimLike] | None = None,
+    step: int | Sequence[int] | None = None,
+) -> Tensor:
+    """The adjoint of slice: zeros of a shape, but for those elements that a slice with the same start, stop and step
+    takes, which are x.
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
-        start: The first index along each axis; a negative integer counts from the end. null is from the first element on (from the last, where the step is negative).
-        stop: The index along each axis before which it ends; a negative integer counts from the end, 2^63-1 is the end and -2^63 before the first element. null is to the last element (to the first, where the step is negative).
-        step: The step along each axis, not 0; null is 1 everywhere.
+        start: The first index along each axis; a negative integer counts from the end. None is from the first
+            element on (from the last, where the step is negative).
+        stop: The index along each axis before which it ends; a negative integer counts from the end, 2^63-1 is
+            the end and -2^63 before the first element. None is to the last element (to the first, where the step is
+            negative).
+        step: The step along each axis, not 0; None is 1 everywhere.
     """
     return apply("unslice", (x,), {"shape": shape, "start": start, "stop": stop, "step": step})
 
 
-def pad(x: ArrayLike, value: ArrayLike | None = None, /, *, low: int | Sequence[int], high: int | Sequence[int]) -> Tensor:
+def pad(
+    x: ArrayLike, value: ArrayLike | None = None, /, *, low: int | Sequence[int], high: int | Sequence[int]
+) -> Tensor:
     """x with elements added before and after it along each axis; all have one value.
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         low: How many elements come before x along each axis, not negative.
         high: How many come after it, not negative.
     """
-    return apply("pad", (x, value,), {"low": low, "high": high})
+    return apply("pad", (x, value), {"low": low, "high": high})
 
 
 def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -500,8 +628,8 @@ def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes; null is all of them.
+    Attrs:
+        axis: The axes; None is all of them.
     """
     return apply("flip", (x,), {"axis": axis})
 
@@ -509,13 +637,13 @@ def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
 def sum(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Sum over axes, in x's dtype; 0 of no elements.
 
-    Integers wrap, `float16` and `bfloat16` are summed in `float32`.
-The order of the additions is fixed: element r joins partial sum r % 16 of its chunk of 1024, partial sums join by halving, and chunks as elements do.
+    Integers wrap, `float16` and `bfloat16` are summed in `float32`. The order of the additions is fixed: element r
+    joins partial sum r % 16 of its chunk of 1024, partial sums join by halving, and chunks as elements do.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("sum", (x,), {"axis": axis, "keepdims": keepdims})
@@ -528,8 +656,8 @@ def prod(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: 
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("prod", (x,), {"axis": axis, "keepdims": keepdims})
@@ -538,12 +666,13 @@ def prod(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: 
 def max(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The greatest over axes; NaN if any is.
 
-    Elements that are equal to it share its gradient equally. No elements are refused; where that is seen only at run time, they give minus infinity or the least integer.
+    Elements that are equal to it share its gradient equally. No elements are refused; where that is seen only at run
+    time, they give minus infinity or the least integer.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("max", (x,), {"axis": axis, "keepdims": keepdims})
@@ -552,12 +681,13 @@ def max(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: b
 def min(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The least over axes; NaN if any is.
 
-    Elements that are equal to it share its gradient equally. No elements are refused; where that is seen only at run time, they give infinity or the greatest integer.
+    Elements that are equal to it share its gradient equally. No elements are refused; where that is seen only at run
+    time, they give infinity or the greatest integer.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("min", (x,), {"axis": axis, "keepdims": keepdims})
@@ -570,22 +700,25 @@ def mean(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: 
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("mean", (x,), {"axis": axis, "keepdims": keepdims})
 
 
-def var(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """Variance over axes: the sum of squared differences from the mean, divided by the number of elements less `correction` (0 if that is negative).
+def var(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
+    """Variance over axes: the sum of squared differences from the mean, divided by the number of elements less
+    `correction` (0 if that is negative).
 
     `float16` and `bfloat16` are computed in `float32`.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         correction: Taken from the number of elements: 0 for a population's, 1 for a sample's variance.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
@@ -599,8 +732,8 @@ def any(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: b
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("any", (x,), {"axis": axis, "keepdims": keepdims})
@@ -613,8 +746,8 @@ def all(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: b
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axes that are reduced; null is all of them.
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("all", (x,), {"axis": axis, "keepdims": keepdims})
@@ -627,8 +760,8 @@ def argmax(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) 
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axis that is searched; null is all of x in row-major order.
+    Attrs:
+        axis: The axis that is searched; None is all of x in row-major order.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("argmax", (x,), {"axis": axis, "keepdims": keepdims})
@@ -641,199 +774,403 @@ def argmin(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) 
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        axis: The axis that is searched; null is all of x in row-major order.
+    Attrs:
+        axis: The axis that is searched; None is all of x in row-major order.
         keepdims: Whether reduced axes stay, with size 1, or are left out.
     """
     return apply("argmin", (x,), {"axis": axis, "keepdims": keepdims})
 
 
 def recurrence(a: ArrayLike, b: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
-    """Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of the inputs.
+    """Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of the
+    inputs.
 
     With a = 1 it is the cumulative sum of b.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis along which t counts.
         reverse: Whether t counts from the end.
     """
-    return apply("recurrence", (a, b,), {"axis": axis, "reverse": reverse})
+    return apply("recurrence", (a, b), {"axis": axis, "reverse": reverse})
 
 
 def matmul(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     """Matrix product as in the array API: [..., m, k] times [..., k, n] is [..., m, n], leading dims broadcast.
-A vector on the left is a row, on the right a column, whose axis the output lacks; two vectors give a scalar.
 
-    Scalars are refused. Floats sum over k in increasing order, `float16` and `bfloat16` in `float32`; where the machine fuses multiply and add the sums are rounded once per step. Integers wrap.
+    A vector on the left is a row, on the right a column, whose axis the output lacks; two vectors give a scalar.
+    Scalars are refused. Floats sum over k in increasing order, `float16` and `bfloat16` in `float32`; where the machine
+    fuses multiply and add the sums are rounded once per step. Integers wrap.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("matmul", (x, y,), {})
+    return apply("matmul", (x, y), {})
 
 
-def dot_general(x: ArrayLike, y: ArrayLike, /, *, x_batch: int | Sequence[int] = (), y_batch: int | Sequence[int] = (), x_contract: int | Sequence[int] = (), y_contract: int | Sequence[int] = ()) -> Tensor:
+def dot_general(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    *,
+    x_batch: int | Sequence[int] = (),
+    y_batch: int | Sequence[int] = (),
+    x_contract: int | Sequence[int] = (),
+    y_contract: int | Sequence[int] = (),
+) -> Tensor:
     """Sum of products over pairs of axes, as in XLA: the output is [batch..., free of x..., free of y...].
-The i-th axis of x_batch goes with the i-th of y_batch, that of x_contract with that of y_contract; batch axes are kept, contracted ones summed over, the others are free and keep their order.
 
-    Sums are those of matmul.
+    The i-th axis of x_batch goes with the i-th of y_batch, that of x_contract with that of y_contract; batch axes
+    are kept, contracted ones summed over, the others are free and keep their order. Sums are those of matmul.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         x_batch: Axes of x that go with those of y_batch.
         y_batch: Axes of y that go with those of x_batch.
         x_contract: Axes of x that are summed over with those of y_contract.
         y_contract: Axes of y that are summed over with those of x_contract.
     """
-    return apply("dot_general", (x, y,), {"x_batch": x_batch, "y_batch": y_batch, "x_contract": x_contract, "y_contract": y_contract})
+    return apply(
+        "dot_general",
+        (x, y),
+        {"x_batch": x_batch, "y_batch": y_batch, "x_contract": x_contract, "y_contract": y_contract},
+    )
 
 
-def conv(x: ArrayLike, kernel: ArrayLike, /, *, strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None, dilation: int | Sequence[int] | None = None, groups: int = 1) -> Tensor:
+def conv(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    /,
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+    dilation: int | Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
     """Convolution of images x [batch, spatial..., inputs] by kernel [spatial..., inputs / groups, outputs].
-There are one to three spatial axes.
 
-    Output pixel o of channel c is the sum over taps t and inputs i of x[o * strides + t * dilation - padding, i] * kernel[t, i, c], where x is 0 outside (a correlation: the kernel is not flipped). With groups = inputs it is depthwise: output c sees input c / (outputs / inputs). Sums of `float16` and `bfloat16` are `float32`. A window that is longer than the padded image is refused.
+    There are one to three spatial axes. Output pixel o of channel c is the sum over taps t and inputs i of x[o *
+    strides + t * dilation - padding, i] * kernel[t, i, c], where x is 0 outside (a correlation: the kernel is not
+    flipped). With groups = inputs it is depthwise: output c sees input c / (outputs / inputs). Sums of `float16` and
+    `bfloat16` are `float32`. A window that is longer than the padded image is refused.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         strides: Steps between windows along each spatial axis; 1 if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
         dilation: Distances between the kernel's taps along each spatial axis; 1 if left out.
-        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the inputs.
+        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the
+            inputs.
     """
-    return apply("conv", (x, kernel,), {"strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high, "dilation": dilation, "groups": groups})
+    return apply(
+        "conv",
+        (x, kernel),
+        {
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+            "dilation": dilation,
+            "groups": groups,
+        },
+    )
 
 
-def conv_input_grad(cotangent: ArrayLike, kernel: ArrayLike, /, *, shape: Sequence[DimLike], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None, dilation: int | Sequence[int] | None = None, groups: int = 1) -> Tensor:
-    """The gradient of conv with respect to x, from the cotangent of its output and the kernel; a transposed convolution.
-`shape` is that of x, the other attrs are those of the conv.
+def conv_input_grad(
+    cotangent: ArrayLike,
+    kernel: ArrayLike,
+    /,
+    *,
+    shape: Sequence[DimLike],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+    dilation: int | Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """The gradient of conv with respect to x, from the cotangent of its output and the kernel; a transposed
+    convolution.
+
+    `shape` is that of x, the other attrs are those of the conv.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         strides: Steps between windows along each spatial axis; 1 if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
         dilation: Distances between the kernel's taps along each spatial axis; 1 if left out.
-        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the inputs.
+        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the
+            inputs.
     """
-    return apply("conv_input_grad", (cotangent, kernel,), {"shape": shape, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high, "dilation": dilation, "groups": groups})
+    return apply(
+        "conv_input_grad",
+        (cotangent, kernel),
+        {
+            "shape": shape,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+            "dilation": dilation,
+            "groups": groups,
+        },
+    )
 
 
-def conv_kernel_grad(x: ArrayLike, cotangent: ArrayLike, /, *, shape: Sequence[DimLike], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None, dilation: int | Sequence[int] | None = None, groups: int = 1) -> Tensor:
+def conv_kernel_grad(
+    x: ArrayLike,
+    cotangent: ArrayLike,
+    /,
+    *,
+    shape: Sequence[DimLike],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+    dilation: int | Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
     """The gradient of conv with respect to its kernel, from x and the cotangent of its output.
-`shape` is that of the kernel, the other attrs are those of the conv.
+
+    `shape` is that of the kernel, the other attrs are those of the conv.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         strides: Steps between windows along each spatial axis; 1 if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
         dilation: Distances between the kernel's taps along each spatial axis; 1 if left out.
-        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the inputs.
+        groups: Into how many parts the channels are cut: each part of the outputs sees the same part of the
+            inputs.
     """
-    return apply("conv_kernel_grad", (x, cotangent,), {"shape": shape, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high, "dilation": dilation, "groups": groups})
+    return apply(
+        "conv_kernel_grad",
+        (x, cotangent),
+        {
+            "shape": shape,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+            "dilation": dilation,
+            "groups": groups,
+        },
+    )
 
 
-def max_pool(x: ArrayLike, /, *, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None) -> Tensor:
+def max_pool(
+    x: ArrayLike,
+    /,
+    *,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+) -> Tensor:
     """The greatest element of each window of images x [batch, spatial..., channels]; NaN if there is one.
-There are one to three spatial axes.
 
-    Padding is never the greatest. The gradient goes to the first of equal ones, in row-major order. A window that is longer than the padded image is refused.
+    There are one to three spatial axes. Padding is never the greatest. The gradient goes to the first of equal ones,
+    in row-major order. A window that is longer than the padded image is refused.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         window: The size of the window along each spatial axis.
         strides: Steps between windows along each spatial axis; those of the window if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
     """
-    return apply("max_pool", (x,), {"window": window, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high})
+    return apply(
+        "max_pool",
+        (x,),
+        {
+            "window": window,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+        },
+    )
 
 
-def max_pool_scatter(x: ArrayLike, cotangent: ArrayLike, /, *, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None) -> Tensor:
+def max_pool_scatter(
+    x: ArrayLike,
+    cotangent: ArrayLike,
+    /,
+    *,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+) -> Tensor:
     """The gradient of max_pool: the cotangent of each window added at the window's greatest element of x.
-It is the first of equal ones.
 
-    The output has the shape of x, the attrs are those of the max_pool.
+    It is the first of equal ones. The output has the shape of x, the attrs are those of the max_pool.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         window: The size of the window along each spatial axis.
         strides: Steps between windows along each spatial axis; those of the window if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
     """
-    return apply("max_pool_scatter", (x, cotangent,), {"window": window, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high})
+    return apply(
+        "max_pool_scatter",
+        (x, cotangent),
+        {
+            "window": window,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+        },
+    )
 
 
-def max_pool_gather(x: ArrayLike, y: ArrayLike, /, *, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None) -> Tensor:
+def max_pool_gather(
+    x: ArrayLike,
+    y: ArrayLike,
+    /,
+    *,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+) -> Tensor:
     """The elements of y at the place of each window's greatest element of x.
-It is the first of equal ones; a window that sees nothing gives 0.
 
-    x and y have one shape, the attrs are those of the max_pool: this is the gradient of max_pool_scatter.
+    It is the first of equal ones; a window that sees nothing gives 0. x and y have one shape, the attrs are those of
+    the max_pool: this is the gradient of max_pool_scatter.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         window: The size of the window along each spatial axis.
         strides: Steps between windows along each spatial axis; those of the window if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
     """
-    return apply("max_pool_gather", (x, y,), {"window": window, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high})
+    return apply(
+        "max_pool_gather",
+        (x, y),
+        {
+            "window": window,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+        },
+    )
 
 
-def avg_pool(x: ArrayLike, /, *, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None, count_padding: bool = False) -> Tensor:
+def avg_pool(
+    x: ArrayLike,
+    /,
+    *,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+    count_padding: bool = False,
+) -> Tensor:
     """The mean of each window of images x [batch, spatial..., channels].
-There are one to three spatial axes.
 
-    `float16` and `bfloat16` are computed in `float32`. A window that is longer than the padded image is refused; one that sees nothing gives 0.
+    There are one to three spatial axes. `float16` and `bfloat16` are computed in `float32`. A window that is longer
+    than the padded image is refused; one that sees nothing gives 0.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         window: The size of the window along each spatial axis.
         strides: Steps between windows along each spatial axis; those of the window if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
         count_padding: Whether padding counts as zeros in the mean; else the mean is over what lies in the image.
     """
-    return apply("avg_pool", (x,), {"window": window, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high, "count_padding": count_padding})
+    return apply(
+        "avg_pool",
+        (x,),
+        {
+            "window": window,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+            "count_padding": count_padding,
+        },
+    )
 
 
-def avg_pool_grad(cotangent: ArrayLike, /, *, shape: Sequence[DimLike], window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: str = "valid", padding_low: int | Sequence[int] | None = None, padding_high: int | Sequence[int] | None = None, count_padding: bool = False) -> Tensor:
+def avg_pool_grad(
+    cotangent: ArrayLike,
+    /,
+    *,
+    shape: Sequence[DimLike],
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: str = "valid",
+    padding_low: int | Sequence[int] | None = None,
+    padding_high: int | Sequence[int] | None = None,
+    count_padding: bool = False,
+) -> Tensor:
     """The gradient of avg_pool: the cotangent of each window spread evenly over it.
-`shape` is that of the image, the other attrs are those of the avg_pool.
+
+    `shape` is that of the image, the other attrs are those of the avg_pool.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         window: The size of the window along each spatial axis.
         strides: Steps between windows along each spatial axis; those of the window if left out.
-        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
+        padding: valid: windows lie within the image, which padding_low and padding_high extend. same: the output
+            has ceil(size / stride) windows; what is missing is padded, the odd one at the end.
         padding_low: What is padded before each spatial axis; 0 if left out.
         padding_high: What is padded after each spatial axis; 0 if left out.
         count_padding: Whether padding counts as zeros in the mean; else the mean is over what lies in the image.
     """
-    return apply("avg_pool_grad", (cotangent,), {"shape": shape, "window": window, "strides": strides, "padding": padding, "padding_low": padding_low, "padding_high": padding_high, "count_padding": count_padding})
+    return apply(
+        "avg_pool_grad",
+        (cotangent,),
+        {
+            "shape": shape,
+            "window": window,
+            "strides": strides,
+            "padding": padding,
+            "padding_low": padding_low,
+            "padding_high": padding_high,
+            "count_padding": count_padding,
+        },
+    )
 
 
 def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int = 0, fill: float | None = None) -> Tensor:
@@ -843,24 +1180,26 @@ def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int = 0, fill: float | No
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis of x that the indices count along.
-        fill: What an index outside of x gives; null is NaN, 0 for integers, false for `bool`.
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
     """
-    return apply("take", (x, indices,), {"axis": axis, "fill": fill})
+    return apply("take", (x, indices), {"axis": axis, "fill": fill}, (None, "int64"))
 
 
 def scatter_add(x: ArrayLike, indices: ArrayLike, updates: ArrayLike, /, *, axis: int = 0) -> Tensor:
-    """x plus updates at indices along an axis, the adjoint of take: updates have the shape that taking at the indices gives.
+    """x plus updates at indices along an axis, the adjoint of take: updates have the shape that taking at the indices
+    gives.
 
-    Updates of one element are added in the order of the indices, each sum rounded to the dtype. An index in [-n, n) is normalised; updates of any other are dropped.
+    Updates of one element are added in the order of the indices, each sum rounded to the dtype. An index in [-n, n)
+    is normalised; updates of any other are dropped.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis of x that the indices count along.
     """
-    return apply("scatter_add", (x, indices, updates,), {"axis": axis})
+    return apply("scatter_add", (x, indices, updates), {"axis": axis}, (None, "int64", None))
 
 
 def pick(x: ArrayLike, indices: ArrayLike, /, *, fill: float | None = None) -> Tensor:
@@ -870,10 +1209,10 @@ def pick(x: ArrayLike, indices: ArrayLike, /, *, fill: float | None = None) -> T
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
-        fill: What an index outside of x gives; null is NaN, 0 for integers, false for `bool`.
+    Attrs:
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
     """
-    return apply("pick", (x, indices,), {"fill": fill})
+    return apply("pick", (x, indices), {"fill": fill}, (None, "int64"))
 
 
 def unpick(x: ArrayLike, indices: ArrayLike, /, *, depth: DimLike) -> Tensor:
@@ -883,10 +1222,10 @@ def unpick(x: ArrayLike, indices: ArrayLike, /, *, depth: DimLike) -> Tensor:
 
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         depth: The size of the last axis of the output.
     """
-    return apply("unpick", (x, indices,), {"depth": depth})
+    return apply("unpick", (x, indices), {"depth": depth}, (None, "int64"))
 
 
 def one_hot(indices: ArrayLike, /, *, depth: DimLike, dtype: DTypeLike = "float32") -> Tensor:
@@ -896,7 +1235,7 @@ def one_hot(indices: ArrayLike, /, *, depth: DimLike, dtype: DTypeLike = "float3
 
     dtypes: int32, int64.
 
-    Args:
+    Attrs:
         depth: The size of the last axis.
         dtype: The dtype of the output.
     """
@@ -904,17 +1243,18 @@ def one_hot(indices: ArrayLike, /, *, depth: DimLike, dtype: DTypeLike = "float3
 
 
 def random_bits(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "uint32") -> Tensor:
-    """Random words of a key: with (a, b) the two words that Threefry-2x32 (20 rounds) makes of the element's row-major number as a 64-bit counter, a xor b for uint32 and a * 2^32 + b for uint64.
+    """Random words of a key: with (a, b) the two words that Threefry-2x32 (20 rounds) makes of the element's row-major
+    number as a 64-bit counter, a xor b for uint32 and a * 2^32 + b for uint64.
 
     As in JAX.
 
     dtypes: uint32.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         dtype: The dtype of the output: uint32 or uint64.
     """
-    return apply("random_bits", (key,), {"shape": shape, "dtype": dtype})
+    return apply("random_bits", (key,), {"shape": shape, "dtype": dtype}, ("uint32",))
 
 
 def random_split(key: ArrayLike, /, *, count: int = 2) -> Tensor:
@@ -924,36 +1264,41 @@ def random_split(key: ArrayLike, /, *, count: int = 2) -> Tensor:
 
     dtypes: uint32.
 
-    Args:
+    Attrs:
         count: How many keys.
     """
-    return apply("random_split", (key,), {"count": count})
+    return apply("random_split", (key,), {"count": count}, ("uint32",))
 
 
 def fold_in(key: ArrayLike, data: ArrayLike, /) -> Tensor:
-    """A key from a key and a number, a scalar whose low 32 bits count: Threefry-2x32 of it, so that fold_in(key, i) is row i of random_split.
+    """A key from a key and a number, a scalar whose low 32 bits count: Threefry-2x32 of it, so that fold_in(key, i) is
+    row i of random_split.
 
     As in JAX.
 
     dtypes: uint32.
     """
-    return apply("fold_in", (key, data,), {})
+    return apply("fold_in", (key, data), {}, ("uint32", "int64"))
 
 
-def uniform(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32", low: float = 0.0, high: float = 1.0) -> Tensor:
+def uniform(
+    key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32", low: float = 0.0, high: float = 1.0
+) -> Tensor:
     """Random numbers evenly spread over [low, high).
 
-    In `float32` the 23 high bits of each word of random_bits are the fraction of a number in [1, 2), from which 1 is taken; in `float64` the 52 high bits of uint64 words. They are multiplied by high - low and added to low. `float16` and `bfloat16` are rounded from `float32`, where high can come out.
+    In `float32` the 23 high bits of each word of random_bits are the fraction of a number in [1, 2), from which 1 is
+    taken; in `float64` the 52 high bits of uint64 words. They are multiplied by high - low, and low is added; where
+    that rounds up, high can come out. `float16` and `bfloat16` are rounded from `float32`.
 
     dtypes: uint32.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         dtype: The dtype of the output, a floating-point type.
         low: The least number.
         high: The number that all are below.
     """
-    return apply("uniform", (key,), {"shape": shape, "dtype": dtype, "low": low, "high": high})
+    return apply("uniform", (key,), {"shape": shape, "dtype": dtype, "low": low, "high": high}, ("uint32",))
 
 
 def normal(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32") -> Tensor:
@@ -963,24 +1308,25 @@ def normal(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "f
 
     dtypes: uint32.
 
-    Args:
+    Attrs:
         shape: The shape of the output.
         dtype: The dtype of the output, a floating-point type.
     """
-    return apply("normal", (key,), {"shape": shape, "dtype": dtype})
+    return apply("normal", (key,), {"shape": shape, "dtype": dtype}, ("uint32",))
 
 
 def dropout(x: ArrayLike, key: ArrayLike, /, *, rate: float) -> Tensor:
-    """x / (1 - rate) where a number that is uniform in [0, 1) (in `float32`, of the key and x's shape) is below 1 - rate, else 0.
+    """x / (1 - rate) where a number that is uniform in [0, 1) (in `float32`, of the key and x's shape) is below 1 -
+    rate, else 0.
 
     The gradient makes the same choice from the key again.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         rate: The share of elements that become 0, in [0, 1).
     """
-    return apply("dropout", (x, key,), {"rate": rate})
+    return apply("dropout", (x, key), {"rate": rate}, (None, "uint32"))
 
 
 def relu(x: ArrayLike, /) -> Tensor:
@@ -995,13 +1341,12 @@ def relu(x: ArrayLike, /) -> Tensor:
 
 def gelu(x: ArrayLike, /, *, approximate: bool = False) -> Tensor:
     """Gaussian error linear unit: x (1 + erf(x / sqrt(2))) / 2.
-With `approximate` it is x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
 
-    Hendrycks and Gimpel 2016.
+    With `approximate` it is x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Hendrycks and Gimpel 2016.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         approximate: Whether to take the form with tanh.
     """
     return apply("gelu", (x,), {"approximate": approximate})
@@ -1009,13 +1354,12 @@ With `approximate` it is x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
 
 def softmax(x: ArrayLike, /, *, axis: int = -1) -> Tensor:
     """Probabilities: e^x / sum(e^x) along an axis, for any finite x.
-The greatest is subtracted first.
 
-    Along values that are all -inf, or of which one is inf, it is NaN.
+    The greatest is subtracted first. Along values that are all -inf, or of which one is inf, it is NaN.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis along which values compete.
     """
     return apply("softmax", (x,), {"axis": axis})
@@ -1023,13 +1367,12 @@ The greatest is subtracted first.
 
 def log_softmax(x: ArrayLike, /, *, axis: int = -1) -> Tensor:
     """Logarithm of softmax: x - log(sum(e^x)) along an axis, for any finite x.
-The greatest is subtracted first.
 
-    Along values that are all -inf, or of which one is inf, it is NaN.
+    The greatest is subtracted first. Along values that are all -inf, or of which one is inf, it is NaN.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axis along which values compete.
     """
     return apply("log_softmax", (x,), {"axis": axis})
@@ -1037,111 +1380,157 @@ The greatest is subtracted first.
 
 def logsumexp(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Logarithm of a sum of exponentials: log(sum(e^x)) over axes.
-The greatest is subtracted first where it is finite.
 
-    Over values that are all -inf it is -inf, with one inf it is inf.
+    The greatest is subtracted first where it is finite. Over values that are all -inf it is -inf, with one inf it is
+    inf.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axes; all if left out.
         keepdims: Whether the axes stay, with size 1.
     """
     return apply("logsumexp", (x,), {"axis": axis, "keepdims": keepdims})
 
 
-def layer_norm(x: ArrayLike, scale: ArrayLike | None = None, offset: ArrayLike | None = None, /, *, axis: int | Sequence[int] = [-1], epsilon: float = 0.00001) -> Tensor:
+def layer_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
+    /,
+    *,
+    axis: int | Sequence[int] = (-1,),
+    epsilon: float = 0.00001,
+) -> Tensor:
     """Layer normalization: (x - mean) / sqrt(variance + epsilon), times scale plus offset.
-Mean and variance (the mean square of x - mean) are those over the axes, for each place along the others.
 
-    scale and offset have the shape of x along these axes. Ba, Kiros and Hinton 2016.
+    Mean and variance (the mean square of x - mean) are those over the axes, for each place along the others. scale
+    and offset have the shape of x along these axes. Ba, Kiros and Hinton 2016.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         axis: The axes over which x is normalized.
         epsilon: What is added to the variance before its root.
     """
-    return apply("layer_norm", (x, scale, offset,), {"axis": axis, "epsilon": epsilon})
+    return apply("layer_norm", (x, scale, offset), {"axis": axis, "epsilon": epsilon})
 
 
-def batch_norm(x: ArrayLike, scale: ArrayLike, offset: ArrayLike, mean: ArrayLike, variance: ArrayLike, /, *, epsilon: float = 0.00001) -> Tensor:
+def batch_norm(
+    x: ArrayLike,
+    scale: ArrayLike,
+    offset: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    /,
+    *,
+    epsilon: float = 0.00001,
+) -> Tensor:
     """Batch normalization with given statistics: (x - mean) / sqrt(variance + epsilon) times scale plus offset.
-All inputs but x have the shape [channels], the last dim of x.
 
-    Ioffe and Szegedy 2015.
+    All inputs but x have the shape [channels], the last dim of x. Ioffe and Szegedy 2015.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         epsilon: What is added to the variance before its root.
     """
-    return apply("batch_norm", (x, scale, offset, mean, variance,), {"epsilon": epsilon})
+    return apply("batch_norm", (x, scale, offset, mean, variance), {"epsilon": epsilon})
 
 
-def batch_norm_training(x: ArrayLike, scale: ArrayLike, offset: ArrayLike, /, *, epsilon: float = 0.00001) -> tuple[Tensor, ...]:
+def batch_norm_training(
+    x: ArrayLike, scale: ArrayLike, offset: ArrayLike, /, *, epsilon: float = 0.00001
+) -> tuple[Tensor, ...]:
     """Batch normalization with the statistics of x, which it gives too.
-Mean and variance (the mean square of x - mean) are those over all axes but the last; the output is that of batch_norm with them.
 
-    Ioffe and Szegedy 2015.
+    Mean and variance (the mean square of x - mean) are those over all axes but the last; the output is that of
+    batch_norm with them. Ioffe and Szegedy 2015.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         epsilon: What is added to the variance before its root.
 
     Returns:
         output, mean, variance.
     """
-    return apply_many("batch_norm_training", (x, scale, offset,), {"epsilon": epsilon})
+    return apply_many("batch_norm_training", (x, scale, offset), {"epsilon": epsilon})
 
 
 def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike, /) -> Tensor:
     """Cross entropy of softmax(logits) and labels: -log_softmax(logits)[label], for each example.
-logits are [..., classes], labels are the numbers of the right classes [...]; a label outside [-classes, classes) gives NaN.
 
-    `float16` and `bfloat16` are computed in `float32`.
+    logits are [..., classes], labels are the numbers of the right classes [...]; a label outside [-classes, classes)
+    gives NaN. `float16` and `bfloat16` are computed in `float32`.
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("softmax_cross_entropy", (logits, labels,), {})
+    return apply("softmax_cross_entropy", (logits, labels), {}, (None, "int64"))
 
 
 def sgd(parameter: ArrayLike, gradient: ArrayLike, learning_rate: ArrayLike, step: ArrayLike, /) -> Tensor:
     """A step of gradient descent: parameter - learning_rate * gradient.
-The step is not used; every optimizer takes it.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("sgd", (parameter, gradient, learning_rate, step,), {})
-
-
-def sgd_momentum(parameter: ArrayLike, gradient: ArrayLike, learning_rate: ArrayLike, step: ArrayLike, velocity: ArrayLike, /, *, momentum: float = 0.9) -> tuple[Tensor, ...]:
-    """A step of gradient descent with momentum, as in Keras.
-velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity.
 
     The step is not used; every optimizer takes it.
 
     dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sgd", (parameter, gradient, learning_rate, step), {}, (None, None, "float32", "int64"))
 
-    Args:
+
+def sgd_momentum(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    velocity: ArrayLike,
+    /,
+    *,
+    momentum: float = 0.9,
+) -> tuple[Tensor, ...]:
+    """A step of gradient descent with momentum, as in Keras.
+
+    velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity. The step is not
+    used; every optimizer takes it.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
         momentum: How much of the velocity stays from step to step.
 
     Returns:
         parameter, velocity.
     """
-    return apply_many("sgd_momentum", (parameter, gradient, learning_rate, step, velocity,), {"momentum": momentum})
+    return apply_many(
+        "sgd_momentum",
+        (parameter, gradient, learning_rate, step, velocity),
+        {"momentum": momentum},
+        (None, None, "float32", "int64", None),
+    )
 
 
-def adam(parameter: ArrayLike, gradient: ArrayLike, learning_rate: ArrayLike, step: ArrayLike, m: ArrayLike, v: ArrayLike, /, *, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> tuple[Tensor, ...]:
+def adam(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    m: ArrayLike,
+    v: ArrayLike,
+    /,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+) -> tuple[Tensor, ...]:
     """A step of Adam, as in Keras.
 
-    Kingma and Ba 2014, the form with one rate in section 2.
-With t = step + 1: m = m + (gradient - m) (1 - beta_1), v = v + (gradient^2 - v) (1 - beta_2), alpha = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t), parameter = parameter - alpha m / (sqrt(v) + epsilon).
+    Kingma and Ba 2014, the form with one rate in section 2. With t = step + 1: m = m + (gradient - m) (1 - beta_1),
+    v = v + (gradient^2 - v) (1 - beta_2), alpha = learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t), parameter =
+    parameter - alpha m / (sqrt(v) + epsilon).
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         beta_1: How much of the first moment stays from step to step.
         beta_2: How much of the second moment stays from step to step.
         epsilon: What is added to the root of the second moment.
@@ -1149,18 +1538,35 @@ With t = step + 1: m = m + (gradient - m) (1 - beta_1), v = v + (gradient^2 - v)
     Returns:
         parameter, m, v.
     """
-    return apply_many("adam", (parameter, gradient, learning_rate, step, m, v,), {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon})
+    return apply_many(
+        "adam",
+        (parameter, gradient, learning_rate, step, m, v),
+        {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon},
+        (None, None, "float32", "int64", None, None),
+    )
 
 
-def adamw(parameter: ArrayLike, gradient: ArrayLike, learning_rate: ArrayLike, step: ArrayLike, m: ArrayLike, v: ArrayLike, /, *, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7, weight_decay: float = 0.004) -> tuple[Tensor, ...]:
+def adamw(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    m: ArrayLike,
+    v: ArrayLike,
+    /,
+    *,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.004,
+) -> tuple[Tensor, ...]:
     """A step of Adam with decoupled weight decay, as in Keras.
 
-    Loshchilov and Hutter 2017.
-The parameter first loses weight_decay * learning_rate of itself; the rest is adam.
+    Loshchilov and Hutter 2017. The parameter first loses weight_decay * learning_rate of itself; the rest is adam.
 
     dtypes: float16, bfloat16, float32, float64.
 
-    Args:
+    Attrs:
         beta_1: How much of the first moment stays from step to step.
         beta_2: How much of the second moment stays from step to step.
         epsilon: What is added to the root of the second moment.
@@ -1169,4 +1575,9 @@ The parameter first loses weight_decay * learning_rate of itself; the rest is ad
     Returns:
         parameter, m, v.
     """
-    return apply_many("adamw", (parameter, gradient, learning_rate, step, m, v,), {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay})
+    return apply_many(
+        "adamw",
+        (parameter, gradient, learning_rate, step, m, v),
+        {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay},
+        (None, None, "float32", "int64", None, None),
+    )

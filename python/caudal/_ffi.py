@@ -1,0 +1,124 @@
+"""Foreign calls: errors become exceptions, handles are freed, each thread has its own argument buffers."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from . import errors
+from ._native import ffi as ffi
+from ._native import lib as lib
+
+CData: TypeAlias = Any
+"""A pointer or array of cffi."""
+
+NULL: CData = ffi.NULL
+ABSENT = 0xFFFFFFFF
+"""In the inputs of a graph's op: an optional one that was left out."""
+
+MAX_INPUTS = 16
+MAX_OUTPUTS = 16
+MAX_RANK = 64
+
+if lib.cdl_abi_version() < lib.CDL_ABI:
+    raise ImportError(f"caudal's library has ABI {lib.cdl_abi_version()}, this package needs {lib.CDL_ABI}")
+
+
+class Scratch(threading.local):
+    """Buffers for the arguments of a call: a call lets other threads run, so they cannot be shared."""
+
+    def __init__(self) -> None:
+        self.inputs: CData = ffi.new("cdl_tensor *[]", MAX_INPUTS)
+        self.outputs: CData = ffi.new("cdl_tensor *[]", MAX_OUTPUTS)
+        self.count: CData = ffi.new("size_t *")
+        self.dims: CData = ffi.new("int64_t[]", MAX_RANK)
+        self.value: CData = ffi.new("uint32_t *")
+
+
+scratch = Scratch()
+
+
+def text(pointer: CData) -> str | None:
+    """The text at a pointer; None where it is NULL."""
+    return ffi.string(pointer).decode() if pointer else None
+
+
+def exception(error: CData) -> errors.Error:
+    """The exception for a ``cdl_error``, which is freed."""
+    try:
+        file = text(error.file)
+        location = errors.Location(file, error.line) if file and error.line else None
+        kind = errors.error_class(error.code)
+        return kind(text(error.message) or "", op=text(error.op), argument=text(error.argument), location=location)
+    finally:
+        lib.cdl_error_free(error)
+
+
+def check(error: CData) -> None:
+    """Raises what a foreign call returned, if it is an error."""
+    if error:
+        raise exception(error)
+
+
+def take_bytes(pointer: CData) -> bytes:
+    """The content of a ``cdl_bytes``, which is freed."""
+    try:
+        return bytes(ffi.buffer(pointer.data, pointer.len))
+    finally:
+        lib.cdl_bytes_free(pointer)
+
+
+def owned(kind: str, make: Any, *arguments: object) -> CData:
+    """What ``make(*arguments, out)`` gives: a handle of that type, freed when nobody holds it."""
+    out = ffi.new(f"cdl_{kind} **")
+    check(make(*arguments, out))
+    return ffi.gc(out[0], getattr(lib, f"cdl_{kind}_free"))
+
+
+def bytes_of(make: Any, *arguments: object) -> bytes:
+    """What ``make(*arguments, out)`` gives as ``cdl_bytes``."""
+    out = ffi.new("cdl_bytes **")
+    check(make(*arguments, out))
+    return take_bytes(out[0])
+
+
+def names(values: Sequence[str]) -> tuple[CData, list[CData]]:
+    """An array of NUL-terminated names, and what must be kept alive beside it."""
+    kept = [ffi.new("char[]", value.encode()) for value in values]
+    return ffi.new("char *[]", kept), kept
+
+
+def values(ids: Sequence[int]) -> CData:
+    """An array of a graph's values."""
+    return ffi.new("uint32_t[]", list(ids))
+
+
+def handles(tensors: Sequence[CData]) -> CData:
+    """An array of tensor handles; the caller keeps them alive."""
+    return ffi.new("cdl_tensor *[]", list(tensors))
+
+
+def to_json(value: object) -> object:
+    """A value in the form that the core's JSON takes: floats that JSON lacks are words."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(entry) for entry in value]
+    return value
+
+
+def dumps(value: object, what: str) -> bytes:
+    """JSON for the core.
+
+    Raises:
+        ArgumentError: it has no JSON form.
+    """
+    try:
+        return json.dumps(to_json(value), allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        raise errors.make(errors.ArgumentError, f"{what} has no JSON form: {error}", argument=what) from None

@@ -1,0 +1,190 @@
+"""Indexing with integers, slices, ``...``, None and one integer array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _dispatch
+from . import tensor as _tensor
+from . import tracer as _tracer
+from . import variable as _variable
+from .dims import Dim, DimLike
+from .errors import ArgumentError, DTypeError, OutOfBoundsError, UnsupportedError, make
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+_END = 2**63 - 1
+"""As a start or stop of the op `slice`: the end, whatever the size."""
+
+_BEFORE = -(2**63)
+"""As a stop of the op `slice` with a negative step: before the first element."""
+
+
+def index(x: Tensor, key: Any) -> Tensor:
+    """Part of a tensor.
+
+    Args:
+        x: The tensor.
+        key: For each axis an integer, a slice or an array of integers, which may be one only; ``...`` stands for the
+            axes left out, None is a new axis of size 1. An integer array must stand beside the integers.
+
+    Raises:
+        OutOfBoundsError: an integer outside of the axis (in a traced axis of symbolic size it gives NaN or 0).
+        ArgumentError: too many indices, or something that is none.
+        UnsupportedError: a mask, or several arrays.
+    """
+    keys = _expand(key, x.ndim)
+    x, keys = _take_from_symbolic(x, keys)
+    array = _only_array(keys)
+    x = _slice(x, keys)
+    kept, axis, place, position = list[DimLike](), 0, 0, 0
+    for entry in keys:
+        if entry is None:
+            kept.append(1)
+            continue
+        if not isinstance(entry, int):
+            if entry is array and array is not None:
+                place = position
+            kept.append(x.shape[axis])
+        axis += 1
+        position = len(kept)
+    if len(kept) != x.ndim or None in [entry for entry in keys if entry is None]:
+        x = _dispatch.apply("reshape", (x,), {"shape": tuple(kept)})
+    return x if array is None else _take(x, array, place)
+
+
+def _expand(key: Any, rank: int) -> list[Any]:
+    """One entry for each axis, and None for each new one."""
+    keys = [_simple(entry) for entry in (key if isinstance(key, tuple) else (key,))]
+    ellipses = sum(entry is Ellipsis for entry in keys)
+    given = sum(entry is not None and entry is not Ellipsis for entry in keys)
+    if ellipses > 1:
+        raise _refuse(ArgumentError, "an index has one ... at most")
+    if given > rank:
+        raise _refuse(OutOfBoundsError, f"{given} indices for rank {rank}")
+    if not ellipses:
+        keys.append(Ellipsis)
+    place = next(position for position, entry in enumerate(keys) if entry is Ellipsis)
+    return [*keys[:place], *[slice(None)] * (rank - given), *keys[place + 1 :]]
+
+
+def _simple(entry: Any) -> Any:
+    """An entry as an int, a slice, None, ``...`` or a tensor."""
+    if entry is None or entry is Ellipsis or isinstance(entry, slice):
+        return entry
+    if isinstance(entry, bool | np.bool_):
+        raise _refuse(UnsupportedError, "masks are not supported; use where")
+    if isinstance(entry, int | np.integer):
+        return int(entry)
+    if isinstance(entry, _tensor.Tensor | _variable.Variable | np.ndarray | list | Dim):
+        tensor = _dispatch.as_tensor(entry, None)
+        if tensor.dtype.kind == "bool":
+            raise _refuse(UnsupportedError, "masks are not supported; use where")
+        if not tensor.dtype.is_integer:
+            raise _refuse(DTypeError, f"an index is {tensor.dtype}, not an integer")
+        scalar = tensor.ndim == 0 and tensor._handle is not None and tensor._tracer is None
+        return int(tensor) if scalar else tensor
+    raise _refuse(ArgumentError, f"{type(entry).__name__} is no index; use integers, slices, ..., None or an array")
+
+
+def _refuse(kind: Any, text: str) -> Exception:
+    error: Exception = make(kind, text, op="index", argument="key", location=_tracer.user_location())
+    return error
+
+
+def _take_from_symbolic(x: Tensor, keys: list[Any]) -> tuple[Tensor, list[Any]]:
+    """Takes the integers of axes whose size is symbolic, from the last to the first."""
+    axes = [position for position, entry in enumerate(keys) if entry is not None]
+    for axis in range(len(axes) - 1, -1, -1):
+        entry = keys[axes[axis]]
+        if isinstance(entry, int) and isinstance(x.shape[axis], Dim):
+            x = _dispatch.apply("take", (x, entry), {"axis": axis}, (None, "int64"))
+            keys = [*keys[: axes[axis]], *keys[axes[axis] + 1 :]]
+    return x, keys
+
+
+def _only_array(keys: Sequence[Any]) -> Tensor | None:
+    """The array among the entries, if there is one."""
+    found = [position for position, entry in enumerate(keys) if isinstance(entry, _tensor.Tensor)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise _refuse(UnsupportedError, "one array of indices at most is supported")
+    advanced = [position for position, entry in enumerate(keys) if isinstance(entry, int | _tensor.Tensor)]
+    if len(advanced) > 1 and advanced[-1] - advanced[0] != len(advanced) - 1:
+        raise _refuse(UnsupportedError, "an array and an integer with a slice between them; index in two steps")
+    array: Tensor = keys[found[0]]
+    return array
+
+
+def _slice(x: Tensor, keys: Sequence[Any]) -> Tensor:
+    """The tensor cut along each axis; an integer leaves an axis of size 1."""
+    shape = x.shape
+    start: list[DimLike] = []
+    stop: list[DimLike] = []
+    step: list[int] = []
+    for entry in keys:
+        if entry is None:
+            continue
+        size = shape[len(start)]
+        if isinstance(entry, int):
+            assert isinstance(size, int)
+            if not -size <= entry < size:
+                text = f"index {entry} is out of bounds for axis {len(start)}, which has size {size}"
+                raise _refuse(OutOfBoundsError, text)
+            entry %= size
+            entry = slice(entry, entry + 1, 1)
+        elif not isinstance(entry, slice):
+            entry = slice(None)
+        first, last, stride = _bounds(entry)
+        start.append(first)
+        stop.append(last)
+        step.append(stride)
+    whole = all(
+        first == 0 and last == _END and stride == 1 for first, last, stride in zip(start, stop, step, strict=True)
+    )
+    if whole:
+        return x
+    return _dispatch.apply("slice", (x,), {"start": tuple(start), "stop": tuple(stop), "step": tuple(step)})
+
+
+def _bounds(entry: slice) -> tuple[DimLike, DimLike, int]:
+    step = 1 if entry.step is None else entry.step.__index__()
+    if step == 0:
+        raise _refuse(ArgumentError, "the step of a slice is 0")
+    start, stop = (
+        bound if bound is None or isinstance(bound, Dim) else bound.__index__() for bound in (entry.start, entry.stop)
+    )
+    if start is None:
+        start = 0 if step > 0 else _END
+    if stop is None:
+        stop = _END if step > 0 else _BEFORE
+    return start, stop, step
+
+
+def _take(x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Elements at indices along an axis; those at hand are looked at first."""
+    check_indices(x, indices, axis)
+    if indices.dtype.name not in ("int32", "int64"):
+        indices = _dispatch.apply("cast", (indices,), {"dtype": "int64"})
+    return _dispatch.apply("take", (x, indices), {"axis": axis})
+
+
+def check_indices(x: Tensor, indices: Tensor, axis: int) -> None:
+    """Refuses indices at hand that are outside of an axis of known size.
+
+    Raises:
+        OutOfBoundsError: one is.
+    """
+    size = x.shape[axis]
+    if indices._handle is None or not isinstance(size, int):
+        return
+    values = indices.numpy()
+    outside = values[(values < -size) | (values >= size)]
+    if outside.size:
+        text = f"index {outside.flat[0]} is out of bounds for axis {axis}, which has size {size}"
+        raise _refuse(OutOfBoundsError, text)

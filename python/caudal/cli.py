@@ -1,0 +1,102 @@
+"""The command ``caudal``: what a file holds, running its functions, the devices there are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .errors import Error
+from .info import devices
+from .program import Program, load
+
+_DESCRIPTION = "Look at program files of caudal and run their functions."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="caudal", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"caudal {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    info = commands.add_parser(
+        "info",
+        help="print what a file holds",
+        description="Print a file's functions (inputs, outputs, doc, ops, memory of a call), its state and metadata.",
+    )
+    info.add_argument("file", metavar="FILE", help="a program file, or any safetensors file")
+    info.add_argument("--graph", action="store_true", help="print the graphs of the functions, too")
+    run = commands.add_parser(
+        "run",
+        help="run a function of a file",
+        description="Run a function. Without -o its outputs are printed. The file is not changed.",
+        epilog="example: caudal run fashion.caudal predict x=images.npy -o probabilities.npz",
+    )
+    run.add_argument("file", metavar="FILE", help="a program file")
+    run.add_argument("function", metavar="FUNCTION", help="the name of a function; `caudal info FILE` lists them")
+    run.add_argument(
+        "inputs", metavar="NAME=VALUE", nargs="*", help="an input: a .npy file, or a number or list such as [0, 1]"
+    )
+    run.add_argument("-o", "--output", metavar="FILE.npz", help="write the outputs there, by name")
+    run.add_argument("--save", metavar="FILE", help="write the program with the state after the run there")
+    run.add_argument("--device", default="cpu", help="cpu (default), gpu:0 or auto")
+    commands.add_parser("devices", help="list the devices", description="List the devices that sessions can run on.")
+    return parser
+
+
+def _input(text: str) -> tuple[str, Any]:
+    """The name and the value of ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{text!r} is not NAME=VALUE, such as x=input.npy")
+    if value.endswith(".npy"):
+        return name, np.load(value, allow_pickle=False)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        raise ValueError(f"{name} is {value!r}, neither a .npy file nor a number or list") from None
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    print(Program.open(arguments.file).info(graph=arguments.graph), end="")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    inputs = dict(map(_input, arguments.inputs))
+    with load(arguments.file, device=arguments.device) as session:
+        outputs = {name: tensor.numpy() for name, tensor in session.run(arguments.function, inputs).items()}
+        if arguments.save:
+            session.save(arguments.save)
+    if arguments.output:
+        with open(arguments.output, "wb") as file:
+            np.savez(file, allow_pickle=False, **outputs)
+        return
+    for name, array in outputs.items():
+        print(f"{name}: {array.dtype}{list(array.shape)}\n{array}")
+
+
+def _devices(_: argparse.Namespace) -> None:
+    print("\n".join(devices()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status: 0, 1 for an error (one line on stderr), 2 for wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        {"info": _info, "run": _run, "devices": _devices}[parsed.command](parsed)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except (Error, OSError, ValueError) as error:
+        print(f"caudal: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

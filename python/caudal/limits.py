@@ -1,0 +1,47 @@
+"""Limits: what calls may spend."""
+
+from __future__ import annotations
+
+from ._ffi import NULL, CData, lib, owned
+from .errors import ArgumentError, make
+
+__all__ = ["Limits"]
+
+
+class Limits:
+    """What calls may spend; calls under the same limits share the memory.
+
+    Args:
+        memory: Bytes that all calls together may hold at once, beside their inputs; 0 is no limit.
+        seconds: Seconds that each call may take, from its start; 0 is no limit.
+
+    Raises:
+        ArgumentError: a negative number.
+
+    Example:
+        >>> import caudal as cd
+        >>> cd.Limits(memory=512 << 20, seconds=2)
+        Limits(memory=536870912, seconds=2.0)
+    """
+
+    __slots__ = ("_handle", "memory", "seconds")
+
+    def __init__(self, memory: int = 0, seconds: float = 0.0) -> None:
+        self.memory = int(memory)
+        self.seconds = float(seconds)
+        if self.memory < 0 or not self.seconds >= 0:
+            text = f"a limit is 0 or more, not memory={memory}, seconds={seconds}"
+            raise make(ArgumentError, text, op="Limits")
+        self._handle: CData = owned("limits", lib.cdl_limits_new, self.memory, self.seconds)
+
+    def cancel(self) -> None:
+        """Ends every call under these limits, running or later, with `CancelledError`; from any thread."""
+        lib.cdl_limits_cancel(self._handle)
+
+    def __repr__(self) -> str:
+        return f"Limits(memory={self.memory}, seconds={self.seconds})"
+
+
+def handle(limits: Limits | None) -> CData:
+    """The core's limits; NULL where there are none."""
+    return NULL if limits is None else limits._handle

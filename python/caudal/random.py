@@ -1,0 +1,152 @@
+"""Random numbers: keys, what is drawn from them, and the program's generator.
+
+A key is a ``uint32[2]`` tensor; the same key gives the same numbers on every machine and in every language. The stream
+is Threefry-2x32, equal to JAX's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _dispatch
+from . import tracer as _tracer
+from ._dispatch import ArrayLike, apply, as_tensor
+from .builder import RANDOM_KEY
+from .dims import as_shape
+from .dtypes import DTypeLike, as_dtype, float32, uint32
+from .errors import ArgumentError, make
+from .tensor import Tensor
+from .variable import Variable
+
+if TYPE_CHECKING:
+    from .functions import ShapeLike
+
+__all__ = ["bits", "fold_in", "generator", "key", "normal", "seed", "split", "uniform"]
+
+generator = Variable(np.zeros(2, np.uint32), name=RANDOM_KEY, role="random")
+"""The key that draws without one are taken from; it begins as that of the seed 0."""
+
+
+def key(seed: int) -> Tensor:
+    """The key of a seed, an integer of 64 bits.
+
+    Raises:
+        ArgumentError: an integer outside of 0 to 2^64 - 1.
+
+    Example:
+        >>> import caudal as cd
+        >>> cd.random.key(42)
+        Tensor([ 0, 42], dtype=uint32)
+    """
+    number = seed.__index__()
+    if not 0 <= number < 2**64:
+        raise make(ArgumentError, f"{number} is not in 0 to 2^64 - 1", op="key", argument="seed")
+    return as_tensor(np.array([number >> 32, number & 0xFFFFFFFF], np.uint32))
+
+
+def split(key: ArrayLike, num: int = 2) -> Tensor:
+    """Independent keys from one: each row of the result, ``uint32[num, 2]``, is one.
+
+    Example:
+        >>> import caudal as cd
+        >>> k1, k2 = cd.random.split(cd.random.key(0))
+        >>> k1.shape
+        (2,)
+    """
+    return apply("random_split", (key,), {"count": num}, ("uint32",))
+
+
+def fold_in(key: ArrayLike, data: ArrayLike) -> Tensor:
+    """A key from a key and a number, such as that of a step.
+
+    Example:
+        >>> import caudal as cd
+        >>> k = cd.random.key(0)
+        >>> bool(cd.all(cd.random.fold_in(k, 1) == cd.random.split(k)[1]))
+        True
+    """
+    return apply("fold_in", (key, data), {}, ("uint32", "int64"))
+
+
+def bits(key: ArrayLike, shape: ShapeLike = (), dtype: DTypeLike = uint32) -> Tensor:
+    """Random words.
+
+    Args:
+        key: The key.
+        shape: The shape of the result; the dims may be those of a traced tensor.
+        dtype: uint32 or uint64.
+
+    Example:
+        >>> import caudal as cd
+        >>> cd.random.bits(cd.asarray([7, 42], dtype="uint32"), (2,))
+        Tensor([1608166506, 2351936236], dtype=uint32)
+    """
+    return apply("random_bits", (key,), {"shape": as_shape(shape), "dtype": as_dtype(dtype)}, ("uint32",))
+
+
+def uniform(
+    key: ArrayLike, shape: ShapeLike = (), dtype: DTypeLike = float32, low: float = 0.0, high: float = 1.0
+) -> Tensor:
+    """Random numbers evenly spread over [low, high).
+
+    Args:
+        key: The key.
+        shape: The shape of the result; the dims may be those of a traced tensor.
+        dtype: A floating-point dtype.
+        low: The least number.
+        high: The number that all are below.
+
+    Example:
+        >>> import caudal as cd
+        >>> x = cd.random.uniform(cd.random.key(1), (1000,), low=-1.0)
+        >>> bool(cd.all((x >= -1) & (x < 1)))
+        True
+    """
+    attrs = {"shape": as_shape(shape), "dtype": as_dtype(dtype), "low": float(low), "high": float(high)}
+    return apply("uniform", (key,), attrs, ("uint32",))
+
+
+def normal(key: ArrayLike, shape: ShapeLike = (), dtype: DTypeLike = float32) -> Tensor:
+    """Random numbers of the standard normal distribution.
+
+    Args:
+        key: The key.
+        shape: The shape of the result; the dims may be those of a traced tensor.
+        dtype: A floating-point dtype.
+
+    Example:
+        >>> import caudal as cd
+        >>> abs(float(cd.mean(cd.random.normal(cd.random.key(0), (10000,))))) < 0.05
+        True
+    """
+    return apply("normal", (key,), {"shape": as_shape(shape), "dtype": as_dtype(dtype)}, ("uint32",))
+
+
+def seed(number: int) -> None:
+    """Sets the generator that draws without a key are taken from; it begins with the seed 0.
+
+    Raises:
+        ArgumentError: an integer outside of 0 to 2^64 - 1.
+
+    Example:
+        >>> import caudal as cd
+        >>> cd.random.seed(7)
+        >>> first = cd.dropout(cd.ones(64), 0.5)
+        >>> cd.random.seed(7)
+        >>> bool(cd.all(first == cd.dropout(cd.ones(64), 0.5)))
+        True
+    """
+    with _tracer.aside():
+        generator.assign(key(number))
+
+
+def draw() -> Tensor:
+    """A fresh key of the generator; in a graph it is drawn anew in each call, and the next one committed."""
+    tracer = _tracer.active()
+    if tracer is not None:
+        return tracer.draw()
+    both = split(generator._read())
+    generator._set(both[0])
+    return _dispatch.apply("fold_in", (both[1], 0), {}, (None, "int64"))

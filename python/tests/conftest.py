@@ -1,0 +1,34 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import caudal as cd
+import numpy as np
+import pytest
+
+
+class Pictures(NamedTuple):
+    """Real pictures, flat and in [0, 1], and what they show."""
+
+    pixels: np.ndarray[Any, Any]
+    labels: np.ndarray[Any, Any]
+    names: list[str]
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Pictures:
+    """The first 6,400 pictures of Fashion-MNIST."""
+    try:
+        (images, labels), _ = cd.datasets.fashion_mnist()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    pixels = images[:6400].reshape(-1, 784).astype("float32") / np.float32(255)
+    return Pictures(pixels, labels[:6400], list(cd.datasets.FASHION_MNIST_LABELS))
+
+
+@pytest.fixture(autouse=True)
+def generator() -> None:
+    """Each test begins with the same random numbers."""
+    cd.random.seed(0)
