@@ -65,8 +65,8 @@ def row(language: str, result: dict[str, Any], reference: dict[str, Any]) -> dic
     """A row of the report."""
     ours = [*result["losses"], result["evaluation_loss"]]
     theirs = [*reference["losses"], reference["evaluation_loss"]]
-    # Losses are float32 values; a NaN differs from everything.
-    differences = np.abs(np.subtract(ours, theirs))
+    # Losses are float32 values, which the reports give in enough digits; a NaN differs from everything.
+    differences = np.abs(np.subtract(np.float32(ours), np.float32(theirs)))
     return {
         "language": language,
         "loss_first": result["losses"][0],

@@ -13,7 +13,8 @@
  * 6 Quiet      No callback, no output, no signal handler, no thread before a run needs one, no global state but the
  *              thread pool.
  * 7 wasm32     The same exports, less those that symbols.txt marks NATIVE. Pointers and size_t are i32; no parameter or
- *              result is an i64. Imports, module "caudal": clock() -> f64 seconds, poll() -> i32 (not 0: cancel).
+ *              result is an i64. Imports, module "caudal": clock() -> f64 seconds, poll() -> i32 (not 0: cancel),
+ *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it.
  */
 
 #ifndef CAUDAL_H
@@ -21,6 +22,11 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/*
+ As a length: the text ends with a NUL.
+ */
+#define CDL_NUL SIZE_MAX
 
 /*
  The version of the header: lines are only added to it. `cdl_abi_version() >= CDL_ABI` must hold.
@@ -642,24 +648,22 @@ struct cdl_error *cdl_program_read(const void *data,
                                    struct cdl_program **out);
 
 /*
- Saves a program: the file is the old one or the whole new one. `options` is a JSON object: `lines` (default true)
- keeps the source lines of nodes.
+ Saves a program: the file is the old one or the whole new one.
 
  */
-struct cdl_error *cdl_program_save(const struct cdl_program *program,
-                                   const char *path,
-                                   size_t path_len,
-                                   const char *options,
-                                   size_t options_len);
+struct cdl_error *cdl_program_save(const struct cdl_program *program, const char *path, size_t path_len);
 
 /*
  The bytes of the file that `cdl_program_save` would write.
 
  */
-struct cdl_error *cdl_program_write(const struct cdl_program *program,
-                                    const char *options,
-                                    size_t options_len,
-                                    struct cdl_bytes **out);
+struct cdl_error *cdl_program_write(const struct cdl_program *program, struct cdl_bytes **out);
+
+/*
+ The program without the source lines of its nodes.
+
+ */
+struct cdl_error *cdl_program_without_lines(const struct cdl_program *program, struct cdl_program **out);
 
 /*
  What a program holds: `format` is `CDL_JSON`, `CDL_TEXT` or `CDL_GRAPHS`.

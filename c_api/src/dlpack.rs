@@ -166,6 +166,9 @@ unsafe fn import(view: &DlTensor, owner: impl FnOnce() -> Foreign) -> Result<Ten
     // SAFETY: `ndim` sizes by DLPack's rules.
     let sizes = sizes(unsafe { array("shape", view.shape, rank) }?)?;
     let bytes = caudal::tensor::byte_count(dtype, &sizes)?;
+    if view.data.is_null() && bytes > 0 {
+        return Err(Error::argument("the tensor's data is NULL"));
+    }
     let start = view.data.cast::<u8>().wrapping_add(view.byte_offset as usize);
     let strides: Vec<isize> = match view.strides.is_null() {
         true => caudal::cpu::call::dense_strides(&sizes),

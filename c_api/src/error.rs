@@ -92,8 +92,28 @@ fn give(error: &Error) -> *mut cdl_error {
     Box::into_raw(owned).cast()
 }
 
+/// Tells the host what a panic says: in WASM it cannot be caught, and the instance is of no use after it.
+#[cfg(target_family = "wasm")]
+fn report_panics() {
+    #[link(wasm_import_module = "caudal")]
+    unsafe extern "C" {
+        #[link_name = "panic"]
+        fn host_panic(message: *const u8, len: usize);
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            let message = info.to_string();
+            // SAFETY: the host reads the message before it returns.
+            unsafe { host_panic(message.as_ptr(), message.len()) };
+        }));
+    });
+}
+
 /// Runs the body of an exported function: an error becomes a `cdl_error`, and so does a panic, which is a mistake here.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> *mut cdl_error {
+    #[cfg(target_family = "wasm")]
+    report_panics();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => ptr::null_mut(),
         Ok(Err(error)) => give(&error),

@@ -122,7 +122,7 @@ pub unsafe extern "C" fn cdl_graph_constant(
         // SAFETY: the caller's word, for the whole body.
         let (graph, value) = unsafe { (borrow_mut("graph", graph)?, place("value", value)?) };
         let tensor = unsafe { self::tensor("tensor", tensor) }?;
-        value.write(graph.builder.graph.constant(tensor)?.0);
+        value.write(graph.builder.constant(tensor)?.0);
         Ok(())
     })
 }

@@ -18,13 +18,13 @@ mod tensor;
 mod text;
 mod variable;
 
-pub use error::cdl_error;
-pub use graph::cdl_graph;
+pub use error::*;
+pub use graph::*;
 pub use limits::cdl_limits;
 pub use op::cdl_op;
-pub use program::cdl_program;
-pub use session::{cdl_call, cdl_function, cdl_session};
+pub use program::*;
+pub use session::*;
 pub use spec::cdl_spec;
-pub use tensor::cdl_tensor;
+pub use tensor::*;
 pub use text::cdl_bytes;
 pub use variable::cdl_variable;

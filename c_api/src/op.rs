@@ -78,8 +78,10 @@ pub unsafe extern "C" fn cdl_eager(
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
         let count = unsafe { place("n_outputs", n_outputs) }?;
         let results = op.0.call(&inputs, &limits)?;
-        count.write(results.len());
+        let made = results.len();
         // SAFETY: the caller's word.
-        unsafe { give_tensors(results, outputs, capacity) }
+        unsafe { give_tensors(results, outputs, capacity) }?;
+        count.write(made);
+        Ok(())
     })
 }

@@ -98,56 +98,51 @@ pub unsafe extern "C" fn cdl_program_read(
     })
 }
 
-/// Whether source lines go into a file.
+/// Saves a program: the file is the old one or the whole new one.
 ///
 /// # Safety
-/// As [`crate::text::options`].
-unsafe fn save_options(data: *const c_char, len: usize) -> Result<save::SaveOptions> {
-    // SAFETY: the caller's word.
-    let options = unsafe { self::options("options", data, len, &["lines"]) }?;
-    let lines = match options.get("lines") {
-        None => true,
-        Some(lines) => lines.as_bool().ok_or_else(|| Error::argument("options: lines is not true or false"))?,
-    };
-    Ok(save::SaveOptions { lines })
-}
-
-/// Saves a program: the file is the old one or the whole new one. `options` is a JSON object: `lines` (default true)
-/// keeps the source lines of nodes.
-///
-/// # Safety
-/// `program` is a live handle, `path` and `options` are readable text.
+/// `program` is a live handle, `path` is readable text.
 #[cfg(not(target_family = "wasm"))]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdl_program_save(
     program: *const cdl_program,
     path: *const c_char,
     path_len: usize,
-    options: *const c_char,
-    options_len: usize,
 ) -> *mut cdl_error {
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, path) = unsafe { (borrow("program", program)?, text("path", path, path_len)?) };
-        save::save(&program.0, path, &unsafe { save_options(options, options_len) }?)
+        save::save(&program.0, path)
     })
 }
 
 /// The bytes of the file that `cdl_program_save` would write.
 ///
 /// # Safety
-/// `program` is a live handle, `options` is readable text, `out` is writable.
+/// `program` is a live handle, `out` is writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cdl_program_write(
+pub unsafe extern "C" fn cdl_program_write(program: *const cdl_program, out: *mut *mut cdl_bytes) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        out.write(give_bytes(save::write(&program.0)?));
+        Ok(())
+    })
+}
+
+/// The program without the source lines of its nodes.
+///
+/// # Safety
+/// `program` is a live handle, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_without_lines(
     program: *const cdl_program,
-    options: *const c_char,
-    options_len: usize,
-    out: *mut *mut cdl_bytes,
+    out: *mut *mut cdl_program,
 ) -> *mut cdl_error {
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        out.write(give_bytes(save::write(&program.0, &unsafe { save_options(options, options_len) }?)?));
+        out.write(give_program(program.0.without_lines()));
         Ok(())
     })
 }

@@ -40,6 +40,8 @@ pub struct cdl_function {
 /// A call that has not come to its end.
 pub struct cdl_call {
     call: Option<Call>,
+    function: String,
+    outputs: usize,
 }
 
 impl cdl_session {
@@ -297,34 +299,37 @@ pub unsafe extern "C" fn cdl_function_run(
         let function = unsafe { borrow("function", function) }?;
         let inputs = unsafe { tensors("inputs", inputs, n) }?;
         let limits = unsafe { limits_or_none(limits) }?;
-        check_outputs(function, outputs, n_outputs)?;
+        let name = &function.session.program().functions[function.index].name;
+        let count = function.outputs.len();
+        check_outputs(name, count, outputs, n_outputs)?;
         let mut call = function.session.start(function.index, &inputs, limits.as_ref())?;
         drop(inputs);
         if rest.is_null() {
             while !call.advance(f64::INFINITY)? {}
         } else if !call.advance(PIECE_SECONDS)? {
-            let call = Box::into_raw(Box::new(cdl_call { call: Some(call) }));
+            let call = cdl_call { call: Some(call), function: name.clone(), outputs: count };
             // SAFETY: the caller's word.
-            unsafe { rest.write(call) };
+            unsafe { rest.write(Box::into_raw(Box::new(call))) };
             return Ok(());
-        } else {
+        }
+        // SAFETY: the caller's word.
+        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
+        if !rest.is_null() {
             // SAFETY: the caller's word.
             unsafe { rest.write(std::ptr::null_mut()) };
         }
-        // SAFETY: the caller's word.
-        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }
+        Ok(())
     })
 }
 
 /// Looks before a run that would commit state whether its outputs have a place.
-fn check_outputs(function: &cdl_function, outputs: *mut *mut cdl_tensor, n_outputs: usize) -> Result<()> {
-    let count = function.outputs.len();
-    if n_outputs != count || (outputs.is_null() && count > 0) {
-        let name = &function.session.program().functions[function.index].name;
-        let error = Error::argument(format!("it has {count} outputs, there is room for {n_outputs}"));
-        return Err(error.with_op(name).with_argument("outputs"));
-    }
-    Ok(())
+fn check_outputs(function: &str, count: usize, outputs: *mut *mut cdl_tensor, n_outputs: usize) -> Result<()> {
+    let error = match n_outputs == count {
+        true if count == 0 || !outputs.is_null() => return Ok(()),
+        true => Error::argument("outputs is NULL"),
+        false => Error::argument(format!("it has {count} outputs, there is room for {n_outputs}")),
+    };
+    Err(error.with_op(function).with_argument("outputs"))
 }
 
 /// Goes on with a call for about `seconds` (infinity: to the end). `*done` is 1 when it has come to its end and its
@@ -345,6 +350,7 @@ pub unsafe extern "C" fn cdl_call_resume(
         let (handle, done) = unsafe { (borrow_mut("call", call)?, place("done", done)?) };
         let ended = || Error::closed("the call has come to its end");
         let call = handle.call.as_mut().ok_or_else(ended)?;
+        check_outputs(&handle.function, handle.outputs, outputs, n_outputs)?;
         if !call.advance(seconds)? {
             done.write(0);
             return Ok(());

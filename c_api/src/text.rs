@@ -45,7 +45,7 @@ pub unsafe extern "C" fn cdl_bytes_free(bytes: *mut cdl_bytes) {
 /// `data` is readable for as many bytes for `'a`.
 pub unsafe fn text<'a>(what: &str, data: *const c_char, len: usize) -> Result<&'a str> {
     if data.is_null() {
-        return if len == 0 { Ok("") } else { Err(Error::argument(format!("{what} is NULL"))) };
+        return if len == 0 { Ok("") } else { Err(null(what)) };
     }
     let bytes = if len == usize::MAX {
         // SAFETY: NUL-terminated by the caller's word.
@@ -63,7 +63,12 @@ pub unsafe fn text<'a>(what: &str, data: *const c_char, len: usize) -> Result<&'
 ///
 /// # Safety
 /// As [`text`].
-pub unsafe fn options(what: &str, data: *const c_char, len: usize, known: &[&str]) -> Result<caudal::json::Map<String, caudal::json::Json>> {
+pub unsafe fn options(
+    what: &str,
+    data: *const c_char,
+    len: usize,
+    known: &[&str],
+) -> Result<caudal::json::Map<String, caudal::json::Json>> {
     // SAFETY: the caller's word.
     let text = unsafe { text(what, data, if data.is_null() { 0 } else { len }) }?;
     if text.is_empty() {
@@ -72,10 +77,16 @@ pub unsafe fn options(what: &str, data: *const c_char, len: usize, known: &[&str
     match caudal::json::parse(text)? {
         caudal::json::Json::Object(object) => match object.keys().find(|key| !known.contains(&key.as_str())) {
             None => Ok(object),
+            Some(key) if known.is_empty() => Err(Error::argument(format!("{what} has no {key:?}; none are known"))),
             Some(key) => Err(Error::argument(format!("{what} has no {key:?}; there are: {}", known.join(", ")))),
         },
         _ => Err(Error::argument(format!("{what} is not a JSON object"))),
     }
+}
+
+/// The error for an argument that is missing.
+fn null(what: &str) -> Error {
+    Error::argument(format!("{what} is NULL")).with_argument(what)
 }
 
 /// A borrowed handle.
@@ -84,7 +95,7 @@ pub unsafe fn options(what: &str, data: *const c_char, len: usize, known: &[&str
 /// `pointer` is null or valid for `'a`.
 pub unsafe fn borrow<'a, T>(what: &str, pointer: *const T) -> Result<&'a T> {
     // SAFETY: the caller's word.
-    unsafe { pointer.as_ref() }.ok_or_else(|| Error::argument(format!("{what} is NULL")))
+    unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
 /// A borrowed handle that is changed.
@@ -93,7 +104,7 @@ pub unsafe fn borrow<'a, T>(what: &str, pointer: *const T) -> Result<&'a T> {
 /// `pointer` is null or valid for `'a`, and nobody else uses it meanwhile.
 pub unsafe fn borrow_mut<'a, T>(what: &str, pointer: *mut T) -> Result<&'a mut T> {
     // SAFETY: the caller's word.
-    unsafe { pointer.as_mut() }.ok_or_else(|| Error::argument(format!("{what} is NULL")))
+    unsafe { pointer.as_mut() }.ok_or_else(|| null(what))
 }
 
 /// An array of `len` elements; null is fine if there are none.
@@ -104,8 +115,11 @@ pub unsafe fn array<'a, T>(what: &str, pointer: *const T, len: usize) -> Result<
     if len == 0 {
         return Ok(&[]);
     }
-    if pointer.is_null() || len > isize::MAX as usize / size_of::<T>().max(1) {
-        return Err(Error::argument(format!("{what} is NULL, or has the length {len}")));
+    if pointer.is_null() {
+        return Err(null(what));
+    }
+    if len > isize::MAX as usize / size_of::<T>().max(1) {
+        return Err(Error::argument(format!("{what} has the length {len}")).with_argument(what));
     }
     // SAFETY: the caller's word.
     Ok(unsafe { std::slice::from_raw_parts(pointer, len) })
@@ -128,8 +142,7 @@ pub unsafe fn names<'a>(what: &str, pointer: *const *const c_char, len: usize) -
 /// `pointer` is null or writable.
 pub unsafe fn place<'a, T>(what: &str, pointer: *mut T) -> Result<&'a mut std::mem::MaybeUninit<T>> {
     // SAFETY: the caller's word; `MaybeUninit` makes no claim of what it holds.
-    unsafe { pointer.cast::<std::mem::MaybeUninit<T>>().as_mut() }
-        .ok_or_else(|| Error::argument(format!("{what} is NULL")))
+    unsafe { pointer.cast::<std::mem::MaybeUninit<T>>().as_mut() }.ok_or_else(|| null(what))
 }
 
 /// NUL-terminated text; a NUL inside is replaced, which no checked name has.

@@ -8,7 +8,7 @@
 use caudal::graph::{Builder, Notes, op};
 use caudal::json::{Json, from_float};
 use caudal::run::{Limits, Session};
-use caudal::{AttrValue, DType, Dim, Graph, Program, Result, Role, SaveOptions, Spec, Tensor, Value, grad, save};
+use caudal::{AttrValue, DType, Dim, Graph, Program, Result, Role, Spec, Tensor, Value, grad, save};
 use std::sync::Arc;
 
 const STEPS: usize = 5;
@@ -88,5 +88,5 @@ fn main() -> Result<()> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "fixture.caudal".into());
     let mut program = build()?;
     program.metadata = losses(&program)?;
-    save::save(&program, path, &SaveOptions { lines: true })
+    save::save(&program, path)
 }

@@ -33,6 +33,5 @@ pub use error::{Code, Error, Location, Result};
 pub use graph::{Builder, FunctionId, Graph, Node, Role, Value};
 pub use op::{Op, OpDef, Spec};
 pub use program::{Function, Program, State};
-pub use save::SaveOptions;
 pub use shape::{Dim, Shape};
 pub use tensor::Tensor;

@@ -128,6 +128,15 @@ impl Program {
         Ok(Program { functions, state, metadata: self.metadata.clone() })
     }
 
+    /// The program without the user's source lines.
+    pub fn without_lines(&self) -> Program {
+        let mut program = self.clone();
+        for function in &mut program.functions {
+            function.graph = Arc::new(function.graph.without_lines());
+        }
+        program
+    }
+
     /// The error for a function that is not there; lists those that are.
     pub fn no_function(&self, name: &str) -> Error {
         let names: Vec<_> = self.functions.iter().map(|function| function.name.as_str()).collect();

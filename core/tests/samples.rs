@@ -158,10 +158,10 @@ fn text_and_files_keep_every_op() {
         let outputs = outputs.into_iter().enumerate().map(|(index, value)| (format!("y{index}"), value)).collect();
         builder.function("f", outputs, Notes::default()).unwrap();
         let program = Program::new(&[&builder], Json::Null).unwrap();
-        let file = save::write(&program, &Default::default()).unwrap();
+        let file = save::write(&program).unwrap();
         let read = save::read(&file, None).unwrap_or_else(|error| panic!("{}: {error}", case.what));
         assert_eq!(read.functions[0].graph, program.functions[0].graph, "{}", case.what);
-        assert_eq!(save::write(&read, &Default::default()).unwrap(), file, "{}", case.what);
+        assert_eq!(save::write(&read).unwrap(), file, "{}", case.what);
         let session = Session::new(Arc::new(read), Limits::none());
         assert_eq!(session.run("f", &case.present()).unwrap(), case.eager(), "{}", case.what);
     });

@@ -50,7 +50,8 @@ static const char USAGE[] =
     "  --eval-images PATH  pictures for the function evaluate; left out, nothing is evaluated\n"
     "  --eval-labels PATH  their labels\n"
     "  --steps N           how many steps to train (20)\n"
-    "  --batch N           how many pictures a step takes (64); steps take them in order, from the start again at the end\n"
+    "  --batch N           how many pictures a step takes (64); steps take them in order, from the start again at the "
+    "end\n"
     "  --json PATH         where to write losses, accuracy, evaluation_loss and ms_per_step (the median)\n"
     "  --save PATH         where to save the program as it is then\n";
 
@@ -205,11 +206,14 @@ static double median(double *times, size_t count) {
     return (times[(count - 1) / 2] + times[count / 2]) / 2;
 }
 
-/* Nine digits tell every float32 from its neighbours. */
+/* Seventeen digits: whoever reads them as a double gets the float32 itself. */
 static void write_number(FILE *file, float number) {
-    if (isnan(number)) fputs("NaN", file);
-    else if (isinf(number)) fputs(number < 0 ? "-Infinity" : "Infinity", file);
-    else fprintf(file, "%.9g", (double)number);
+    if (isnan(number))
+        fputs("NaN", file);
+    else if (isinf(number))
+        fputs(number < 0 ? "-Infinity" : "Infinity", file);
+    else
+        fprintf(file, "%.17g", (double)number);
 }
 
 static int write_json(const char *path, const measures *steps, size_t count, const measures *evaluated, double ms) {
@@ -328,9 +332,14 @@ static int parse(int argc, char **argv, options *opt) {
     const char *steps = "20", *batch = "64";
     const struct {
         const char *name, **value;
-    } known[] = {{"--images", &opt->images},           {"--labels", &opt->labels}, {"--eval-images", &opt->eval_images},
-                 {"--eval-labels", &opt->eval_labels}, {"--json", &opt->json},     {"--save", &opt->save},
-                 {"--steps", &steps},                  {"--batch", &batch}};
+    } known[] = {{"--images", &opt->images},
+                 {"--labels", &opt->labels},
+                 {"--eval-images", &opt->eval_images},
+                 {"--eval-labels", &opt->eval_labels},
+                 {"--json", &opt->json},
+                 {"--save", &opt->save},
+                 {"--steps", &steps},
+                 {"--batch", &batch}};
     const size_t known_count = sizeof known / sizeof *known;
     for (int at = 1; at < argc; at++) {
         size_t index = 0;

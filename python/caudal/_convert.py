@@ -165,6 +165,9 @@ def numbers(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
         found = np.asarray(value, dtype=object)
     if dtype is None:
         dtype = float32 if found.size == 0 else default_dtype([value])
+    if found.dtype == object and dtype is not bool_:
+        outside = [number for number in found.flat if not -(2**63) <= number < 2**64]
+        raise make(DTypeError, f"{(outside or [value])[0]} is out of range for {dtype}")
     fits = {"b": True, "i": dtype is not bool_, "u": dtype is not bool_, "f": dtype.is_float}
     if found.size and not fits.get(found.dtype.kind, False):
         what = "a float" if found.dtype.kind == "f" else "an integer"

@@ -38,6 +38,7 @@ def index(x: Tensor, key: Any) -> Tensor:
         UnsupportedError: a mask, or several arrays.
     """
     keys = _expand(key, x.ndim)
+    _check_integers(x, keys)
     x, keys = _take_from_symbolic(x, keys)
     array = _only_array(keys)
     x = _slice(x, keys)
@@ -96,6 +97,14 @@ def _refuse(kind: Any, text: str) -> Exception:
     return error
 
 
+def _check_integers(x: Tensor, keys: Sequence[Any]) -> None:
+    """Refuses integers that are outside of axes of known size."""
+    for axis, (size, entry) in enumerate(zip(x.shape, [key for key in keys if key is not None], strict=True)):
+        if isinstance(entry, int) and isinstance(size, int) and not -size <= entry < size:
+            text = f"{entry} is out of bounds for axis {axis}, which has size {size}"
+            raise _refuse(OutOfBoundsError, text)
+
+
 def _take_from_symbolic(x: Tensor, keys: list[Any]) -> tuple[Tensor, list[Any]]:
     """Takes the integers of axes whose size is symbolic, from the last to the first."""
     axes = [position for position, entry in enumerate(keys) if entry is not None]
@@ -133,9 +142,6 @@ def _slice(x: Tensor, keys: Sequence[Any]) -> Tensor:
         size = shape[len(start)]
         if isinstance(entry, int):
             assert isinstance(size, int)
-            if not -size <= entry < size:
-                text = f"index {entry} is out of bounds for axis {len(start)}, which has size {size}"
-                raise _refuse(OutOfBoundsError, text)
             entry %= size
             entry = slice(entry, entry + 1, 1)
         elif not isinstance(entry, slice):
@@ -186,5 +192,5 @@ def check_indices(x: Tensor, indices: Tensor, axis: int) -> None:
     values = indices.numpy()
     outside = values[(values < -size) | (values >= size)]
     if outside.size:
-        text = f"index {outside.flat[0]} is out of bounds for axis {axis}, which has size {size}"
+        text = f"{outside.flat[0]} is out of bounds for axis {axis}, which has size {size}"
         raise _refuse(OutOfBoundsError, text)

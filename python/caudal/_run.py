@@ -84,7 +84,7 @@ def at_hand(tensor: Tensor, name: str, function: str) -> Tensor:
         ArgumentError: it is traced.
         UnsupportedError: gradients would have to pass through the call.
     """
-    tensor._concrete("its elements")
+    tensor._concrete("elements")
     tracer = tensor._tracer
     if tracer is not None and not tracer.closed:
         text = f"gradients do not pass through a session's function; give it cd.stop_gradient({name})"

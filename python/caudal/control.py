@@ -44,7 +44,8 @@ def cond(predicate: ArrayLike, then: Callable[..., Any], otherwise: Callable[...
     test = _dispatch.as_tensor(predicate)
     tracer = _owner([test])
     if tracer is None or test._handle is not None:
-        return then(*operands) if test else otherwise(*operands)
+        leaves, structure = tree.flatten(then(*operands) if test else otherwise(*operands))
+        return tree.unflatten(structure, [_dispatch.as_tensor(leaf) for leaf in leaves])
     captures: list[Tensor] = []
     regions, structures = [], []
     for name, f in (("then", then), ("otherwise", otherwise)):

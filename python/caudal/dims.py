@@ -93,23 +93,23 @@ class Dim:
         return _combine("({})-({})", 0, self)
 
     def __index__(self) -> int:
-        self._refuse("an integer")
+        self._refuse()
 
     def __int__(self) -> int:
-        self._refuse("an integer")
+        self._refuse()
 
     def __bool__(self) -> bool:
-        self._refuse("a truth value")
+        self._refuse()
 
     def __lt__(self, other: object) -> bool:
-        self._refuse("an order")
+        self._refuse()
 
     __le__ = __gt__ = __ge__ = __lt__
 
-    def _refuse(self, what: str) -> NoReturn:
+    def _refuse(self) -> NoReturn:
         from .tracer import user_location
 
-        text = f"the dim {self.text} has no value while a function is traced, so {what} cannot be had of it"
+        text = f"the value of the dim {self.text} is not known while a function is traced"
         raise make(ArgumentError, text, location=user_location())
 
 
@@ -141,7 +141,10 @@ def canonical(text: str) -> DimLike:
     graph = owned("graph", lib.cdl_graph_new)
     spec = f"bool[{text}]".encode()
     value = ffi.new("uint32_t *")
-    check(lib.cdl_graph_input(graph, b"x", 1, spec, len(spec), value))
+    try:
+        check(lib.cdl_graph_input(graph, b"x", 1, spec, len(spec), value))
+    except ArgumentError as error:
+        raise make(ArgumentError, f"{text!r} is not a dim: {error}", argument="shape") from None
     found = ffi.new("cdl_spec **")
     check(lib.cdl_graph_spec(graph, value[0], found))
     if found[0].rank != 1:

@@ -54,12 +54,21 @@ class Function(Generic[P, R]):
                 raise make(ArgumentError, text, op=self._name, argument="signature")
             leaves, structure = tree.flatten(specs_of)
             specs[name] = tree.unflatten(structure, [as_spec(leaf) for leaf in leaves])
+        return specs
+
+    def _bind_signature(self, signature: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The signature in place of arguments, and defaults for the rest."""
+        found = {}
         for name, parameter in self._parameters.parameters.items():
             variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            if name not in specs and parameter.default is parameter.empty and not variadic:
+            if name in signature:
+                found[name] = signature[name]
+            elif parameter.default is parameter.empty and not variadic:
                 text = f"the signature lacks the parameter {name!r}, which has no default"
                 raise make(ArgumentError, text, op=self._name, argument="signature")
-        return specs
+        bound = inspect.BoundArguments(self._parameters, found)
+        bound.apply_defaults()
+        return bound
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
         """Runs it, after tracing it if need be; inside another trace it becomes part of that.
@@ -156,10 +165,7 @@ class Function(Generic[P, R]):
             Trace(double(x: float32[n]) -> float32[n])
         """
         if self._signature is not None and not specs and not named:
-            found = {name: self._signature.get(name) for name in self._parameters.parameters}
-            bound = inspect.BoundArguments(self._parameters, {})
-            bound.arguments.update({name: spec for name, spec in found.items() if name in self._signature})
-            bound.apply_defaults()
+            bound = self._bind_signature(self._signature)
         else:
             bound = self._bind(*specs, **named)
         tree_of, _ = self._specs(bound, by_value=False)

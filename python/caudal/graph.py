@@ -62,7 +62,7 @@ class Graph:
         if role not in ROLES:
             text = f"there is no role {role!r}; there are {', '.join(ROLES)}"
             raise make(ArgumentError, text, op="state", argument="role")
-        value = _dispatch.as_tensor(initial)._concrete("the first value of state")
+        value = _dispatch.as_tensor(initial)._concrete("value")
         return _tensor.Tensor(None, self._root, self._root.builder.state(name, role, value))
 
     def constant(self, value: ArrayLike) -> Tensor:

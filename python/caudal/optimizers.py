@@ -31,9 +31,10 @@ class Optimizer:
     def __init__(self, learning_rate: float, name: str, attrs: dict[str, float]) -> None:
         self.name = name
         self._attrs = attrs
-        # Refuses attrs out of range now, and not in the first step.
-        _dispatch.make_op(self._op, attrs)
         rate, zero = np.float32(learning_rate), np.int64(0)
+        with _tracer.aside():
+            # Refuses attrs out of range now, and not in the first step.
+            _dispatch.apply_many(self._op, (rate, rate, rate, zero, *[rate for _ in self._slot_names]), attrs)
         self.learning_rate = Variable(rate, name=f"{name}/learning_rate", role="optimizer")
         self.step = Variable(zero, name=f"{name}/step", role="optimizer")
         self._slots: dict[Variable, list[Variable]] = {}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned
+from ._ffi import CData, bytes_of, check, ffi, lib, names, owned
 from .dtypes import DType
-from .errors import ArgumentError, UnknownNameError, make
+from .errors import ArgumentError, UnknownNameError, UnsupportedError, make
 from .limits import Limits, handle
 from .spec import TensorSpec
 from .tensor import Tensor
@@ -206,11 +206,11 @@ class Program:
             NewerFileError: it needs a newer caudal.
             OutOfMemoryError: it needs more memory than the limits give.
         """
+        if map:
+            raise make(UnsupportedError, "files cannot be mapped yet", op="open", argument="map")
         if isinstance(source, str | os.PathLike):
             path = os.fsencode(source)
-            options = dumps({"map": True} if map else {}, "options")
-            arguments = (path, len(path), options, len(options), handle(limits))
-            return Program(owned("program", lib.cdl_program_open, *arguments))
+            return Program(owned("program", lib.cdl_program_open, path, len(path), b"", 0, handle(limits)))
         data = source if isinstance(source, bytes | bytearray | memoryview) else _content(source)
         memory = ffi.from_buffer(data) if len(data) else ffi.NULL
         return Program(owned("program", lib.cdl_program_read, memory, len(data), handle(limits)))
@@ -254,13 +254,16 @@ class Program:
         Raises:
             FileError: it cannot be written.
         """
-        data, options = os.fsencode(path), dumps({"lines": lines}, "options")
-        check(lib.cdl_program_save(self._handle, data, len(data), options, len(options)))
+        data = os.fsencode(path)
+        check(lib.cdl_program_save(self._lined(lines)._handle, data, len(data)))
 
     def to_bytes(self, *, lines: bool = True) -> bytes:
         """The bytes of the file that `save` would write."""
-        options = dumps({"lines": lines}, "options")
-        return bytes_of(lib.cdl_program_write, self._handle, options, len(options))
+        return bytes_of(lib.cdl_program_write, self._lined(lines)._handle)
+
+    def _lined(self, lines: bool) -> Program:
+        """This program, or it without source lines."""
+        return self if lines else Program(owned("program", lib.cdl_program_without_lines, self._handle))
 
     def info(self, *, graph: bool = False) -> str:
         """What it holds, as text; with ``graph`` also the graph of each function."""

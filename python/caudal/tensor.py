@@ -91,7 +91,7 @@ class Tensor(Operators):
         Raises:
             ArgumentError: it is traced.
         """
-        return int(self._concrete("its size in bytes").bytes)
+        return int(self._concrete("size in bytes").bytes)
 
     @property
     def T(self) -> Tensor:
@@ -132,7 +132,7 @@ class Tensor(Operators):
         Raises:
             ArgumentError: it is traced.
         """
-        self._concrete("its elements")
+        self._concrete("elements")
         tensor = _dispatch.cast(Tensor(self._handle), dtypes.float32) if self.dtype is dtypes.bfloat16 else self
         return np.asarray(_Memory(tensor._handle))
 
@@ -176,7 +176,7 @@ class Tensor(Operators):
     ) -> Any:
         if dl_device not in (None, _dlpack.CPU) or stream is not None:
             raise BufferError("the tensor is on the CPU, where there are no streams")
-        handle = self._concrete("its elements")
+        handle = self._concrete("elements")
         if copy:
             handle = _dispatch.run(_dispatch.make_op("cast", {"dtype": self.dtype})[0], [self])[0]._handle
         return _dlpack.export(handle, max_version is not None and max_version[0] >= 1)
@@ -190,14 +190,17 @@ class Tensor(Operators):
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("a scalar has no length")
-        return self.shape[0].__index__()
+        length = self.shape[0]
+        if not isinstance(length, int):
+            self._refuse("length", "; use its shape, or scan")
+        return length
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[index] for index in range(len(self)))
 
     def __bool__(self) -> bool:
         if self._handle is None:
-            self._refuse("its truth value", "; use cond or where")
+            self._refuse("truth value", "; use cond or where")
         self._only("bool")
         return bool(self.numpy().item())
 
@@ -239,7 +242,7 @@ class Tensor(Operators):
 
     def _only(self, op: str) -> None:
         """Refuses what is traced, or has not exactly one element."""
-        self._concrete("its value")
+        self._concrete("value")
         if self.size != 1:
             text = f"the tensor has shape {shape_text(self.shape)}, not one element"
             raise make(ShapeError, text, op=op, argument="x")
@@ -247,7 +250,8 @@ class Tensor(Operators):
     def _refuse(self, what: str, hint: str) -> NoReturn:
         tracer = self._tracer
         assert tracer is not None
-        text = f"a tensor has no value while {tracer.what} is traced, so {what} cannot be had of it{hint}"
+        verb = "are" if what == "elements" else "is"
+        text = f"the {what} of a tensor {verb} not known while {tracer.what} is traced{hint}"
         raise make(ArgumentError, text, location=_tracer.user_location())
 
 

@@ -58,7 +58,8 @@ class Trace:
         self._function: CData | None = None
         self._session: CData | None = None
         self._program: CData | None = None
-        self._root = root = _tracer.Root(f"the function {name}", placeholders=True)
+        what = "the function" if getattr(f, "__name__", "<lambda>") == "<lambda>" else f"the function {name}"
+        self._root = root = _tracer.Root(what, placeholders=True)
         with _tracer.aside(), _tracer.recording(root):
             arguments = {key: self._arguments(key, tree_of) for key, tree_of in specs.items()}
             bound = inspect.BoundArguments(parameters, arguments)

@@ -68,7 +68,7 @@ class Variable(Operators):
             value = _dispatch.as_tensor(init() if callable(init) else init, None if dtype is None else as_dtype(dtype))
         if dtype is not None:
             value = _dispatch.cast(value, as_dtype(dtype))
-        self._cell: CData = owned("variable", lib.cdl_variable_new, value._concrete("the value of a variable"))
+        self._cell: CData = owned("variable", lib.cdl_variable_new, value._concrete("value"))
         self.dtype: DType = value.dtype
         self.shape: Shape = value.shape
         self._zeros: CData | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import caudal as cd
 import numpy as np
 import pytest
+
+import caudal as cd
 
 
 class Pictures(NamedTuple):

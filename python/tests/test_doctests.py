@@ -6,8 +6,9 @@ import doctest
 import importlib
 import pkgutil
 
-import caudal
 import pytest
+
+import caudal
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(caudal.__path__) if module.name != "_native")
 

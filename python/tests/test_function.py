@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import caudal as cd
 import numpy as np
 import pytest
+
+import caudal as cd
 
 
 def test_a_function_is_traced_once_for_each_spec() -> None:
@@ -18,7 +19,13 @@ def test_a_function_is_traced_once_for_each_spec() -> None:
         runs.append(x.shape)
         return x * 2
 
-    for x in (np.ones(3, "float32"), [cd.ones(3)][0], np.zeros(3, "float32"), np.ones(2, "float32"), np.ones(2, "int32")):
+    for x in (
+        np.ones(3, "float32"),
+        [cd.ones(3)][0],
+        np.zeros(3, "float32"),
+        np.ones(2, "float32"),
+        np.ones(2, "int32"),
+    ):
         assert double(x).tolist() == (np.asarray(x) * 2).tolist()
     assert runs == [(3,), (2,), (2,)]
     assert [str(trace) for trace in double.traces] == [
@@ -62,7 +69,12 @@ def test_numbers_and_texts_are_part_of_the_trace() -> None:
         return result
 
     x = np.full(1, 3, "float32")
-    assert [power(x).item(), power(x, 3).item(), power(x, times=3).item(), power(x, 3, mode="add").item()] == [9, 27, 27, 9]
+    assert [power(x).item(), power(x, 3).item(), power(x, times=3).item(), power(x, 3, mode="add").item()] == [
+        9,
+        27,
+        27,
+        9,
+    ]
     assert len(power.traces) == 3
 
 
@@ -136,17 +148,30 @@ def test_symbolic_dims_in_arithmetic() -> None:
         n = x.shape[0]
         assert isinstance(n, cd.Dim) and n == cd.Dim("n") and n * 2 - n == n and n - n == 0 and x.size == n * 4
         return {
-            "mean": cd.sum(x) / n, "zeros": cd.zeros((n, 2)), "arange": cd.arange(n * 2), "flat": cd.reshape(x, (n * 4,)),
-            "back": cd.reshape(x, (-1, 2)), "half": x[: n // 2], "last": x[-1], "rest": n % 4, "full": cd.full((n,), 3),
-            "normal": cd.random.normal(cd.random.key(0), x.shape), "count": n + cd.asarray(1),
-        }  # fmt: skip
+            "mean": cd.sum(x) / n,
+            "zeros": cd.zeros((n, 2)),
+            "arange": cd.arange(n * 2),
+            "flat": cd.reshape(x, (n * 4,)),
+            "back": cd.reshape(x, (-1, 2)),
+            "half": x[: n // 2],
+            "last": x[-1],
+            "rest": n % 4,
+            "full": cd.full((n,), 3),
+            "normal": cd.random.normal(cd.random.key(0), x.shape),
+            "count": n + cd.asarray(1),
+        }
 
     x = np.arange(20, dtype="float32").reshape(5, 4)
     result = f(x)
     assert result["mean"].item() == x.sum() / 5
     assert [result[key].shape for key in ("zeros", "arange", "flat", "back", "half", "normal")] == [
-        (5, 2), (10,), (20,), (10, 2), (2, 4), (5, 4),
-    ]  # fmt: skip
+        (5, 2),
+        (10,),
+        (20,),
+        (10, 2),
+        (2, 4),
+        (5, 4),
+    ]
     assert result["last"].tolist() == x[-1].tolist()
     assert (result["rest"].item(), result["count"].item(), result["full"].tolist()) == (1, 6, [3] * 5)
 

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import caudal as cd
 import numpy as np
 import pytest
+
+import caudal as cd
 
 SAMPLE = '''
 k1, k2 = cd.random.split(cd.random.key(0))                       # from nothing
@@ -61,9 +62,7 @@ def test_sample(
     places = {"apply": "cpu", "gradients": "cpu", "predict": "cpu", "train_step": "cpu"}
     assert inputs == f"{{'x': TensorSpec(['batch', 784], 'float32')}} {pictures.names} {places}"
     assert 0.2 < float(loss) < 1.0
-    assert error == (
-        "shape predict x None predict: x is float32[4, 28, 28], expected float32[batch, 784]"
-    )
+    assert error == ("shape predict x None predict: x is float32[4, 28, 28], expected float32[batch, 784]")
     accuracy = np.mean(np.argmax(np.asarray(scope["y"]), axis=1) == labels)
     assert accuracy > 0.7
     small = cd.Program.open("predict.caudal")

@@ -9,9 +9,10 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import caudal as cd
 import numpy as np
 import pytest
+
+import caudal as cd
 
 DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 X = np.arange(24, dtype="float32").reshape(2, 3, 4)
@@ -66,9 +67,17 @@ def test_arrays_are_copied_in_and_shared_read_only_out() -> None:
 
 @pytest.mark.parametrize(
     ("value", "dtype", "shape"),
-    [(1, "int64", ()), (1.5, "float32", ()), (True, "bool", ()), ([1, 2.5], "float32", (2,)), ([[1], [2]], "int64", (2, 1)),
-     ([], "float32", (0,)), ((True, False), "bool", (2,)), (range(3), "int64", (3,))],
-)  # fmt: skip
+    [
+        (1, "int64", ()),
+        (1.5, "float32", ()),
+        (True, "bool", ()),
+        ([1, 2.5], "float32", (2,)),
+        ([[1], [2]], "int64", (2, 1)),
+        ([], "float32", (0,)),
+        ((True, False), "bool", (2,)),
+        (range(3), "int64", (3,)),
+    ],
+)
 def test_numbers_and_lists(value: Any, dtype: str, shape: tuple[int, ...]) -> None:
     tensor = cd.asarray(list(value) if isinstance(value, range) else value)
     assert (tensor.dtype.name, tensor.shape) == (dtype, shape)
@@ -110,8 +119,13 @@ def test_unary_operators_and_matmul() -> None:
 
 @pytest.mark.parametrize(
     ("left", "right", "dtype"),
-    [("int8", "uint8", "int16"), ("float16", "float32", "float32"), ("int32", "int64", "int64"), ("float16", "bfloat16", "float32")],
-)  # fmt: skip
+    [
+        ("int8", "uint8", "int16"),
+        ("float16", "float32", "float32"),
+        ("int32", "int64", "int64"),
+        ("float16", "bfloat16", "float32"),
+    ],
+)
 def test_dtypes_promote_as_in_the_array_api(left: str, right: str, dtype: str) -> None:
     assert (cd.ones(1, dtype=left) + cd.ones(1, dtype=right)).dtype == dtype
     assert cd.result_type(left, right) == dtype
@@ -125,11 +139,33 @@ def test_numbers_take_the_other_operands_dtype(dtype: str) -> None:
 
 
 KEYS: list[Any] = [
-    0, -1, (0, 1), (1, 2, 3), (0, -1, -1), slice(None), slice(1, None), (slice(None), slice(None, None, 2)),
-    (slice(None), slice(2, 0, -1)), (Ellipsis, 0), (0, Ellipsis), (None, 0), (Ellipsis, None), (slice(None), None, 1),
-    (slice(0, 0),), (slice(-2, 5), slice(1, 100)), (slice(None), 1, slice(3, None, -2)), [1, 0, 1], np.array([[0, 1], [1, 1]]),
-    (slice(None), [2, 0]), (0, [2, 0]), (Ellipsis, np.array([0, -1])), (), (Ellipsis,), np.int64(1), (None, None),
-]  # fmt: skip
+    0,
+    -1,
+    (0, 1),
+    (1, 2, 3),
+    (0, -1, -1),
+    slice(None),
+    slice(1, None),
+    (slice(None), slice(None, None, 2)),
+    (slice(None), slice(2, 0, -1)),
+    (Ellipsis, 0),
+    (0, Ellipsis),
+    (None, 0),
+    (Ellipsis, None),
+    (slice(None), None, 1),
+    (slice(0, 0),),
+    (slice(-2, 5), slice(1, 100)),
+    (slice(None), 1, slice(3, None, -2)),
+    [1, 0, 1],
+    np.array([[0, 1], [1, 1]]),
+    (slice(None), [2, 0]),
+    (0, [2, 0]),
+    (Ellipsis, np.array([0, -1])),
+    (),
+    (Ellipsis,),
+    np.int64(1),
+    (None, None),
+]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=repr)
@@ -169,7 +205,7 @@ def test_attributes_of_the_array_api() -> None:
     assert x.device == "cpu" and x.to_device("cpu") is x
     assert x.mT.shape == (2, 4, 3) and x[0].T.shape == (4, 3)
     assert x.__array_namespace__() is cd
-    assert cd.asarray([True]).dtype == cd.bool == bool == np.dtype(bool)
+    assert cd.asarray([True]).dtype == cd.bool == np.dtype(bool)
 
 
 def test_tensors_pickle_and_copy() -> None:
@@ -190,7 +226,11 @@ def test_bfloat16_is_rounded_to_nearest_even_and_read_as_float32() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     numbers = [1.0, 1.00390625, 1.01171875, 3.1415927, -0.1, 1e38, float("inf"), float("-inf"), 0.0, 5e-40]
     expected = np.array(numbers, "float32").astype(ml_dtypes.bfloat16)
-    for tensor in (cd.asarray(numbers, dtype="bfloat16"), cd.asarray(expected), cd.asarray(np.array(numbers, "float32"), dtype="bfloat16")):
+    for tensor in (
+        cd.asarray(numbers, dtype="bfloat16"),
+        cd.asarray(expected),
+        cd.asarray(np.array(numbers, "float32"), dtype="bfloat16"),
+    ):
         assert tensor.dtype is cd.bfloat16
         assert np.asarray(tensor).dtype == "float32"
         np.testing.assert_array_equal(np.asarray(tensor), expected.astype("float32"))
@@ -233,7 +273,9 @@ def test_asarray_without_a_copy() -> None:
     with pytest.raises(ValueError, match="without a copy"):
         cd.asarray(array[::2], copy=False)
     with pytest.raises(ValueError, match="without a copy"):
-        np.asarray(cd.asarray(array), dtype="float64", copy=False) if np.__version__ >= "2" else cd.asarray(array[::2], copy=False)
+        np.asarray(cd.asarray(array), dtype="float64", copy=False) if np.__version__ >= "2" else cd.asarray(
+            array[::2], copy=False
+        )
 
 
 def test_repr_shows_values_or_the_spec() -> None:
@@ -245,15 +287,25 @@ def test_repr_shows_values_or_the_spec() -> None:
 
 def test_creation_functions_are_numpys() -> None:
     cases: list[tuple[cd.Tensor, Any]] = [
-        (cd.arange(5), np.arange(5)), (cd.arange(2, 9, 3), np.arange(2, 9, 3)), (cd.arange(5, 0, -2), np.arange(5, 0, -2)),
-        (cd.arange(0, 1, 0.25), np.arange(0, 1, 0.25)), (cd.linspace(0, 1, 5), np.linspace(0, 1, 5)), (cd.eye(2, 3, k=1), np.eye(2, 3, 1)),
-        (cd.full((2,), 3), np.full(2, 3)), (cd.full((), 2.5), np.full((), 2.5)), (cd.ones_like(cd.arange(3)), np.ones(3)),
+        (cd.arange(5), np.arange(5)),
+        (cd.arange(2, 9, 3), np.arange(2, 9, 3)),
+        (cd.arange(5, 0, -2), np.arange(5, 0, -2)),
+        (cd.arange(0, 1, 0.25), np.arange(0, 1, 0.25)),
+        (cd.linspace(0, 1, 5), np.linspace(0, 1, 5)),
+        (cd.eye(2, 3, k=1), np.eye(2, 3, 1)),
+        (cd.full((2,), 3), np.full(2, 3)),
+        (cd.full((), 2.5), np.full((), 2.5)),
+        (cd.ones_like(cd.arange(3)), np.ones(3)),
         (cd.stack([cd.arange(2), cd.arange(2)], axis=-1), np.stack([np.arange(2)] * 2, -1)),
-        (cd.concat([cd.zeros((1, 2)), cd.ones((1, 2))], axis=None), [0, 0, 1, 1]), (cd.flip(cd.arange(3)), [2, 1, 0]),
-        (cd.squeeze(cd.zeros((1, 2, 1)), axis=-1), np.zeros((1, 2))), (cd.permute_dims(cd.asarray(X), (2, 0, 1)), X.transpose(2, 0, 1)),
-        (cd.clip(cd.arange(5), 1, 3), np.clip(np.arange(5), 1, 3)), (cd.std(cd.asarray(X), axis=1), X.std(1)),
-        (cd.take(cd.asarray(X), [1, -1], axis=2), X.take([1, -1], 2)), (cd.broadcast_to(cd.arange(3), (2, 3)), np.tile(np.arange(3), (2, 1))),
-    ]  # fmt: skip
+        (cd.concat([cd.zeros((1, 2)), cd.ones((1, 2))], axis=None), [0, 0, 1, 1]),
+        (cd.flip(cd.arange(3)), [2, 1, 0]),
+        (cd.squeeze(cd.zeros((1, 2, 1)), axis=-1), np.zeros((1, 2))),
+        (cd.permute_dims(cd.asarray(X), (2, 0, 1)), X.transpose(2, 0, 1)),
+        (cd.clip(cd.arange(5), 1, 3), np.clip(np.arange(5), 1, 3)),
+        (cd.std(cd.asarray(X), axis=1), X.std(1)),
+        (cd.take(cd.asarray(X), [1, -1], axis=2), X.take([1, -1], 2)),
+        (cd.broadcast_to(cd.arange(3), (2, 3)), np.tile(np.arange(3), (2, 1))),
+    ]
     for mine, theirs in cases:
         np.testing.assert_allclose(np.asarray(mine), theirs, rtol=1e-6)
 

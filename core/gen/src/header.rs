@@ -19,7 +19,8 @@ const RULES: &str = "\
  * 6 Quiet      No callback, no output, no signal handler, no thread before a run needs one, no global state but the
  *              thread pool.
  * 7 wasm32     The same exports, less those that symbols.txt marks NATIVE. Pointers and size_t are i32; no parameter or
- *              result is an i64. Imports, module \"caudal\": clock() -> f64 seconds, poll() -> i32 (not 0: cancel).
+ *              result is an i64. Imports, module \"caudal\": clock() -> f64 seconds, poll() -> i32 (not 0: cancel),
+ *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it.
  */";
 
 /// The text of `caudal.h`.
@@ -34,6 +35,8 @@ pub fn caudal_h(crate_dir: &Path) -> Result<String, String> {
         cpp_compat: true,
         no_includes: true,
         sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
+        // cbindgen leaves out a constant of `usize::MAX`.
+        after_includes: Some("\n/*\n As a length: the text ends with a NUL.\n */\n#define CDL_NUL SIZE_MAX".into()),
         usize_is_size_t: true,
         style: cbindgen::Style::Both,
         documentation_style: cbindgen::DocumentationStyle::C,
@@ -78,7 +81,8 @@ pub fn symbols(header: &str) -> String {
     for statement in statements.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" ")) {
         let statement = statement.trim_start_matches("extern \"C\" {").trim();
         if statement.contains('(') {
-            let native = ["cdl_program_open", "cdl_program_save", "_dlpack"].iter().any(|name| statement.contains(name));
+            let native =
+                ["cdl_program_open", "cdl_program_save", "_dlpack"].iter().any(|name| statement.contains(name));
             lines.push(format!("{statement}{}", if native { " NATIVE" } else { "" }));
         } else if let Some((name, first)) = statement.split_once('{') {
             lines.push(format!("{}: {}", name.trim().trim_start_matches("typedef "), first.trim()));

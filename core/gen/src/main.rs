@@ -28,7 +28,9 @@ fn main() -> ExitCode {
         None => false,
         Some("--check") => true,
         Some(_) => {
-            println!("usage: caudal-gen [--check]\n\nWrites the generated files; with --check only says which would change.");
+            println!(
+                "usage: caudal-gen [--check]\n\nWrites the generated files; with --check only says which would change."
+            );
             return ExitCode::SUCCESS;
         }
     };
@@ -56,7 +58,9 @@ fn write(root: &Path, files: Vec<Generated>, check: bool) -> Result<usize, Strin
         println!("{} {name}", if check { "would change" } else { "wrote" });
         if !check {
             let folder = path.parent().unwrap_or(root);
-            fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).map_err(|error| format!("{name}: {error}"))?;
+            fs::create_dir_all(folder)
+                .and_then(|()| fs::write(&path, text))
+                .map_err(|error| format!("{name}: {error}"))?;
         }
     }
     Ok(changed)

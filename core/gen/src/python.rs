@@ -2,8 +2,8 @@
 
 use caudal::AttrType;
 use caudal::attrs::AttrDef;
-use caudal::json::{Json, parse};
 use caudal::dtype::{DType, DTypes};
+use caudal::json::{Json, parse};
 use caudal::op::{Accepts, Arity, InputDef, Meaning, OpDef};
 use caudal::ops;
 use std::fmt::Write;

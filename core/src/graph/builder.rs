@@ -129,6 +129,23 @@ impl Builder {
         Ok(value)
     }
 
+    /// Adds a constant. One whose elements are all the same is kept as one element and broadcast, so that zeros take no
+    /// room in a file.
+    ///
+    /// # Errors
+    /// `memory`: the system has none.
+    pub fn constant(&mut self, tensor: Tensor) -> Result<Value> {
+        let width = tensor.dtype().size();
+        let mut elements = tensor.bytes().chunks_exact(width);
+        match elements.next() {
+            Some(first) if tensor.len() > 1 && elements.all(|element| element == first) => {
+                let scalar = self.graph.constant(Tensor::from_bytes(tensor.dtype(), &[], first, None)?)?;
+                self.graph.broadcast_to(scalar, &tensor.spec().shape)
+            }
+            _ => self.graph.constant(tensor),
+        }
+    }
+
     /// A fresh random key (`uint32[2]`) from the program's generator, the state `random/key`. A function that uses
     /// any such key splits the generator's key once and commits the new one with its other state.
     ///

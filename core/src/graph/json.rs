@@ -43,12 +43,12 @@ pub struct Table {
 }
 
 /// Graphs, and all regions below them, as JSON. Equal graphs become one entry, so that the result does not depend on
-/// what shares memory. `lines`: whether the user's lines are kept.
+/// what shares memory.
 ///
 /// # Errors
 /// `argument`: regions that nest too deep, or more than [`MAX_NODES`] nodes.
-pub fn to_json(roots: &[Arc<Graph>], lines: bool) -> Result<Table> {
-    let mut writer = Writer { lines, ..Writer::default() };
+pub fn to_json(roots: &[Arc<Graph>]) -> Result<Table> {
+    let mut writer = Writer::default();
     let roots = roots.iter().map(|root| writer.graph(root, 0).map(|entry| entry.index)).collect::<Result<_>>()?;
     let mut json = Map::new();
     json.insert("files".into(), writer.files.names.iter().map(|file| Json::from(&**file)).collect());
@@ -72,7 +72,6 @@ struct Files {
 
 #[derive(Default)]
 struct Writer<'a> {
-    lines: bool,
     files: Files,
     ops: Map<String, Json>,
     entries: Vec<Json>,
@@ -168,7 +167,7 @@ impl<'a> Writer<'a> {
     }
 
     fn location(&mut self, object: &mut Map<String, Json>, location: Option<&Location>) {
-        let Some(Location { file, line }) = location.filter(|_| self.lines) else { return };
+        let Some(Location { file, line }) = location else { return };
         let next = self.files.names.len();
         let index = *self.files.indices.entry(file.clone()).or_insert(next);
         if index == next {
@@ -459,7 +458,7 @@ mod tests {
     #[test]
     fn graphs_survive_and_equal_regions_stand_once() {
         let graph = shared();
-        let table = to_json(&[graph.clone(), graph.clone()], true).unwrap();
+        let table = to_json(&[graph.clone(), graph.clone()]).unwrap();
         assert_eq!((&table.roots[..], table.constants.len()), (&[1, 1][..], 2));
         let text = json::write(&table.json);
         let read = from_json(&json::parse(&text).unwrap(), &table.constants, true).unwrap();
@@ -467,13 +466,13 @@ mod tests {
         assert_eq!(read[1], graph);
         let regions: Vec<_> = read[1].nodes().iter().flat_map(|node| &node.regions).collect();
         assert!(Arc::ptr_eq(regions[0], regions[1]));
-        let again = to_json(&read[1..], true).unwrap();
+        let again = to_json(&read[1..]).unwrap();
         assert_eq!(json::write(&again.json), text);
     }
 
     #[test]
-    fn lines_can_be_left_out() {
-        let table = to_json(&[shared()], false).unwrap();
+    fn without_lines_no_file_is_named() {
+        let table = to_json(&[Arc::new(shared().without_lines())]).unwrap();
         let text = json::write(&table.json);
         assert!(text.starts_with("{\"files\":[],"), "{text}");
         assert!(!text.contains("location"), "{text}");
@@ -482,7 +481,7 @@ mod tests {
     #[test]
     fn the_json_is_canonical() {
         let graph = "graph(%0 x: float32[n]) {\n  %1 = add(%0, %0) : float32[n] @ \"m.py\":12\n  return %1\n}";
-        let table = to_json(&[Arc::new(parse(graph).unwrap())], true).unwrap();
+        let table = to_json(&[Arc::new(parse(graph).unwrap())]).unwrap();
         assert_eq!(
             json::write(&table.json),
             "{\"files\":[\"m.py\"],\"ops\":{\"add\":1},\"table\":[{\"inputs\":[[\"x\",\"float32[n]\",0]],\"nodes\":\

@@ -157,6 +157,18 @@ impl Graph {
         result.map(|()| outputs)
     }
 
+    /// The graph without the user's lines, in its regions too.
+    pub fn without_lines(&self) -> Graph {
+        let mut graph = self.clone();
+        graph.location = None;
+        graph.requirements.iter_mut().for_each(|requirement| requirement.location = None);
+        for node in &mut graph.nodes {
+            node.location = None;
+            node.regions.iter_mut().for_each(|region| *region = Arc::new(region.without_lines()));
+        }
+        graph
+    }
+
     /// Whether a value is the graph's input.
     pub fn is_input(&self, value: Value) -> bool {
         matches!(self.source(value), Source::Input(_))

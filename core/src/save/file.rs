@@ -1,6 +1,6 @@
 //! Program files on disk.
 
-use super::{Image, SaveOptions, container, cut_short, read_buffer, safetensors};
+use super::{Image, container, cut_short, read_buffer, safetensors};
 use crate::cpu::memory::{Budget, Buffer};
 use crate::error::{Error, Result};
 use crate::program::Program;
@@ -23,9 +23,9 @@ fn refused(action: &str, path: &Path, error: impl Display) -> Error {
 ///
 /// # Errors
 /// `io`, with the path and what the system says; others as [`super::write`].
-pub fn save(program: &Program, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+pub fn save(program: &Program, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    let image = Image::of(program, options)?;
+    let image = Image::of(program)?;
     replace(path, &image).map_err(|error| refused("save", path, error))
 }
 

@@ -45,19 +45,6 @@ const CONSTANT: &str = "caudal.constant.";
 const _: () =
     assert!(cfg!(target_endian = "little"), "tensors are stored as they lie in memory, which is little-endian");
 
-/// How a program is saved.
-#[derive(Debug, Clone, Copy)]
-pub struct SaveOptions {
-    /// Whether the user's source lines are kept.
-    pub lines: bool,
-}
-
-impl Default for SaveOptions {
-    fn default() -> SaveOptions {
-        SaveOptions { lines: true }
-    }
-}
-
 /// The bytes of a file, in pieces that lie where they are.
 struct Image {
     header: Vec<u8>,
@@ -81,8 +68,8 @@ impl Part {
 impl Image {
     /// # Errors
     /// `argument`: a program that could not be read back.
-    fn of(program: &Program, options: &SaveOptions) -> Result<Image> {
-        let (text, constants) = program::to_json(program, options.lines)?;
+    fn of(program: &Program) -> Result<Image> {
+        let (text, constants) = program::to_json(program)?;
         let digest = digest(text.as_bytes());
         let state = program.state.iter().map(|state| (state.name.clone(), state.value.clone()));
         let constants = constants.into_iter().enumerate().map(|(n, value)| (format!("{CONSTANT}{n}"), value));
@@ -130,8 +117,8 @@ fn digest(bytes: &[u8]) -> String {
 /// # Errors
 /// `argument`: a program that could not be read back (names, signatures that do not fit, regions too deep);
 /// `memory`: the system has none.
-pub fn write(program: &Program, options: &SaveOptions) -> Result<Vec<u8>> {
-    let image = Image::of(program, options)?;
+pub fn write(program: &Program) -> Result<Vec<u8>> {
+    let image = Image::of(program)?;
     let length = image.chunks().map(<[u8]>::len).sum();
     let mut bytes = Vec::new();
     let refused = |_| Error::memory(format!("the system has no {length} bytes of memory"));

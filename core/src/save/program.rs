@@ -24,10 +24,10 @@ pub const OWN: &str = "caudal.";
 ///
 /// # Errors
 /// `argument`: a program that could not be read back.
-pub fn to_json(program: &Program, lines: bool) -> Result<(String, Vec<Tensor>)> {
+pub fn to_json(program: &Program) -> Result<(String, Vec<Tensor>)> {
     check_program(program).map_err(|error| Error::argument(error.text()))?;
     let roots: Vec<_> = program.functions.iter().map(|function| function.graph.clone()).collect();
-    let graphs::Table { json: table, roots, constants } = graphs::to_json(&roots, lines)?;
+    let graphs::Table { json: table, roots, constants } = graphs::to_json(&roots)?;
     let functions = program.functions.iter().zip(roots).map(|(function, graph)| function_to_json(function, graph));
     let state = program.state.iter().map(|state| {
         Json::from(vec![

@@ -52,7 +52,7 @@ fn program() -> Program {
 }
 
 fn bytes() -> Vec<u8> {
-    write(&program(), &SaveOptions::default()).unwrap()
+    write(&program()).unwrap()
 }
 
 fn header_of(bytes: &[u8]) -> (usize, Json) {
@@ -108,14 +108,14 @@ fn a_program_survives_and_gives_the_same_bytes() {
     let (program, bytes) = (program(), bytes());
     let read_back = read(&bytes, None).unwrap();
     assert_eq!(read_back, program);
-    assert_eq!(write(&read_back, &SaveOptions::default()).unwrap(), bytes);
+    assert_eq!(write(&read_back).unwrap(), bytes);
     assert_eq!(edited(same, same), bytes);
 }
 
 #[test]
 fn without_lines_no_line_is_in_the_file() {
     let with_lines = String::from_utf8_lossy(&bytes()).contains("model.py");
-    let without = write(&program(), &SaveOptions { lines: false }).unwrap();
+    let without = write(&program().without_lines()).unwrap();
     assert!(with_lines && !String::from_utf8_lossy(&without).contains("model.py"));
     let read_back = read(&without, None).unwrap();
     assert!(read_back.functions[0].graph.nodes().iter().all(|node| node.location.is_none()));
@@ -164,7 +164,7 @@ fn every_dtype_survives() {
     let tensors = DType::ALL.map(|dtype| Tensor::scalar(dtype, 1.0).unwrap().reshaped(&[1, 1]).unwrap());
     let state = tensors.into_iter().map(|value| state(value.dtype().name(), Role::Other, value.clone())).collect();
     let program = Program { functions: vec![], state, metadata: Json::Null };
-    assert_eq!(read(&write(&program, &SaveOptions::default()).unwrap(), None).unwrap(), program);
+    assert_eq!(read(&write(&program).unwrap(), None).unwrap(), program);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_program_that_could_not_be_read_back_is_not_written() {
     let named = |name: &str| {
         let mut program = program();
         program.state[4].name = name.into();
-        write(&program, &SaveOptions::default()).unwrap_err()
+        write(&program).unwrap_err()
     };
     for name in ["caudal.x", "__metadata__"] {
         let message = format!("state cannot be named {name:?}, which has a meaning of its own in files");
@@ -357,9 +357,9 @@ fn a_program_that_could_not_be_read_back_is_not_written() {
     assert_eq!(named("w").text(), "two states are named \"w\"");
     let mut deep = program();
     deep.metadata = json::parse(&format!("{}{}", "[".repeat(100), "]".repeat(100))).unwrap();
-    assert_eq!(write(&deep, &SaveOptions::default()).unwrap_err().text(), "metadata nests deeper than 64");
+    assert_eq!(write(&deep).unwrap_err().text(), "metadata nests deeper than 64");
     deep.metadata = json::parse(&format!("{}{}", "[".repeat(64), "]".repeat(64))).unwrap();
-    assert!(read(&write(&deep, &SaveOptions::default()).unwrap(), None).is_ok());
+    assert!(read(&write(&deep).unwrap(), None).is_ok());
 }
 
 #[test]
@@ -417,7 +417,7 @@ fn no_changed_graph_behind_a_right_digest_panics() {
             same,
         );
         if let Ok(program) = read(&changed, None) {
-            assert_eq!(read(&write(&program, &SaveOptions::default()).unwrap(), None), Ok(program));
+            assert_eq!(read(&write(&program).unwrap(), None), Ok(program));
         }
     }
 }
@@ -447,20 +447,19 @@ impl Drop for Folder {
 fn files_are_replaced_whole() {
     let folder = Folder::new("save");
     let path = folder.0.join("mlp.caudal");
-    let options = SaveOptions::default();
     std::fs::write(&path, "old").unwrap();
-    save(&program(), &path, &options).unwrap();
+    save(&program(), &path).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes());
     assert_eq!(open(&path, None), Ok(program()));
     let mut bad = program();
     bad.state[0].name = "caudal.x".into();
-    assert_eq!(save(&bad, &path, &options).unwrap_err().code(), Code::Argument);
+    assert_eq!(save(&bad, &path).unwrap_err().code(), Code::Argument);
     assert_eq!((std::fs::read(&path).unwrap(), folder.files()), (bytes(), 1));
-    let error = save(&program(), &folder.0, &options).unwrap_err();
+    let error = save(&program(), &folder.0).unwrap_err();
     let message = format!("cannot save {}: it is not a regular file", folder.0.display());
     assert_eq!((error.to_string(), error.code()), (message, Code::Io));
     let nowhere = folder.0.join("missing/mlp.caudal");
-    assert_eq!(save(&program(), &nowhere, &options).unwrap_err().code(), Code::Io);
+    assert_eq!(save(&program(), &nowhere).unwrap_err().code(), Code::Io);
     assert_eq!(folder.files(), 1);
 }
 
@@ -473,7 +472,7 @@ fn a_link_and_permissions_stay() {
     std::fs::write(&path, "old").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    save(&program(), &link, &SaveOptions::default()).unwrap();
+    save(&program(), &link).unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(open(&link, None), Ok(program()));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);

@@ -1,0 +1,123 @@
+"""The command: what it prints, what it writes, its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import caudal as cd
+from caudal.cli import main
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file with two functions."""
+    w = cd.Variable([[1.0], [2.0]], name="dense/kernel")
+
+    @cd.function(signature={"x": "float32[batch, 2]"})
+    def predict(x: cd.Tensor) -> cd.Tensor:
+        """Scores."""
+        return x @ w
+
+    @cd.function(signature={"by": "float32[]"})
+    def grow(by: cd.Tensor) -> dict[str, cd.Tensor]:
+        return {"sum": cd.sum(w.assign(w * by)), "kernel": w.value * 0 + w}
+
+    path = tmp_path / "a.caudal"
+    cd.save(path, {"predict": predict, "grow": grow}, metadata={"licence": "CC0"})
+    return path
+
+
+def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(file)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "predict(x: float32[batch, 2]) -> (output: float32[batch, 1])",
+        "    Scores.",
+        "    ops: matmul 1",
+        "    memory of a call at batch = 1: ",
+        "    writes: dense/kernel",
+        "state: 1 tensors, 8 B",
+        "    dense/kernel: float32[2, 1] (parameter, 8 B)",
+        'metadata: {"licence":"CC0"}',
+    ):
+        assert line in out
+    assert "%0" not in out
+    assert main(["info", str(file), "--graph"]) == 0
+    assert "matmul(%0, %1)" in capsys.readouterr().out
+
+
+def test_run_writes_arrays(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, out = tmp_path / "x.npy", tmp_path / "out.npz"
+    np.save(x, np.array([[1, 10], [2, 20]], "float32"))
+    before = file.read_bytes()
+    assert main(["run", str(file), "predict", f"x={x}", "-o", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    with np.load(out) as arrays:
+        assert list(arrays) == ["output"] and arrays["output"].tolist() == [[21], [42]]
+    assert file.read_bytes() == before
+
+
+def test_run_takes_numbers_prints_and_saves_the_state(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "b.caudal"
+    assert main(["run", str(file), "grow", "by=2", "--save", str(saved)]) == 0
+    assert capsys.readouterr().out == "sum: float32[]\n6.0\nkernel: float32[2, 1]\n[[2.]\n [4.]]\n"
+    assert cd.Program.open(saved).state["dense/kernel"].value.tolist() == [[2], [4]]
+    assert cd.Program.open(file).state["dense/kernel"].value.tolist() == [[1], [2]]
+    assert main(["run", str(file), "predict", "x=[[1, 1]]"]) == 0
+    assert capsys.readouterr().out == "output: float32[1, 1]\n[[3.]]\n"
+
+
+def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices"]) == 0
+    assert "cpu" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("info missing.caudal", "cannot open missing.caudal: No such file or directory (os error 2)"),
+        ("run FILE evaluate", "no function is named 'evaluate'; there are: predict, grow"),
+        ("run FILE predict", "predict: the input x is missing; it takes x"),
+        ("run FILE predict y=1", "predict: there is no input 'y'; it takes x"),
+        ("run FILE predict x", "'x' is not NAME=VALUE, such as x=input.npy"),
+        ("run FILE predict x=abc", "x is 'abc', neither a .npy file nor a number or list"),
+        ("run FILE predict x=missing.npy", "[Errno 2] No such file or directory: 'missing.npy'"),
+        ("run FILE predict x=[1]", "predict: x is float32[1], expected float32[batch, 2]"),
+        ("run FILE predict x=[[1,2]] --device gpu:7", 'there is no device "gpu:7"; there is cpu'),
+    ],
+)
+def test_errors_are_one_line(
+    file: Path, arguments: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert main(arguments.replace("FILE", str(file)).split()) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"caudal: {message}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["info"], ["run", "a.caudal"]])
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: caudal" in capsys.readouterr().err
+
+
+def test_as_a_process(file: Path) -> None:
+    command = [sys.executable, "-m", "caudal.cli"]
+    done = subprocess.run([*command, "info", str(file)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("predict(") and done.stderr == ""
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(word in shown for word in ("info", "run", "devices"))
+    # A reader that goes away early is no error to report.
+    piped = subprocess.run(
+        f"{sys.executable} -m caudal.cli info {file} --graph | head -1", shell=True, capture_output=True, text=True
+    )
+    assert piped.stdout.startswith("predict(") and piped.stderr == ""
