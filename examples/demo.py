@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import caudal as cd
 import fashion
 import numpy as np
+
+import caudal as cd
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "demo"
@@ -66,7 +67,7 @@ def row(language: str, result: dict[str, Any], reference: dict[str, Any]) -> dic
     ours = [*result["losses"], result["evaluation_loss"]]
     theirs = [*reference["losses"], reference["evaluation_loss"]]
     # Losses are float32 values, which the reports give in enough digits; a NaN differs from everything.
-    differences = np.abs(np.subtract(np.float32(ours), np.float32(theirs)))
+    differences = np.abs(np.asarray(ours, np.float32) - np.asarray(theirs, np.float32))
     return {
         "language": language,
         "loss_first": result["losses"][0],

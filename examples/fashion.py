@@ -1,6 +1,6 @@
 """Trains a small convolutional network on Fashion-MNIST and saves it as one file that trains.
 
-    python examples/fashion.py build/fashion.caudal --epochs 4
+python examples/fashion.py build/fashion.caudal --epochs 4
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import caudal as cd
 import numpy as np
 from tqdm import tqdm
+
+import caudal as cd
 
 CLASSES = len(cd.datasets.FASHION_MNIST_LABELS)
 SHAPES = {
@@ -81,6 +82,7 @@ def build(learning_rate: float = 1e-3) -> dict[str, Any]:
             out = measures(logits(x, rate=0.3), y)
             return out["loss"], out
 
+        out: dict[str, cd.Tensor]
         (_, out), gradients = cd.value_and_grad(forward, wrt=parameters, has_aux=True)()
         adam.apply(gradients, parameters)
         return out
@@ -102,7 +104,7 @@ def build(learning_rate: float = 1e-3) -> dict[str, Any]:
 
 def prepare(images: np.ndarray) -> np.ndarray:
     """Pixels as the program takes them: float32 in [0, 1], channels last."""
-    return images.astype("float32")[..., None] / np.float32(255)
+    return np.divide(images[..., None], 255, dtype=np.float32)
 
 
 def batches(x: np.ndarray, y: np.ndarray, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -12,8 +12,9 @@ import json
 import time
 from pathlib import Path
 
-import caudal as cd
 import numpy as np
+
+import caudal as cd
 
 
 def read(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:

@@ -57,12 +57,15 @@ from .spec import TensorSpec
 from .tensor import Tensor, from_dlpack
 from .variable import Variable
 
-# Functions come after the ops: some take the array API's place of an op of the same name.
-from .ops import *  # noqa: F403, I001  # isort: skip
-from .functions import *  # type: ignore[assignment]  # noqa: F403, I001  # isort: skip
-
 if TYPE_CHECKING:
     from . import datasets
+
+    # A type checker keeps the first meaning of a name, the interpreter the last.
+    from .functions import *  # noqa: F403  # isort: skip
+
+# Functions come after the ops: some take the array API's place of an op of the same name.
+from .ops import *  # type: ignore[assignment]  # noqa: F403, I001  # isort: skip
+from .functions import *  # noqa: F403, I001  # isort: skip
 
 __version__ = version()
 

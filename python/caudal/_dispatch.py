@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy.typing as npt
-
 from . import _convert
 from . import tensor as _tensor
 from . import tracer as _tracer
@@ -16,6 +14,8 @@ from .dtypes import DType, as_dtype, numbered
 from .errors import ArgumentError, make
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from .tensor import Tensor
     from .variable import Variable
 

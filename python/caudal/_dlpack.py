@@ -1,4 +1,4 @@
-"""DLPack: tensors to and from other libraries without a copy."""
+"""DLPack: tensors to and from other libraries without a copy. Loaded when asked for: it brings ctypes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from typing import Any
 
 from ._ffi import CData, check, ffi, lib
 from .errors import ArgumentError, make
-
-CPU = (1, 0)
-"""DLPack's type and number of the CPU."""
 
 # A capsule keeps the address of its name, not a copy.
 _PLAIN = b"dltensor"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import _dispatch, _dlpack, _indexing, dtypes
+from . import _dispatch, _indexing, dtypes
 from . import tracer as _tracer
 from ._ffi import CData, ffi
 from ._operators import Operators
@@ -174,7 +174,9 @@ class Tensor(Operators):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        if dl_device not in (None, _dlpack.CPU) or stream is not None:
+        from . import _dlpack
+
+        if dl_device not in (None, self.__dlpack_device__()) or stream is not None:
             raise BufferError("the tensor is on the CPU, where there are no streams")
         handle = self._concrete("elements")
         if copy:
@@ -182,7 +184,8 @@ class Tensor(Operators):
         return _dlpack.export(handle, max_version is not None and max_version[0] >= 1)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _dlpack.CPU
+        # DLPack's type and number of the CPU.
+        return (1, 0)
 
     def __getitem__(self, key: Any) -> Tensor:
         return _indexing.index(self, key)
@@ -296,6 +299,8 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
         >>> cd.from_dlpack(np.arange(3))
         Tensor([0, 1, 2], dtype=int64)
     """
+    from . import _dlpack
+
     tensor = Tensor(_dlpack.take(x))
     if copy:
         tensor = _dispatch.run(_dispatch.make_op("cast", {"dtype": tensor.dtype})[0], [tensor])[0]
