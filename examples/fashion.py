@@ -104,7 +104,8 @@ def build(learning_rate: float = 1e-3) -> dict[str, Any]:
 
 def prepare(images: np.ndarray) -> np.ndarray:
     """Pixels as the program takes them: float32 in [0, 1], channels last."""
-    return np.divide(images[..., None], 255, dtype=np.float32)
+    pixels: np.ndarray = np.divide(images[..., None], 255, dtype=np.float32)
+    return pixels
 
 
 def batches(x: np.ndarray, y: np.ndarray, size: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
