@@ -14,7 +14,7 @@ PYTHON := $(VENV)/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA := /usr/share/datasets/fashion-mnist
 # Rewritten by `make gen`, committed, and compared in CI.
-GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py docs/ops.md
+GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py docs/ops.md tests/vectors/samples.json
 NATIVE := Cargo.toml rust-toolchain.toml pyproject.toml $(wildcard Cargo.lock) \
           $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.h' -o -name Cargo.toml \) -print)
 PACKAGE := $(shell find python/caudal -name _native -prune -o -type f \( -name '*.py' -o -name 'py.typed' \) -print)

@@ -97,6 +97,7 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "sqrt",
+    "square",
     "stop_gradient",
     "sub",
     "sum",
@@ -467,6 +468,16 @@ def bitcast(x: ArrayLike, /, *, dtype: DTypeLike) -> Tensor:
         dtype: The dtype of the output.
     """
     return apply("bitcast", (x,), {"dtype": dtype})
+
+
+def square(x: ArrayLike, /) -> Tensor:
+    """Square: x * x.
+
+    Integers wrap.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("square", (x,), {})
 
 
 def stop_gradient(x: ArrayLike, /) -> Tensor:

@@ -458,6 +458,7 @@ def sums(function: Callable[..., Any], ulp: float, terms: Callable[..., Any] | N
 TABLE: dict[str, Reference] = {
     "neg": exactly(np.negative),
     "abs": exactly(np.abs),
+    "square": exactly(np.square),
     "exp": maths(in_long(np.exp)),
     "expm1": maths(in_long(np.expm1)),
     "log": maths(in_long(np.log)),

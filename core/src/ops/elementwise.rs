@@ -539,6 +539,23 @@ pub static OPS: &[OpDef] = &[
         ],
     },
     OpDef {
+        name: "square",
+        version: 1,
+        doc: "Square: x * x. Integers wrap.",
+        dtypes: DTypes::NUMERIC,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[],
+        regions: &[],
+        infer: elementwise,
+        meaning: Meaning::Scalar(|e, _, x| e.binary(Binary::Mul, x[0], x[0])),
+        vjp: Vjp::Rule(|b| {
+            let twice = b.graph.add(b.inputs[0], b.inputs[0])?;
+            times(b, twice)
+        }),
+        samples: ONE,
+    },
+    OpDef {
         name: "stop_gradient",
         version: 1,
         doc: "x itself; gradients do not pass.",
