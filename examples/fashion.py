@@ -40,12 +40,11 @@ def initial(name: str, key: cd.Tensor) -> cd.Tensor:
     return cd.random.normal(key, shape) * float(np.sqrt(2 / fan_in))
 
 
-def build(learning_rate: float = 1e-3) -> dict[str, Any]:
+def build(adam: cd.optimizers.Adam) -> dict[str, Any]:
     """The functions of the program, over state that they share."""
     keys = cd.random.split(cd.random.key(0), len(SHAPES))
     weights = {name: cd.Variable(initial(name, keys[i]), name=name) for i, name in enumerate(SHAPES)}
     parameters = list(weights.values())
-    adam = cd.optimizers.Adam(learning_rate)
 
     def logits(x: cd.Tensor, rate: float = 0.0) -> cd.Tensor:
         for layer in ("conv1", "conv2"):
@@ -126,9 +125,11 @@ def train(path: Path, epochs: int, batch: int = 64) -> float:
     """Trains, prints progress, saves to ``path``; gives the accuracy on the test pictures."""
     (images, labels), (test_images, test_labels) = cd.datasets.fashion_mnist()
     x, test_x = prepare(images), prepare(test_images)
-    functions = build()
+    adam = cd.optimizers.Adam()
+    functions = build(adam)
     test_accuracy = 0.0
     for epoch in range(epochs):
+        adam.learning_rate.assign(1e-3 * 0.5**epoch)
         loss, right, start = 0.0, 0.0, time.perf_counter()
         with tqdm(total=len(x) // batch, desc=f"epoch {epoch + 1}/{epochs}", unit="step", mininterval=0.5) as bar:
             for step, (pixels, answers) in enumerate(batches(x, labels, batch, epoch), 1):

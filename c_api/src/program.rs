@@ -206,7 +206,7 @@ pub unsafe extern "C" fn cdl_program_state(
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let name = unsafe { text("name", name, name_len) }?;
         let state = program.0.state.iter().find(|state| state.name == name);
-        let state = state.ok_or_else(|| Error::name(format!("no state is named {name:?}")))?;
+        let state = state.ok_or_else(|| program.0.no_state(name))?;
         out.write(give_tensor(state.value.clone()));
         Ok(())
     })

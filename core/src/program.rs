@@ -137,6 +137,12 @@ impl Program {
         program
     }
 
+    /// The error for state that is not there; lists that which is.
+    pub fn no_state(&self, name: &str) -> Error {
+        let names: Vec<_> = self.state.iter().map(|state| state.name.as_str()).collect();
+        Error::name(format!("no state is named {name:?}; there are: {}", names.join(", ")))
+    }
+
     /// The error for a function that is not there; lists those that are.
     pub fn no_function(&self, name: &str) -> Error {
         let names: Vec<_> = self.functions.iter().map(|function| function.name.as_str()).collect();

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import functions, ops, optimizers, random
+from . import creation, functions, ops, optimizers, random
 from .control import cond, scan, while_loop
 from .dims import Dim
 from .dtypes import (
@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
     # A type checker keeps the first meaning of a name, the interpreter the last.
     from .functions import *  # noqa: F403  # isort: skip
+
+from .creation import *  # noqa: F403, I001  # isort: skip
 
 # Functions come after the ops: some take the array API's place of an op of the same name.
 from .ops import *  # type: ignore[assignment]  # noqa: F403, I001  # isort: skip
@@ -131,6 +133,7 @@ __all__ = [
     "while_loop",
 ]
 __all__ += ops.__all__
+__all__ += creation.__all__
 __all__ += functions.__all__
 
 e = 2.718281828459045

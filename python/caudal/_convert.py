@@ -19,6 +19,7 @@ from .errors import ArgumentError, DTypeError, ShapeError, make
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+    from .variable import Variable
 
 NUMBERS = frozenset((bool, int, float))
 
@@ -60,7 +61,10 @@ def operands(name: str, inputs: Sequence[Any], dtypes: Sequence[str | None]) -> 
             free.append(index)
             tensors.append(None)
             continue
-        found = value if type(value) is _tensor.Tensor and value._tracer is None else tensor(value, None)
+        if isinstance(value, _variable.Variable):
+            found = _read(value, inputs)
+        else:
+            found = value if type(value) is _tensor.Tensor and value._tracer is None else tensor(value, None)
         tensors.append(found)
         if common is None and (index >= len(dtypes) or dtypes[index] is None):
             common = found.dtype
@@ -78,6 +82,12 @@ def operands(name: str, inputs: Sequence[Any], dtypes: Sequence[str | None]) -> 
             except DTypeError as error:
                 raise make(DTypeError, str(error), op=name, location=_tracer.user_location()) from None
     return tensors
+
+
+def _read(variable: Variable, inputs: Sequence[Any]) -> Tensor:
+    """The value of a variable for an op: in a graph by hand it is state, too."""
+    owner = None if _tracer.active() else _tracer.owner(inputs)
+    return variable._read() if owner is None else owner.read(variable)
 
 
 def is_plain(value: object) -> bool:

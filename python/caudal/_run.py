@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from . import _convert, dtypes
 from ._ffi import CData, check, ffi, handles, lib
@@ -16,23 +17,78 @@ from .variable import Variable
 
 _PIECE_SECONDS = 0.05
 
+_LARGE = 1 << 20
+"""Bytes from which on copying an array costs more than lending it."""
 
-def run(function: CData, inputs: Sequence[Tensor], count: int, limits: Limits | None) -> list[Tensor]:
+
+class Inputs:
+    """The inputs of one call, fitted to their specs.
+
+    Args:
+        function: The function's name.
+        writes: Whether it writes state, which may come to hold an input: then every array is copied.
+    """
+
+    __slots__ = ("_borrowed", "_function", "_writes", "tensors")
+
+    def __init__(self, function: str, writes: bool) -> None:
+        self._function = function
+        self._writes = writes
+        self._borrowed: list[CData] = []
+        self.tensors: list[Tensor] = []
+
+    def add(self, value: Any, spec: TensorSpec, name: str) -> None:
+        """Adds an input. A large array is not copied, if nothing but the call sees its memory.
+
+        Raises:
+            DTypeError: it has another dtype than the spec.
+            ArgumentError: it is traced, or no array.
+        """
+        if not self._writes and type(value) is np.ndarray and value.nbytes >= _LARGE:
+            handle = _borrow(value, spec)
+            if handle is not None:
+                self._borrowed.append(handle.data)
+                self.tensors.append(Tensor(handle))
+                return
+        self.tensors.append(at_hand(fit(value, spec, name, self._function), name, self._function))
+
+    def own(self, output: CData) -> Tensor:
+        """An output as a tensor; one that is a borrowed input is copied."""
+        tensor = Tensor(ffi.gc(output, lib.cdl_tensor_free))
+        if output.data in self._borrowed:
+            return Tensor(_convert.from_numpy(np.asarray(tensor)))
+        return tensor
+
+
+def _borrow(array: np.ndarray[Any, Any], spec: TensorSpec) -> CData | None:
+    """The handle of a tensor over an array's memory; None where that cannot be had."""
+    from . import _dlpack
+
+    if not array.flags.c_contiguous or not array.dtype.isnative or array.dtype != spec.dtype.storage:
+        return None
+    try:
+        return _dlpack.take(array)
+    except (BufferError, DTypeError):
+        # Older versions of NumPy do not lend what is read-only.
+        return None
+
+
+def run(function: CData, inputs: Inputs, count: int, limits: Limits | None) -> list[Tensor]:
     """Calls a function of a session. Between pieces of a long run Python looks at signals: Ctrl-C cancels it.
 
     Args:
         function: The function.
-        inputs: Its inputs, at hand.
+        inputs: Its inputs.
         count: How many outputs it has.
         limits: What it may spend; None takes those of the session.
     """
     outputs = ffi.new("cdl_tensor *[]", count)
     rest = ffi.new("cdl_call **")
-    operands = handles([tensor._handle for tensor in inputs])
-    check(lib.cdl_function_run(function, operands, len(inputs), handle(limits), outputs, count, rest))
+    operands = handles([tensor._handle for tensor in inputs.tensors])
+    check(lib.cdl_function_run(function, operands, len(inputs.tensors), handle(limits), outputs, count, rest))
     if rest[0]:
         _resume(rest[0], outputs, count)
-    return [Tensor(ffi.gc(output, lib.cdl_tensor_free)) for output in outputs]
+    return [inputs.own(output) for output in outputs]
 
 
 def _resume(call: CData, outputs: CData, count: int) -> None:

@@ -67,12 +67,14 @@ def _info(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     inputs = dict(map(_input, arguments.inputs))
     with load(arguments.file, device=arguments.device) as session:
-        outputs = {name: tensor.numpy() for name, tensor in session.run(arguments.function, inputs).items()}
+        outputs: dict[str, Any] = {
+            name: tensor.numpy() for name, tensor in session.run(arguments.function, inputs).items()
+        }
         if arguments.save:
             session.save(arguments.save)
     if arguments.output:
         with open(arguments.output, "wb") as file:
-            np.savez(file, allow_pickle=False, **outputs)
+            np.savez(file, **outputs)
         return
     for name, array in outputs.items():
         print(f"{name}: {array.dtype}{list(array.shape)}\n{array}")

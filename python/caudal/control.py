@@ -156,10 +156,7 @@ def scan(
 
 def _owner(tensors: list[Tensor]) -> _tracer.Tracer | None:
     """What control flow is recorded by; None where Python runs it."""
-    active = _tracer.active()
-    if active is None:
-        owners = (tensor._tracer for tensor in tensors if tensor._handle is None)
-        active = next((owner for owner in owners if owner is not None), None)
+    active = _tracer.active() or _tracer.owner(tensors)
     return None if isinstance(active, Recorder) else active
 
 

@@ -7,7 +7,7 @@ import inspect
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from . import _dispatch, _run, tree
 from . import tracer as _tracer
@@ -19,11 +19,10 @@ from .variable import Variable
 
 __all__ = ["Function", "function"]
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(Generic[P, R]):
+class Function(Generic[R]):
     """A Python function that runs as a graph; `function` makes it.
 
     The first call with inputs of some dtypes and shapes *traces* it: Python runs once, with tensors that stand for the
@@ -32,7 +31,7 @@ class Function(Generic[P, R]):
     arguments that are no arrays are part of the trace: other ones trace again.
     """
 
-    def __init__(self, f: Callable[P, R], signature: Mapping[str, Any] | None) -> None:
+    def __init__(self, f: Callable[..., R], signature: Mapping[str, Any] | None) -> None:
         functools.update_wrapper(self, f)
         self._f = f
         name = re.sub(r"\W", "_", getattr(f, "__name__", "function"), flags=re.ASCII).strip("_")
@@ -70,7 +69,7 @@ class Function(Generic[P, R]):
         bound.apply_defaults()
         return bound
 
-    def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
+    def __call__(self, *arguments: Any, **named: Any) -> R:
         """Runs it, after tracing it if need be; inside another trace it becomes part of that.
 
         Raises:
@@ -88,7 +87,7 @@ class Function(Generic[P, R]):
         result = trace.call(leaves)
         return result
 
-    def _inline(self, *arguments: P.args, **named: P.kwargs) -> R:
+    def _inline(self, *arguments: Any, **named: Any) -> R:
         if self._signature is None:
             return self._f(*arguments, **named)
         bound = self._bind(*arguments, **named)
@@ -197,7 +196,7 @@ class Function(Generic[P, R]):
             return self.trace(*arguments, **named).graph()
         return self._find(*arguments, **named)[0].graph()
 
-    def to_save(self, name: str) -> Trace:
+    def _saved(self, name: str) -> Trace:
         """The trace that is saved under a name: that of the signature, or the only one made by `trace`.
 
         Raises:
@@ -274,14 +273,14 @@ def _key(specs: dict[str, Any]) -> Any:
 
 
 @overload
-def function(f: Callable[P, R], /) -> Function[P, R]: ...
+def function(f: Callable[..., R], /) -> Function[R]: ...
 
 
 @overload
-def function(*, signature: Mapping[str, Any] | None = None) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+def function(*, signature: Mapping[str, Any] | None = None) -> Callable[[Callable[..., R]], Function[R]]: ...
 
 
-def function(f: Callable[P, R] | None = None, /, *, signature: Mapping[str, Any] | None = None) -> Any:
+def function(f: Callable[..., R] | None = None, /, *, signature: Mapping[str, Any] | None = None) -> Any:
     """Makes a Python function run as a graph; see `Function`.
 
     Args:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from . import _convert, _dispatch, _indexing
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
-from .dims import Dim, DimLike, as_shape
-from .dtypes import DType, DTypeLike, as_dtype, bool_, float32, int64
+from .creation import ShapeLike, checked_shape, ones, zeros, zeros_like
+from .dims import as_shape
+from .dtypes import DType, DTypeLike, as_dtype, bool_, int64
 from .errors import ArgumentError, DTypeError, ShapeError, make
-from .tensor import Tensor, from_dlpack
+from .tensor import Tensor
 
 __all__ = [
-    "arange",
-    "asarray",
     "astype",
     "broadcast_arrays",
     "broadcast_to",
@@ -26,72 +25,25 @@ __all__ = [
     "concat",
     "divide",
     "dropout",
-    "empty",
     "expand_dims",
-    "eye",
-    "flip",
-    "full",
-    "full_like",
     "isdtype",
     "isfinite",
     "isinf",
     "isnan",
-    "linspace",
     "matrix_transpose",
-    "max_pool",
     "multiply",
     "negative",
-    "ones",
-    "ones_like",
     "permute_dims",
     "positive",
     "reciprocal",
     "reshape",
     "result_type",
-    "square",
     "squeeze",
     "stack",
     "std",
     "subtract",
     "take",
-    "zeros",
-    "zeros_like",
 ]
-
-ShapeLike: TypeAlias = "Sequence[DimLike | str] | DimLike"
-
-
-def asarray(
-    obj: ArrayLike, /, *, dtype: DTypeLike | None = None, device: str | None = None, copy: bool | None = None
-) -> Tensor:
-    """A tensor of numbers, lists, an array of another library, or a tensor.
-
-    Args:
-        obj: Numbers and (nested) lists become float32, int64 or bool; arrays keep their dtype.
-        dtype: The dtype of the result; what has another is cast.
-        device: ``"cpu"``.
-        copy: False refuses to copy: the tensor then shares the memory of ``obj``, which must not change any more.
-
-    Raises:
-        DTypeError: a dtype that caudal lacks, or a number that the dtype cannot hold.
-        ArgumentError: something that is no array.
-        ValueError: ``copy=False``, and it cannot be had without.
-
-    Example:
-        >>> import numpy as np
-        >>> import caudal as cd
-        >>> cd.asarray([1, 2.5]), cd.asarray(np.arange(3, dtype="int16"))
-        (Tensor([1. , 2.5], dtype=float32), Tensor([0, 1, 2], dtype=int16))
-    """
-    wanted = None if dtype is None else as_dtype(dtype)
-    if copy is False and isinstance(obj, np.ndarray):
-        if wanted not in (None, obj.dtype) or not obj.flags.c_contiguous:
-            raise make(ArgumentError, "the array cannot be taken without a copy", op="asarray", argument="copy")
-        return from_dlpack(obj)
-    tensor = as_tensor(obj, wanted)
-    if wanted is not None:
-        tensor = _dispatch.cast(tensor, wanted)
-    return tensor if device is None else tensor.to_device(device)
 
 
 def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: bool = True) -> Tensor:
@@ -111,180 +63,6 @@ def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: bool = True) -> Tensor:
         Tensor([ 1, -1], dtype=int32)
     """
     return _dispatch.cast(as_tensor(x), as_dtype(dtype))
-
-
-def full(
-    shape: ShapeLike, fill_value: ArrayLike, *, dtype: DTypeLike | None = None, device: str | None = None
-) -> Tensor:
-    """A tensor whose elements are all one number.
-
-    Args:
-        shape: Its shape; the dims may be those of a traced tensor.
-        fill_value: The number, or a scalar tensor.
-        dtype: Its dtype; left out, that of the number: float32, int64 or bool.
-        device: ``"cpu"``.
-
-    Raises:
-        ArgumentError: not a shape, or a negative size.
-        DTypeError: the dtype cannot hold the number.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.full((2,), 7)
-        Tensor([7, 7], dtype=int64)
-    """
-    value = asarray(fill_value, dtype=dtype, device=device)
-    return apply("broadcast_to", (value,), {"shape": _shape(shape)})
-
-
-def _shape(shape: object) -> tuple[DimLike, ...]:
-    dims = as_shape(shape)
-    negative = [dim for dim in dims if isinstance(dim, int) and dim < 0]
-    if negative:
-        raise make(ArgumentError, f"{negative[0]} is not a size", argument="shape", location=_tracer.user_location())
-    return dims
-
-
-def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
-    """A tensor of zeros.
-
-    Args:
-        shape: Its shape; the dims may be those of a traced tensor.
-        dtype: Its dtype.
-        device: ``"cpu"``.
-
-    Raises:
-        ArgumentError: not a shape, or a negative size.
-        DTypeError: no such dtype.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.zeros((2, 2), dtype="int8")
-        Tensor([[0, 0],
-                [0, 0]], dtype=int8)
-    """
-    return full(shape, False, dtype=dtype, device=device)
-
-
-def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
-    """A tensor of ones; see `zeros`.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.ones(3)
-        Tensor([1., 1., 1.], dtype=float32)
-    """
-    return full(shape, True, dtype=dtype, device=device)
-
-
-def empty(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
-    """A tensor whose elements nobody may rely on; they are zeros.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.empty((2, 3)).shape
-        (2, 3)
-    """
-    return zeros(shape, dtype=dtype, device=device)
-
-
-def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor of the shape and dtype of another whose elements are all one number.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.full_like(cd.zeros(2), 3)
-        Tensor([3., 3.], dtype=float32)
-    """
-    like = as_tensor(x)
-    return full(like.shape, fill_value, dtype=like.dtype if dtype is None else dtype)
-
-
-def zeros_like(x: ArrayLike, /, *, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor of zeros of the shape and dtype of another.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.zeros_like(cd.asarray([1, 2]))
-        Tensor([0, 0], dtype=int64)
-    """
-    like = as_tensor(x)
-    return zeros(like.shape, dtype=like.dtype if dtype is None else dtype)
-
-
-def ones_like(x: ArrayLike, /, *, dtype: DTypeLike | None = None) -> Tensor:
-    """A tensor of ones of the shape and dtype of another.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.ones_like(cd.asarray([True, False]))
-        Tensor([ True,  True], dtype=bool)
-    """
-    like = as_tensor(x)
-    return ones(like.shape, dtype=like.dtype if dtype is None else dtype)
-
-
-def arange(
-    start: DimLike | float,
-    /,
-    stop: DimLike | float | None = None,
-    step: int | float = 1,
-    *,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
-) -> Tensor:
-    """Numbers from ``start`` to before ``stop``, ``step`` apart; with one number, from 0 to before it.
-
-    Args:
-        start: The first number; an integer dim of a traced tensor, where it stands alone.
-        stop: The number before which they end.
-        step: The difference between neighbours.
-        dtype: The dtype; left out, int64, or float32 if one of the numbers is a float.
-        device: ``"cpu"``.
-
-    Raises:
-        ArgumentError: a step of 0.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.arange(2, 10, 3), cd.arange(3.0)
-        (Tensor([2, 5, 8], dtype=int64), Tensor([0., 1., 2.], dtype=float32))
-    """
-    if stop is None:
-        start, stop = 0, start
-    floats = builtins.any(isinstance(number, float) for number in (start, stop, step))
-    wanted = as_dtype(dtype) if dtype is not None else float32 if floats else int64
-    if isinstance(start, Dim) or isinstance(stop, Dim):
-        if step != 1 or isinstance(start, float) or isinstance(stop, float):
-            raise make(ArgumentError, "with a symbolic dim the step is 1", op="arange", argument="step")
-        count = apply("iota", (), {"shape": (stop - start,), "axis": 0, "dtype": wanted})
-        return count if start == 0 else count + as_tensor(start, wanted)
-    if step == 0:
-        raise make(ArgumentError, "the step is 0", op="arange", argument="step")
-    return asarray(np.arange(start, stop, step).astype(wanted.storage), dtype=wanted, device=device)
-
-
-def linspace(start: float, stop: float, /, num: int, *, dtype: DTypeLike = float32, endpoint: bool = True) -> Tensor:
-    """Numbers evenly spread from ``start`` to ``stop``, which is the last of them if ``endpoint`` says so.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.linspace(0, 1, 5)
-        Tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
-    """
-    return asarray(np.linspace(start, stop, num, endpoint=endpoint).astype(np.float64), dtype=dtype)
-
-
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike = float32) -> Tensor:
-    """A matrix with ones on a diagonal, the ``k``-th above the main one, and zeros elsewhere.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.eye(2)
-        Tensor([[1., 0.],
-                [0., 1.]], dtype=float32)
-    """
-    return asarray(np.eye(n_rows, n_cols, k, dtype=np.int8), dtype=dtype)
 
 
 def reshape(x: ArrayLike, /, shape: ShapeLike, *, copy: bool | None = None) -> Tensor:
@@ -344,7 +122,7 @@ def broadcast_to(x: ArrayLike, /, shape: ShapeLike) -> Tensor:
         Tensor([[0, 1],
                 [0, 1]], dtype=int64)
     """
-    return apply("broadcast_to", (x,), {"shape": _shape(shape)})
+    return apply("broadcast_to", (x,), {"shape": checked_shape(shape)})
 
 
 def broadcast_arrays(*arrays: ArrayLike) -> list[Tensor]:
@@ -454,17 +232,6 @@ def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
     return apply("concat", [expand_dims(part, axis=axis) for part in parts if part is not None], {"axis": axis})
 
 
-def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
-    """A tensor with the order of its elements reversed along some axes; None is all of them.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.flip(cd.arange(3))
-        Tensor([2, 1, 0], dtype=int64)
-    """
-    return apply("flip", (x,), {"axis": (axis,) if isinstance(axis, int) else axis})
-
-
 def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None, fill: float | None = None) -> Tensor:
     """Elements at indices along an axis; the axis is replaced by those of the indices.
 
@@ -546,18 +313,6 @@ def positive(x: ArrayLike, /) -> Tensor:
         Tensor(3, dtype=int64)
     """
     return as_tensor(x)
-
-
-def square(x: ArrayLike, /) -> Tensor:
-    """Each element times itself.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.square([1, -2])
-        Tensor([1, 4], dtype=int64)
-    """
-    tensor = as_tensor(x)
-    return tensor * tensor
 
 
 def reciprocal(x: ArrayLike, /) -> Tensor:
@@ -661,41 +416,6 @@ def dropout(x: ArrayLike, rate: float, key: ArrayLike | None = None) -> Tensor:
     from .random import draw
 
     return apply("dropout", (x, draw() if key is None else key), {"rate": float(rate)}, (None, "uint32"))
-
-
-def max_pool(
-    x: ArrayLike,
-    /,
-    window: int | Sequence[int],
-    *,
-    strides: int | Sequence[int] | None = None,
-    padding: str = "valid",
-    padding_low: int | Sequence[int] | None = None,
-    padding_high: int | Sequence[int] | None = None,
-) -> Tensor:
-    """The greatest element of each window of images ``[batch, spatial..., channels]``; see the op in docs/ops.md.
-
-    Args:
-        x: The images.
-        window: The size of the window along each spatial axis, or one for all.
-        strides: Steps between windows; those of the window if left out.
-        padding: ``"valid"`` or ``"same"``.
-        padding_low: What is padded before each spatial axis.
-        padding_high: What is padded after each spatial axis.
-
-    Raises:
-        ShapeError: x has not one to three spatial axes, or a window is longer than the padded image.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.max_pool(cd.zeros((1, 4, 4, 3)), 2).shape
-        (1, 2, 2, 3)
-    """
-    from . import ops
-
-    return ops.max_pool(
-        x, window=window, strides=strides, padding=padding, padding_low=padding_low, padding_high=padding_high
-    )
 
 
 def isdtype(dtype: DTypeLike, kind: DTypeLike | str | tuple[DTypeLike | str, ...]) -> bool:

@@ -106,7 +106,7 @@ def value_and_grad(f: Callable[..., Any], wrt: Wrt = 0, *, has_aux: bool = False
     variables = _variables(wrt)
 
     def differentiated(*arguments: Any, **named: Any) -> Any:
-        active = _tracer.active()
+        active = _tracer.active() or _tracer.owner(tree.flatten([arguments, named])[0])
         recorder = Recorder() if active is None else None
         tracer = recorder or active
         assert tracer is not None

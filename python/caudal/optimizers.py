@@ -8,8 +8,8 @@ import numpy as np
 
 from . import _dispatch, tree
 from . import tracer as _tracer
+from .creation import zeros
 from .errors import ArgumentError, make
-from .functions import zeros
 from .tensor import Tensor
 from .variable import Variable
 
@@ -154,8 +154,8 @@ class Adam(Optimizer):
     Example:
         >>> import caudal as cd
         >>> adam = cd.optimizers.Adam(1e-3)
-        >>> adam.learning_rate.assign(1e-4)
-        Tensor(0.0001, dtype=float32)
+        >>> adam.learning_rate.assign(0.5)
+        Tensor(0.5, dtype=float32)
     """
 
     _op = "adam"

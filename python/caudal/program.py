@@ -160,7 +160,7 @@ class Program:
         self._handle = handle
 
     @staticmethod
-    def of(functions: Mapping[str, Function[..., Any] | Trace], *, metadata: object = None) -> Program:
+    def of(functions: Mapping[str, Function[Any] | Trace], *, metadata: object = None) -> Program:
         """The program of some functions, with the state that they use as it is now.
 
         Args:
@@ -170,14 +170,16 @@ class Program:
         Raises:
             ArgumentError: a function without a signature, two variables or outputs of one name, or malformed names.
         """
+        from .function import Function
         from .trace import Trace, program_of, session_of
 
         traces: list[tuple[str, Trace]] = []
-        for name, value in functions.items():
-            if not isinstance(value, Trace) and not hasattr(value, "to_save"):
+        given: Mapping[str, Any] = functions
+        for name, value in given.items():
+            if not isinstance(value, Trace | Function):
                 text = f"{name} is {type(value).__name__}, not a caudal function; decorate it with @cd.function"
                 raise make(ArgumentError, text, op="save", argument=name)
-            traces.append((name, value if isinstance(value, Trace) else value.to_save(name)))
+            traces.append((name, value if isinstance(value, Trace) else value._saved(name)))
         states: dict[Any, tuple[str, int]] = {}
         owners: dict[str, Any] = {}
         for name, trace in traces:
@@ -286,7 +288,7 @@ class Program:
 
 def save(
     path: str | os.PathLike[str],
-    functions: Mapping[str, Function[..., Any] | Trace],
+    functions: Mapping[str, Function[Any] | Trace],
     *,
     metadata: object = None,
     lines: bool = True,

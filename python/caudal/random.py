@@ -21,7 +21,7 @@ from .tensor import Tensor
 from .variable import Variable
 
 if TYPE_CHECKING:
-    from .functions import ShapeLike
+    from .creation import ShapeLike
 
 __all__ = ["bits", "fold_in", "generator", "key", "normal", "seed", "split", "uniform"]
 

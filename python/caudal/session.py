@@ -59,14 +59,16 @@ class SessionFunction:
             return dict(zip(self.info.outputs, outputs, strict=True))
         return tree.unflatten(structure, list(outputs))
 
-    def _inputs(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> list[Tensor]:
+    def _inputs(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> _run.Inputs:
         inputs = self.info.inputs
         if not named and len(arguments) == len(inputs):
             given: Any = zip(inputs, arguments, strict=True)
         else:
             given = self._bind(arguments, named).items()
-        name = self.info.name
-        return [_run.at_hand(_run.fit(value, inputs[key], key, name), key, name) for key, value in given]
+        fitted = _run.Inputs(self.info.name, bool(self.info.writes))
+        for key, value in given:
+            fitted.add(value, inputs[key], key)
+        return fitted
 
     def _bind(self, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs by name, in order."""
@@ -88,7 +90,7 @@ class SessionFunction:
             raise make(ArgumentError, text, op=self.info.name, argument=missing[0])
         return {key: values[key] for key in known}
 
-    def _run(self, inputs: list[Tensor], limits: Limits | None) -> list[Tensor]:
+    def _run(self, inputs: _run.Inputs, limits: Limits | None) -> list[Tensor]:
         return _run.run(self._function, inputs, len(self.info.outputs), limits)
 
     def __repr__(self) -> str:

@@ -113,10 +113,9 @@ class Trace:
 
     def call(self, inputs: Sequence[Any]) -> Any:
         """Runs it; gives what the Python function gave, with real tensors."""
-        fitted = [
-            _run.at_hand(_run.fit(value, spec, name, self.name), name, self.name)
-            for value, (name, spec) in zip(inputs, self.inputs.items(), strict=True)
-        ]
+        fitted = _run.Inputs(self.name, bool(self._updates) or self._root.draws)
+        for value, (name, spec) in zip(inputs, self.inputs.items(), strict=True):
+            fitted.add(value, spec, name)
         outputs = _run.run(self._function or self._compile(), fitted, len(self._values), None)
         return outputs[0] if self.structure == tree.LEAF else tree.unflatten(self.structure, list(outputs))
 

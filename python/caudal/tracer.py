@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FrameType
@@ -40,6 +40,14 @@ _stack = _Stack()
 def active() -> Tracer | None:
     """The tracer that records at the moment, if one does."""
     return _stack.tracers[-1] if _stack.tracers else None
+
+
+def owner(values: Iterable[object]) -> Tracer | None:
+    """The tracer of the first value that has no elements at hand, if there is one."""
+    for value in values:
+        if isinstance(value, _tensor.Tensor) and value._handle is None:
+            return value._tracer
+    return None
 
 
 @contextmanager
@@ -193,6 +201,7 @@ class Root(Tracer):
         """The variables in use, each with its name in the graph and its value there."""
         self.current: dict[Variable, Tensor] = {}
         self.training: list[tuple[int, Variable]] = []
+        self.draws = False
         self.placeholders = placeholders
         """Whether state begins as zeros, because sessions are bound to the variables."""
 
@@ -236,6 +245,7 @@ class Root(Tracer):
 
         if RANDOM_KEY not in (name for name, _ in self.states.values()):
             self.state(generator)
+        self.draws = True
         self.locate()
         return _tensor.Tensor(None, self, self.builder.draw())
 

@@ -274,6 +274,19 @@ def test_graph_by_hand_trains() -> None:
     assert {state.role for state in program.state.values()} == {"parameter", "optimizer", "other"}
 
 
+def test_graph_by_hand_takes_variables_gradients_and_control_flow() -> None:
+    w = cd.Variable([1.0, 2.0], name="w")
+    g = cd.Graph()
+    x = g.input("x", "float32[2]")
+    value, slope = cd.value_and_grad(lambda x: cd.sum(x * w * x))(x)
+    f = g.function("f", (value, slope, cd.cond(value > 3.0, lambda: x * 2, lambda: x)))
+    f.update(w, w + x)
+    s = g.program().session()
+    value, slope, chosen = s.f([1.0, 1.0])
+    assert (value.item(), slope.tolist(), chosen.tolist()) == (3, [2, 4], [1, 1])
+    assert s.state["w"].tolist() == [2, 3] and w.value.tolist() == [1, 2]
+
+
 def test_graph_by_hand_draws_random_keys() -> None:
     g = cd.Graph()
     x = g.input("x", "float32[n]")

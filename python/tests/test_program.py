@@ -188,6 +188,28 @@ def test_inputs_by_position_and_name(model: dict[str, Any]) -> None:
     assert s["predict"].__doc__ == "Probabilities.\n\nOf two classes."
 
 
+def test_large_inputs_are_lent_and_never_seen_again() -> None:
+    kept = cd.Variable(np.zeros((600, 1000), "float32"), name="kept")
+
+    @cd.function(signature={"x": "float32[n, 1000]"})
+    def look(x: cd.Tensor) -> Any:
+        return x, cd.reshape(x, (-1,)), cd.sum(x)
+
+    @cd.function(signature={"x": "float32[600, 1000]"})
+    def keep(x: cd.Tensor) -> Any:
+        return kept.assign(x)
+
+    session = cd.Program.of({"look": look, "keep": keep}).session()
+    for run_look, run_keep in ((look, keep), (session.look, session.keep)):
+        x = np.ones((600, 1000), "float32")
+        outputs = [*run_look(x)[:2], run_keep(x)]
+        x[:] = 2
+        assert all(np.asarray(output).max() == 1 for output in outputs)
+        x.flags.writeable = False
+        assert run_look(x)[2].item() == run_look(x[::-1])[2].item() == run_look(x.astype(">f4"))[2].item() == 1.2e6
+    assert kept.numpy().max() == session.state["kept"].numpy().max() == 1
+
+
 def test_memory_is_known_before_a_run(model: dict[str, Any]) -> None:
     s = cd.Program.of(model).session()
     small, large = s.memory("predict", batch=8), s.memory("predict", batch=8000)

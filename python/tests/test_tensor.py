@@ -264,7 +264,8 @@ def test_dlpack_capsules_that_nobody_takes_are_freed(version: tuple[int, int] | 
 def test_dlpack_takes_strides_by_copying() -> None:
     array = np.arange(6, dtype="int16").reshape(2, 3)
     assert cd.from_dlpack(array.T).tolist() == array.T.tolist()
-    assert cd.from_dlpack(np.array([True, False])).tolist() == [True, False]
+    if np.lib.NumpyVersion(np.__version__) >= "1.25.0":
+        assert cd.from_dlpack(np.array([True, False])).tolist() == [True, False]
 
 
 def test_asarray_without_a_copy() -> None:
@@ -319,7 +320,7 @@ def test_reductions_take_one_axis_or_several() -> None:
 
 def test_windows_take_one_number_for_all_axes() -> None:
     x = cd.asarray(np.random.default_rng(0).random((1, 8, 8, 2), "float32"))
-    assert cd.max_pool(x, 2).shape == cd.max_pool(x, [2, 2]).shape == (1, 4, 4, 2)
+    assert cd.max_pool(x, window=2).shape == cd.max_pool(x, window=[2, 2]).shape == (1, 4, 4, 2)
     kernel = cd.ones((3, 3, 2, 4))
     assert cd.conv(x, kernel, strides=2, padding="same").shape == (1, 4, 4, 4)
 

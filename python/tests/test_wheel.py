@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build" / "wheel"
 
@@ -63,7 +65,6 @@ def test_content(wheel: Path) -> None:
     assert wheel.stat().st_size < 8e6
 
 
-@pytest.mark.slow
 def test_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)

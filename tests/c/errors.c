@@ -150,7 +150,9 @@ static void files(void) {
     FAILS_AT(CDL_ARGUMENT, "there is no format 9", "format", cdl_program_info(program, 9, &(cdl_bytes *){NULL}));
     FAILS(CDL_NAME, "no function is named \"nothing\"; there are: predict, train_step, gradients, apply",
           cdl_program_select(program, NAMES("nothing"), 1, &read));
-    FAILS(CDL_NAME, "no state is named \"nothing\"", cdl_program_state(program, S("nothing"), &(cdl_tensor *){NULL}));
+    FAILS(CDL_NAME,
+        "no state is named \"nothing\"; there are: w, optimizer/learning_rate, optimizer/step, optimizer/m/w, optimizer/v/w",
+        cdl_program_state(program, S("nothing"), &(cdl_tensor *){NULL}));
     free(copy);
     cdl_bytes_free(bytes);
     cdl_program_free(program);

@@ -78,10 +78,12 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// Ends the copy: requirements and outputs are those of the source.
+    /// Ends the copy: the outputs are those of the source; so are the requirements, before those of new nodes.
     pub fn finish(mut self) -> Result<Graph> {
         let outputs = self.source.outputs.iter().map(|&value| self.get(value)).collect();
+        let made = std::mem::take(&mut self.target.requirements);
         self.target.set_requirements(self.source.requirements.clone());
+        made.into_iter().for_each(|requirement| self.target.require(requirement));
         self.target.set_outputs(outputs)?;
         Ok(self.target)
     }

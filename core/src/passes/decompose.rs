@@ -36,8 +36,5 @@ fn round(graph: &Graph) -> Result<Graph> {
             rewrite.copy(node)?;
         }
     }
-    let made = rewrite.target.requirements().to_vec();
-    let mut graph = rewrite.finish()?;
-    made.into_iter().for_each(|requirement| graph.require(requirement));
-    Ok(graph)
+    rewrite.finish()
 }

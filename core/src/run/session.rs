@@ -71,10 +71,7 @@ impl Session {
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        self.state.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let names: Vec<_> = self.state.iter().map(|entry| entry.name.as_str()).collect();
-            Error::name(format!("no state is named {name:?}; there are: {}", names.join(", ")))
-        })
+        self.state.iter().find(|entry| entry.name == name).ok_or_else(|| self.program.no_state(name))
     }
 
     fn variable(&self, name: &str) -> Result<Arc<Variable>> {
@@ -144,8 +141,9 @@ impl Session {
     /// Makes state of this session be a cell that others may share.
     ///
     /// # Errors
-    /// `name`; `dtype`, `shape`: the cell does not fit.
+    /// `name`; `dtype`, `shape`: the cell does not fit; `closed`.
     pub fn bind(&self, name: &str, variable: Arc<Variable>) -> Result<()> {
+        let _pass = self.gate.enter()?;
         let entry = self.entry(name)?;
         let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
         check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
