@@ -129,7 +129,7 @@ def train(path: Path, epochs: int, batch: int = 64) -> float:
     functions = build(adam)
     test_accuracy = 0.0
     for epoch in range(epochs):
-        adam.learning_rate.assign(1e-3 * 0.5**epoch)
+        adam.learning_rate.assign(2e-3 * 0.5**epoch)
         loss, right, start = 0.0, 0.0, time.perf_counter()
         with tqdm(total=len(x) // batch, desc=f"epoch {epoch + 1}/{epochs}", unit="step", mininterval=0.5) as bar:
             for step, (pixels, answers) in enumerate(batches(x, labels, batch, epoch), 1):
