@@ -690,6 +690,12 @@ struct cdl_error *cdl_program_state(const struct cdl_program *program,
                                     struct cdl_tensor **out);
 
 /*
+ Frees a program; null is fine. Sessions made of it stay.
+
+ */
+void cdl_program_free(struct cdl_program *program);
+
+/*
  Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
  every call that brings none of its own.
 
@@ -699,12 +705,6 @@ struct cdl_error *cdl_program_session(const struct cdl_program *program,
                                       size_t options_len,
                                       const struct cdl_limits *limits,
                                       struct cdl_session **out);
-
-/*
- Frees a program; null is fine. Sessions made of it stay.
-
- */
-void cdl_program_free(struct cdl_program *program);
 
 /*
  The function of that name.

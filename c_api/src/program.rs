@@ -3,12 +3,10 @@
 use crate::error::guard;
 use crate::graph::cdl_graph;
 use crate::limits::limits_or_none;
-use crate::session::cdl_session;
 use crate::tensor::give_tensor;
 use crate::text::{array, borrow, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_tensor};
 use caudal::json::{self, Json};
-use caudal::run::Session;
 use caudal::{Error, Program, Result, info, save};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -208,34 +206,6 @@ pub unsafe extern "C" fn cdl_program_state(
         let state = program.0.state.iter().find(|state| state.name == name);
         let state = state.ok_or_else(|| program.0.no_state(name))?;
         out.write(give_tensor(state.value.clone()));
-        Ok(())
-    })
-}
-
-/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
-/// every call that brings none of its own.
-///
-/// # Safety
-/// `program` is a live handle, `options` is readable text, `limits` is NULL or live, `out` is writable.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cdl_program_session(
-    program: *const cdl_program,
-    options: *const c_char,
-    options_len: usize,
-    limits: *const cdl_limits,
-    out: *mut *mut cdl_session,
-) -> *mut cdl_error {
-    guard(|| {
-        // SAFETY: the caller's word, for the whole body.
-        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        match options.get("device").map_or(Some("cpu"), Json::as_str) {
-            Some("cpu" | "auto") => {}
-            Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
-            None => return Err(Error::argument("options: device is not text")),
-        }
-        out.write(cdl_session::give(Session::new(program.0.clone(), limits)));
         Ok(())
     })
 }

@@ -66,6 +66,34 @@ impl cdl_session {
     }
 }
 
+/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
+/// every call that brings none of its own.
+///
+/// # Safety
+/// `program` is a live handle, `options` is readable text, `limits` is NULL or live, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_session(
+    program: *const cdl_program,
+    options: *const c_char,
+    options_len: usize,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_session,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
+        let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
+        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        match options.get("device").map_or(Some("cpu"), Json::as_str) {
+            Some("cpu" | "auto") => {}
+            Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
+            None => return Err(Error::argument("options: device is not text")),
+        }
+        out.write(cdl_session::give(Session::new(program.0.clone(), limits)));
+        Ok(())
+    })
+}
+
 /// The function of that name.
 ///
 /// # Safety
