@@ -310,7 +310,7 @@ fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
 /// on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 ///
 /// # Safety
-/// `function` is a live handle, `inputs` is readable for `n` live handles, `limits` is NULL (those of the session) or
+/// `function` is a live handle, `inputs` is readable for `n` live handles, `limits` is NULL or
 /// live, `outputs` is writable for `n_outputs` pointers, `rest` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdl_function_run(

@@ -208,6 +208,31 @@ fn wrong_inputs_are_named() {
 }
 
 #[test]
+fn memory_of_ended_runs_makes_room_for_other_functions() {
+    let mut builder = Builder::new();
+    let x = builder.input("x", Spec::parse("float32[n, n]").unwrap()).unwrap();
+    for name in ["one", "two"] {
+        let square = builder.graph.matmul(x, x).unwrap();
+        let sum = builder.graph.reduce("sum", square, &[0, 1], false).unwrap();
+        builder.function(name, vec![("output".into(), sum)], Notes::default()).unwrap();
+    }
+    let program = Arc::new(Program::new(&[&builder], Json::Null).unwrap());
+    let x = tensor(&[300, 300], noise);
+    let free = Session::new(program.clone(), Limits::none());
+    free.run("one", std::slice::from_ref(&x)).unwrap();
+    let limits = Limits::new(free.limits().budget().peak() * 5 / 4, 0.0);
+    let session = Session::new(program, limits.clone());
+    for name in ["one", "two", "one", "two"] {
+        session.run(name, std::slice::from_ref(&x)).unwrap();
+    }
+    // A call's own limits do not lift those of the session.
+    let large = tensor(&[600, 600], noise);
+    let timed = Limits::new(0, 60.0);
+    let error = session.start(0, &[large], Some(&timed)).err().unwrap();
+    assert_eq!(error.code(), caudal::Code::Memory);
+}
+
+#[test]
 fn a_failed_step_leaves_the_state() {
     let limits = Limits::none();
     let session = Session::new(Arc::new(program()), limits.clone());

@@ -4,20 +4,32 @@ use crate::dtype::Element;
 use crate::error::{Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::any::Any;
+use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Every buffer starts on a cache line, which is also the widest vector.
 pub const ALIGNMENT: usize = 64;
 
 /// Bytes that may be held at once under one set of limits, and how many are.
-#[derive(Debug, Default)]
+///
+/// It also keeps the memory of runs that have ended for the next one. That counts as used, but makes room when an
+/// allocation would pass the limit.
+#[derive(Default)]
 pub struct Budget {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
+    /// Buffers that nobody uses; their bytes are still charged here, and they hold no reference back.
+    idle: Mutex<Vec<Buffer>>,
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Budget({} of {} bytes)", self.used(), self.limit)
+    }
 }
 
 impl Budget {
@@ -46,6 +58,13 @@ impl Budget {
     /// # Errors
     /// `memory`: it would pass the limit; nothing is taken.
     pub fn charge(&self, bytes: u64) -> Result<()> {
+        self.try_charge(bytes).or_else(|_| {
+            self.drop_idle();
+            self.try_charge(bytes)
+        })
+    }
+
+    fn try_charge(&self, bytes: u64) -> Result<()> {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if self.limit != 0 && used > self.limit {
             self.release(bytes);
@@ -57,6 +76,40 @@ impl Budget {
         }
         self.peak.fetch_max(used, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Memory of at least `bytes` bytes for a run: that of an earlier one, or new. What it holds is not defined.
+    ///
+    /// # Errors
+    /// As [`Buffer::zeroed`].
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Buffer> {
+        let mut idle = self.lock_idle();
+        let fitting = idle.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
+        if let Some(index) = fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(index, _)| index) {
+            let mut buffer = idle.swap_remove(index);
+            buffer.owner = Owner::Heap(Some(self.clone()));
+            return Ok(buffer);
+        }
+        drop(idle);
+        // Too small for this run, so for the next one like it too.
+        self.drop_idle();
+        Buffer::zeroed(bytes, Some(self))
+    }
+
+    /// Keeps memory that [`Budget::take`] gave for the next run.
+    pub fn keep(&self, mut buffer: Buffer) {
+        buffer.owner = Owner::Heap(None);
+        self.lock_idle().push(buffer);
+    }
+
+    fn drop_idle(&self) {
+        for buffer in self.lock_idle().drain(..) {
+            self.release(buffer.len() as u64);
+        }
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives `bytes` back.
@@ -138,11 +191,6 @@ impl Buffer {
     /// Whether it was allocated here, so that it may be written.
     pub fn is_own(&self) -> bool {
         matches!(self.owner, Owner::Heap(_))
-    }
-
-    /// Whether its bytes count in this budget.
-    pub fn is_charged_to(&self, budget: &Arc<Budget>) -> bool {
-        matches!(&self.owner, Owner::Heap(Some(own)) if Arc::ptr_eq(own, budget))
     }
 
     /// The bytes.

@@ -112,6 +112,10 @@ impl Plan {
     /// number of the first.
     #[inline(always)]
     fn slices<T: Element>(&self, data: &[T], start: isize, range: Range<usize>, mut each: impl FnMut(usize, &[T])) {
+        // An empty tensor has no place where a result could start.
+        if range.is_empty() {
+            return each(range.start, &[]);
+        }
         if let [Axis { stride: 1, .. }] = self.reduced[..] {
             let place = |number: usize| (start + number as isize) as usize;
             return each(range.start, &data[place(range.start)..place(range.end)]);

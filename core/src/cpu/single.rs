@@ -57,7 +57,9 @@ pub fn output_specs(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Spec>> {
 }
 
 fn sizes(spec: &Spec) -> Result<Vec<usize>> {
-    spec.shape.sizes().ok_or_else(|| Error::internal(format!("the size of {spec} is not known")))
+    spec.shape
+        .sizes()
+        .ok_or_else(|| Error::argument(format!("the size of {spec} is not known; a dim of an attr is a symbol")))
 }
 
 /// A view of a whole tensor.

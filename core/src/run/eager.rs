@@ -72,7 +72,10 @@ impl EagerOp {
                 let outputs = output_specs(&self.op, inputs)?;
                 run_kernel(kernel, &self.op, inputs, &outputs, budget, &limits.watch())
             }
-            Meaning::Lower(_) => self.run_composite(inputs, limits),
+            // The user called the composite, not the op inside that refuses.
+            Meaning::Lower(_) => {
+                self.run_composite(inputs, limits).map_err(|error| Error::new(error.code(), error.text()))
+            }
             Meaning::Control(_) | Meaning::Cluster => Err(Error::unsupported("it has regions; apply it in a graph")),
         }
     }

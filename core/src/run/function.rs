@@ -33,8 +33,6 @@ pub struct Executable {
     plan: Arc<Plan>,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
-    /// Memory of runs that have ended.
-    arenas: Mutex<Vec<Buffer>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,7 +62,7 @@ impl Executable {
         graph.set_outputs(computed)?;
         let graph = passes::run(&Arc::new(graph), passes, &mut |_, _| {})?;
         let plan = Arc::new(Plan::new(&graph)?);
-        Ok(Executable { outputs, plan, sizes: Mutex::default(), arenas: Mutex::default() })
+        Ok(Executable { outputs, plan, sizes: Mutex::default() })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -111,17 +109,6 @@ impl Executable {
         Ok(self.output_bytes(sizes)?.iter().fold(own, |sum, (_, _, bytes)| sum.saturating_add(*bytes as u64)))
     }
 
-    fn arena(&self, bytes: usize, budget: &Arc<Budget>) -> Result<Buffer> {
-        let mut free = lock(&self.arenas);
-        if let Some(index) = free.iter().position(|arena| arena.len() >= bytes && arena.is_charged_to(budget)) {
-            return Ok(free.swap_remove(index));
-        }
-        // Too small for this run, so for the next one like it too.
-        free.clear();
-        drop(free);
-        Buffer::zeroed(bytes, Some(budget))
-    }
-
     /// Begins a run. `spare(i)` may give memory for the output of that index of the graph.
     ///
     /// # Errors
@@ -135,7 +122,7 @@ impl Executable {
     ) -> Result<Run> {
         let instance = self.instance(sizes)?;
         let results = self.output_bytes(sizes)?;
-        let arena = self.arena(instance.bytes(), budget)?;
+        let arena = budget.take(instance.bytes())?;
         let mut buffers = Vec::with_capacity(results.len());
         for (computed, (_, _, bytes)) in results.iter().enumerate() {
             let output = self.outputs.iter().rposition(|output| *output == Output::Computed(computed));
@@ -145,13 +132,14 @@ impl Executable {
             });
         }
         let execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
-        Ok(Run { executable: self.clone(), inputs, results, execution })
+        Ok(Run { executable: self.clone(), budget: budget.clone(), inputs, results, execution })
     }
 }
 
 /// A run of an executable.
 pub struct Run {
     executable: Arc<Executable>,
+    budget: Arc<Budget>,
     inputs: Vec<Tensor>,
     results: Vec<(crate::dtype::DType, Vec<usize>, usize)>,
     execution: Execution,
@@ -172,7 +160,9 @@ impl Run {
     /// `internal`: it has not.
     pub fn finish(self) -> Result<Vec<Tensor>> {
         let (buffers, arena) = self.execution.into_memory();
-        lock(&self.executable.arenas).extend(arena);
+        if let Some(arena) = arena {
+            self.budget.keep(arena);
+        }
         if buffers.len() != self.results.len() {
             return Err(Error::internal("a run lost an output"));
         }

@@ -25,6 +25,13 @@ impl Limits {
         Limits::new(0, 0.0)
     }
 
+    /// These limits, and those of `outer` for what these leave open.
+    pub fn within(&self, outer: &Limits) -> Limits {
+        let budget = if self.budget.limit() == 0 { outer.budget.clone() } else { self.budget.clone() };
+        let seconds = if self.seconds.is_finite() { self.seconds } else { outer.seconds };
+        Limits { budget, seconds, cancelled: self.cancelled.clone() }
+    }
+
     /// The budget that allocations are charged to.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget

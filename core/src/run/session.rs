@@ -82,7 +82,7 @@ impl Session {
         names.iter().map(|name| self.variable(name)).collect()
     }
 
-    /// Begins a call of the function of that index.
+    /// Begins a call of the function of that index; what `limits` leave open is limited by the session's.
     ///
     /// # Errors
     /// `closed`; else those of [`BoundFunction::start`].
@@ -90,7 +90,13 @@ impl Session {
         let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
         let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
-        bound.start(inputs, &reads, &writes, limits.unwrap_or(&self.limits), pass)
+        bound.start(
+            inputs,
+            &reads,
+            &writes,
+            &limits.map_or_else(|| self.limits.clone(), |limits| limits.within(&self.limits)),
+            pass,
+        )
     }
 
     /// Calls the function of that name, to its end.
