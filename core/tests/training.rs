@@ -208,6 +208,23 @@ fn wrong_inputs_are_named() {
 }
 
 #[test]
+fn a_call_that_waits_to_write_can_be_put_aside_and_given_up() {
+    let session = two_states(|builder, a, b| (builder.graph.add(a, b).unwrap(), b));
+    let step = session.function("step").unwrap();
+    let mut first = session.start(step, &[], None).unwrap();
+    assert!(first.advance(f64::INFINITY).unwrap());
+    let mut second = session.start(step, &[], None).unwrap();
+    assert!(!second.advance(0.01).unwrap());
+    let mut third = session.start(step, &[], None).unwrap();
+    assert!(!third.advance(0.01).unwrap());
+    drop(third);
+    first.finish().unwrap();
+    assert!(second.advance(0.01).unwrap());
+    second.finish().unwrap();
+    assert_eq!(floats(&session.state("a").unwrap()), [20.0, 23.0, 26.0]);
+}
+
+#[test]
 fn memory_of_ended_runs_makes_room_for_other_functions() {
     let mut builder = Builder::new();
     let x = builder.input("x", Spec::parse("float32[n, n]").unwrap()).unwrap();
@@ -228,7 +245,7 @@ fn memory_of_ended_runs_makes_room_for_other_functions() {
     // A call's own limits do not lift those of the session.
     let large = tensor(&[600, 600], noise);
     let timed = Limits::new(0, 60.0);
-    let error = session.start(0, &[large], Some(&timed)).err().unwrap();
+    let error = session.start(0, &[large], Some(&timed)).unwrap().advance(f64::INFINITY).unwrap_err();
     assert_eq!(error.code(), caudal::Code::Memory);
 }
 

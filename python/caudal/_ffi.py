@@ -22,6 +22,8 @@ ABSENT = 0xFFFFFFFF
 MAX_INPUTS = 16
 MAX_OUTPUTS = 16
 MAX_RANK = 64
+MAX_DEPTH = 100
+"""How deep metadata may be nested; the core's JSON reader stops a little later."""
 
 if lib.cdl_abi_version() < lib.CDL_ABI:
     raise ImportError(f"caudal's library has ABI {lib.cdl_abi_version()}, this package needs {lib.CDL_ABI}")
@@ -122,3 +124,33 @@ def dumps(value: object, what: str) -> bytes:
         return json.dumps(to_json(value), allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
         raise errors.make(errors.ArgumentError, f"{what} has no JSON form: {error}", argument=what) from None
+    except RecursionError:
+        raise errors.make(errors.ArgumentError, f"{what} is nested too deep", argument=what) from None
+
+
+def check_json(value: object, what: str, depth: int = 0) -> None:
+    """Refuses what JSON of other languages does not hold.
+
+    Raises:
+        ArgumentError: NaN, an infinity, an integer of more than 64 bits, half a character, or nesting too deep.
+    """
+    if isinstance(value, Mapping):
+        entries = [*value, *value.values()]
+    elif isinstance(value, list | tuple):
+        entries = list(value)
+    else:
+        text = ""
+        if isinstance(value, float) and not math.isfinite(value):
+            text = f"{value} is not finite"
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            text = "an integer takes more than 64 bits"
+        elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            text = f"{value!r} holds half of a surrogate pair"
+        if text:
+            raise errors.make(errors.ArgumentError, f"{what} has no JSON form: {text}", argument=what)
+        return
+    if depth == MAX_DEPTH:
+        text = f"{what} is nested more than {MAX_DEPTH} deep"
+        raise errors.make(errors.ArgumentError, text, argument=what)
+    for entry in entries:
+        check_json(entry, what, depth + 1)

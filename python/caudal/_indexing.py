@@ -159,17 +159,22 @@ def _slice(x: Tensor, keys: Sequence[Any]) -> Tensor:
 
 
 def _bounds(entry: slice) -> tuple[DimLike, DimLike, int]:
-    step = 1 if entry.step is None else entry.step.__index__()
+    step = 1 if entry.step is None else _clamp(entry.step.__index__())
     if step == 0:
         raise _refuse(ArgumentError, "the step of a slice is 0")
     start, stop = (
-        bound if bound is None or isinstance(bound, Dim) else bound.__index__() for bound in (entry.start, entry.stop)
+        bound if bound is None or isinstance(bound, Dim) else _clamp(bound.__index__())
+        for bound in (entry.start, entry.stop)
     )
     if start is None:
         start = 0 if step > 0 else _END
     if stop is None:
         stop = _END if step > 0 else _BEFORE
     return start, stop, step
+
+
+def _clamp(bound: int) -> int:
+    return max(_BEFORE, min(bound, _END))
 
 
 def _take(x: Tensor, indices: Tensor, axis: int) -> Tensor:

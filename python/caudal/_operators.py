@@ -102,9 +102,13 @@ class Operators:
         return _dispatch.apply("greater_equal", (self, other), _NONE)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        if other is None:
+            return NotImplemented
         return _dispatch.apply("equal", (self, other), _NONE)
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        if other is None:
+            return NotImplemented
         return _dispatch.apply("not_equal", (self, other), _NONE)
 
     def __neg__(self) -> Tensor:

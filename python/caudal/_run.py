@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,8 @@ class Inputs:
         self.tensors.append(at_hand(fit(value, spec, name, self._function), name, self._function))
 
     def own(self, output: CData) -> Tensor:
-        """An output as a tensor; one that is a borrowed input is copied."""
-        tensor = Tensor(ffi.gc(output, lib.cdl_tensor_free))
+        """An output, a handle that is freed by itself, as a tensor; one that is a borrowed input is copied."""
+        tensor = Tensor(output)
         if output.data in self._borrowed:
             return Tensor(_convert.from_numpy(np.asarray(tensor)))
         return tensor
@@ -83,22 +85,25 @@ def run(function: CData, inputs: Inputs, count: int, limits: Limits | None) -> l
         limits: What it may spend; None takes those of the session.
     """
     outputs = ffi.new("cdl_tensor *[]", count)
-    rest = ffi.new("cdl_call **")
+    rest = ffi.new("cdl_call *[1]")
+    # Iterators in C: no signal comes between their steps, and each handle is taken or freed once.
+    taken = map(ffi.gc, outputs, repeat(lib.cdl_tensor_free))
+    freed = map(lib.cdl_call_free, rest)
     operands = handles([tensor._handle for tensor in inputs.tensors])
-    check(lib.cdl_function_run(function, operands, len(inputs.tensors), handle(limits), outputs, count, rest))
-    if rest[0]:
-        _resume(rest[0], outputs, count)
-    return [inputs.own(output) for output in outputs]
+    try:
+        check(lib.cdl_function_run(function, operands, len(inputs.tensors), handle(limits), outputs, count, rest))
+        if rest[0]:
+            _resume(rest[0], outputs, count)
+        return [inputs.own(output) for output in tuple(taken)]
+    finally:
+        # At once: the traceback of an interrupt would keep the call, and with it the right to write.
+        deque(chain(freed, taken), maxlen=0)
 
 
 def _resume(call: CData, outputs: CData, count: int) -> None:
     done = ffi.new("int32_t *")
-    try:
-        while not done[0]:
-            check(lib.cdl_call_resume(call, _PIECE_SECONDS, outputs, count, done))
-    finally:
-        # At once: the traceback of an interrupt would keep the call, and with it the right to write.
-        lib.cdl_call_free(call)
+    while not done[0]:
+        check(lib.cdl_call_resume(call, _PIECE_SECONDS, outputs, count, done))
 
 
 def fit(value: Any, spec: TensorSpec, name: str, function: str) -> Tensor:

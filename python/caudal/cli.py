@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from . import __version__
-from .errors import Error
+from .errors import Error, FileError, make
 from .info import devices
 from .program import Program, load
 
@@ -47,13 +48,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _file(verb: str, path: str) -> Iterator[None]:
+    """Says what the system says of a file as the core does."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        text = f"cannot {verb} {path}: {error.strerror} (os error {error.errno})"
+        raise make(FileError, text) from None
+
+
 def _input(text: str) -> tuple[str, Any]:
     """The name and the value of ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f"{text!r} is not NAME=VALUE, such as x=input.npy")
     if value.endswith(".npy"):
-        return name, np.load(value, allow_pickle=False)
+        with _file("open", value):
+            return name, np.load(value, allow_pickle=False)
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -73,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.save:
             session.save(arguments.save)
     if arguments.output:
-        with open(arguments.output, "wb") as file:
+        with _file("save", arguments.output), open(arguments.output, "wb") as file:
             np.savez(file, **outputs)
         return
     for name, array in outputs.items():

@@ -12,9 +12,10 @@ from . import _dispatch
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
 from .dims import Dim, DimLike, as_shape
-from .dtypes import DTypeLike, as_dtype, float32, int64
+from .dtypes import DType, DTypeLike, as_dtype, float32, int64
 from .errors import ArgumentError, make
 from .tensor import Tensor, from_dlpack
+from .variable import Variable
 
 __all__ = [
     "arange",
@@ -57,14 +58,32 @@ def asarray(
         (Tensor([1. , 2.5], dtype=float32), Tensor([0, 1, 2], dtype=int16))
     """
     wanted = None if dtype is None else as_dtype(dtype)
-    if copy is False and isinstance(obj, np.ndarray):
-        if wanted not in (None, obj.dtype) or not obj.flags.c_contiguous:
-            raise make(ArgumentError, "the array cannot be taken without a copy", op="asarray", argument="copy")
-        return from_dlpack(obj)
+    if copy is False and not isinstance(obj, Tensor | Variable):
+        return _lend(obj, wanted)
     tensor = as_tensor(obj, wanted)
     if wanted is not None:
+        if copy is False and tensor.dtype is not wanted:
+            raise _refuse_copy(tensor)
         tensor = _dispatch.cast(tensor, wanted)
     return tensor if device is None else tensor.to_device(device)
+
+
+def _lend(obj: object, wanted: DType | None) -> Tensor:
+    """A tensor over the memory of another library's array."""
+    if not hasattr(obj, "__dlpack__") or (isinstance(obj, np.ndarray) and not obj.dtype.isnative):
+        raise _refuse_copy(obj)
+    try:
+        tensor = from_dlpack(obj, copy=False)
+    except (BufferError, ArgumentError):
+        raise _refuse_copy(obj) from None
+    if wanted is not None and tensor.dtype is not wanted:
+        raise _refuse_copy(obj)
+    return tensor
+
+
+def _refuse_copy(obj: object) -> ArgumentError:
+    what = "array" if isinstance(obj, np.ndarray) else type(obj).__name__
+    return make(ArgumentError, f"the {what} cannot be taken without a copy", op="asarray", argument="copy")
 
 
 def full(

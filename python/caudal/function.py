@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+import numpy as np
+
 from . import _dispatch, _run, tree
 from . import tracer as _tracer
 from .errors import ArgumentError, make
@@ -254,9 +256,11 @@ def _leaf(value: Any, name: str, function: str) -> Any:
         return value
     if isinstance(value, Tensor):
         return TensorSpec(value.shape, value.dtype)
-    if isinstance(value, Variable | str | bytes | int | float) or callable(value):
+    # NumPy's float64 is a Python float, too.
+    scalar = isinstance(value, np.generic) and not isinstance(value, str | bytes)
+    if not scalar and (isinstance(value, Variable | str | bytes | int | float) or callable(value)):
         return Static(value)
-    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+    if scalar or hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
         tensor = _dispatch.as_tensor(value)
         return TensorSpec(tensor.shape, tensor.dtype)
     try:

@@ -415,7 +415,10 @@ def dropout(x: ArrayLike, rate: float, key: ArrayLike | None = None) -> Tensor:
     """
     from .random import draw
 
-    return apply("dropout", (x, draw() if key is None else key), {"rate": float(rate)}, (None, "uint32"))
+    if key is None:
+        x = as_tensor(x)
+        key = draw(x)
+    return apply("dropout", (x, key), {"rate": float(rate)}, (None, "uint32"))
 
 
 def isdtype(dtype: DTypeLike, kind: DTypeLike | str | tuple[DTypeLike | str, ...]) -> bool:

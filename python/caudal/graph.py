@@ -9,7 +9,7 @@ from . import _dispatch, tree
 from . import tensor as _tensor
 from . import tracer as _tracer
 from ._dispatch import ArrayLike
-from .builder import ROLES, Draft
+from .builder import RANDOM_KEY, ROLES, Draft
 from .errors import ArgumentError, make
 from .optimizers import Optimizer
 from .program import Program
@@ -63,7 +63,11 @@ class Graph:
             text = f"there is no role {role!r}; there are {', '.join(ROLES)}"
             raise make(ArgumentError, text, op="state", argument="role")
         value = _dispatch.as_tensor(initial)._concrete("value")
-        return _tensor.Tensor(None, self._root, self._root.builder.state(name, role, value))
+        made = _tensor.Tensor(None, self._root, self._root.builder.state(name, role, value))
+        if name == RANDOM_KEY:
+            # What draws takes it then, and not the generator.
+            self._root.draws = True
+        return made
 
     def constant(self, value: ArrayLike) -> Tensor:
         """Adds a constant; ops do so themselves with what is at hand."""
@@ -72,8 +76,7 @@ class Graph:
 
     def draw(self) -> Tensor:
         """A fresh random key, ``uint32[2]``, from the program's generator, which is the state ``random/key``."""
-        self._root.locate()
-        return _tensor.Tensor(None, self._root, self._root.builder.draw())
+        return self._root.draw()
 
     def grad(self, loss: Tensor, wrt: Any) -> Any:
         """The gradient of a scalar by values, in the structure of ``wrt``.
@@ -84,7 +87,7 @@ class Graph:
         """
         leaves, structure = tree.flatten(wrt)
         self._root.locate()
-        grads = self._root.builder.grad(self._root.lift(loss), [self._root.lift(leaf) for leaf in leaves])
+        grads = self._root.builder.grad(self._root.lift(loss), [_value(self._root, leaf) for leaf in leaves])
         return tree.unflatten(structure, [_tensor.Tensor(None, self._root, grad) for grad in grads])
 
     def function(self, name: str, outputs: Any, *, inputs: Sequence[str] | None = None, doc: str = "") -> GraphFunction:
@@ -145,7 +148,7 @@ class GraphFunction:
         new = root.lift(_dispatch.as_tensor(value, target.dtype))
         root.builder.update(self._number, {root.lift(target): new})
 
-    def minimize(self, loss: Tensor, parameters: Sequence[Tensor], optimizer: Optimizer) -> None:
+    def minimize(self, loss: Tensor, parameters: Sequence[Tensor | Variable], optimizer: Optimizer) -> None:
         """Makes it train: each call moves the parameters against the gradient of a scalar.
 
         The optimizer's state is made with the graph; a program then has the functions ``gradients`` and ``apply``, too.
@@ -155,9 +158,14 @@ class GraphFunction:
             ArgumentError: a parameter that is not state of the graph.
         """
         root = self._graph._root
-        values = [root.lift(parameter) for parameter in parameters]
+        values = [_value(root, parameter) for parameter in parameters]
         root.locate()
         grads = root.builder.grad(root.lift(loss), values)
         op = _dispatch.make_op(optimizer._op, optimizer._attrs)[0]
         rate = optimizer.learning_rate.value._handle
         root.builder.optimize(self._number, optimizer.name, op, rate, grads, values)
+
+
+def _value(root: _tracer.Root, tensor: Tensor | Variable) -> int:
+    """The value of a tensor, or of a variable at this point."""
+    return root.lift(root.read(tensor) if isinstance(tensor, Variable) else tensor)

@@ -16,7 +16,7 @@ class Limits:
         seconds: Seconds that each call may take, from its start; 0 is no limit.
 
     Raises:
-        ArgumentError: a negative number.
+        ArgumentError: a negative number, or memory that 64 bits do not hold.
 
     Example:
         >>> import caudal as cd
@@ -27,10 +27,14 @@ class Limits:
     __slots__ = ("_handle", "memory", "seconds")
 
     def __init__(self, memory: int = 0, seconds: float = 0.0) -> None:
-        self.memory = int(memory)
-        self.seconds = float(seconds)
-        if self.memory < 0 or not self.seconds >= 0:
-            text = f"a limit is 0 or more, not memory={memory}, seconds={seconds}"
+        try:
+            self.memory = int(memory)
+            self.seconds = float(seconds)
+        except (OverflowError, ValueError):
+            self.memory, self.seconds = -1, 0.0
+        if not 0 <= self.memory < 2**64 or not self.seconds >= 0:
+            most = ", and less than 2^64 bytes" if memory >= 2**64 else ""
+            text = f"a limit is 0 or more{most}, not memory={memory}, seconds={seconds}"
             raise make(ArgumentError, text, op="Limits")
         self._handle: CData = owned("limits", lib.cdl_limits_new, self.memory, self.seconds)
 

@@ -174,7 +174,10 @@ class Program:
         from .trace import Trace, program_of, session_of
 
         traces: list[tuple[str, Trace]] = []
-        given: Mapping[str, Any] = functions
+        given: Any = functions
+        if not isinstance(given, Mapping):
+            text = f'the functions are {type(given).__name__}, not by name; write {{"predict": predict}}'
+            raise make(ArgumentError, text, op="save", argument="functions")
         for name, value in given.items():
             if not isinstance(value, Trace | Function):
                 text = f"{name} is {type(value).__name__}, not a caudal function; decorate it with @cd.function"
@@ -256,6 +259,10 @@ class Program:
         Raises:
             FileError: it cannot be written.
         """
+        given: Any = path
+        if not isinstance(given, str | bytes | os.PathLike):
+            text = f"{type(given).__name__} is no path; write to_bytes() to an open file"
+            raise make(ArgumentError, text, op="save", argument="path")
         data = os.fsencode(path)
         check(lib.cdl_program_save(self._lined(lines)._handle, data, len(data)))
 

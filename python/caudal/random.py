@@ -142,9 +142,9 @@ def seed(number: int) -> None:
         generator.assign(key(number))
 
 
-def draw() -> Tensor:
-    """A fresh key of the generator; in a graph it is drawn anew in each call, and the next one committed."""
-    tracer = _tracer.active()
+def draw(x: Tensor | None = None) -> Tensor:
+    """A fresh key of the generator, for an op on ``x``; in a graph it is drawn anew in each call."""
+    tracer = _tracer.active() or _tracer.owner((x,))
     if tracer is not None:
         return tracer.draw()
     both = split(generator._read())

@@ -190,6 +190,9 @@ class Session:
         return found
 
     def __getattr__(self, name: str) -> SessionFunction:
+        if "program" not in self.__dict__:
+            # A copy that is being made.
+            raise AttributeError(name)
         if name.startswith("__") or name not in self.program.functions:
             known = ", ".join(self.program.functions) or "none"
             text = f"the session has neither an attribute nor a function {name!r}; its functions are: {known}"
@@ -207,7 +210,7 @@ class Session:
         Args:
             name: The function.
             inputs: Its inputs: tensors, arrays, numbers, lists.
-            limits: What the call may spend, in place of the session's.
+            limits: What the call may spend; what it leaves open is limited by the session's.
 
         Returns:
             The outputs by name, whatever structure was traced.
@@ -229,19 +232,24 @@ class Session:
         """A program with the state of this moment, made without a copy: to save, undo, clone."""
         return Program(owned("program", lib.cdl_session_snapshot, self._handle))
 
-    def restore(self, program: Program, *, strict: bool = False) -> None:
+    def restore(self, program: Program | Session, *, strict: bool = False) -> None:
         """Takes the state of a program, by name.
 
         Args:
-            program: A snapshot, or any program or safetensors file with weights.
+            program: A snapshot, any program or safetensors file with weights, or a session.
             strict: Whether both must have the same names; else what both have is taken.
 
         Raises:
+            ArgumentError: neither a program nor a session.
             UnknownNameError: strict, and a name that only one of them has.
             DTypeError: state of another dtype; nothing is changed then.
             ShapeError: state of another shape; nothing is changed then.
         """
-        check(lib.cdl_session_restore(self._handle, program._handle, int(strict)))
+        given: Any = program.snapshot() if isinstance(program, Session) else program
+        if not isinstance(given, Program):
+            text = f"{type(given).__name__} is neither a program nor a session; open a file with cd.Program.open"
+            raise make(ArgumentError, text, op="restore", argument="program")
+        check(lib.cdl_session_restore(self._handle, given._handle, int(strict)))
 
     def save(self, path: str | os.PathLike[str], *, lines: bool = True) -> None:
         """Saves the program with the state of this moment; see `Program.save`."""

@@ -286,10 +286,10 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     Args:
         x: Anything with ``__dlpack__``, on the CPU.
         device: Where to; ``"cpu"``.
-        copy: Whether to copy; None and False do not.
+        copy: Whether to copy; None copies where it must, False refuses to.
 
     Raises:
-        ArgumentError: it has no ``__dlpack__``.
+        ArgumentError: it has no ``__dlpack__``; or ``copy=False``, and it cannot be had without.
         DeviceError: its data is not on the CPU.
         DTypeError: caudal lacks its dtype.
 
@@ -301,7 +301,7 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
     """
     from . import _dlpack
 
-    tensor = Tensor(_dlpack.take(x))
+    tensor = Tensor(_dlpack.take(x, copy=copy is not False))
     if copy:
         tensor = _dispatch.run(_dispatch.make_op("cast", {"dtype": tensor.dtype})[0], [tensor])[0]
     return tensor if device is None else tensor.to_device(device)

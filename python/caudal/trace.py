@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _dispatch, _run, tree
 from . import tracer as _tracer
-from ._ffi import NULL, CData, bytes_of, check, dumps, ffi, lib, owned
+from ._ffi import NULL, CData, bytes_of, check, check_json, dumps, ffi, lib, owned
 from .builder import Builder, Draft
 from .dims import Dim
 from .errors import ArgumentError, make
@@ -28,8 +29,10 @@ class Static:
         self.value = value
 
     def _key(self) -> tuple[type, object]:
-        # Variables compare element by element; 1, 1.0 and True are equal.
+        # Variables compare element by element; 1, 1.0 and True are equal, as are 0.0 and -0.0; NaN is not itself.
         value = self.value
+        if isinstance(value, float):
+            return type(value), struct.pack("d", value)
         return type(value), (id(value) if isinstance(value, Variable) else value)
 
     def __eq__(self, other: object) -> bool:
@@ -165,6 +168,7 @@ class Trace:
 def program_of(builders: Sequence[Builder], metadata: object) -> CData:
     """The program of what was built."""
     graphs = ffi.new("cdl_graph *[]", [builder.handle for builder in builders])
+    check_json(metadata, "metadata")
     text = b"" if metadata is None else dumps(metadata, "metadata")
     return owned("program", lib.cdl_program_new, graphs, len(builders), text, len(text))
 

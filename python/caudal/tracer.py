@@ -243,7 +243,7 @@ class Root(Tracer):
         """A fresh random key of the program's generator."""
         from .random import generator
 
-        if RANDOM_KEY not in (name for name, _ in self.states.values()):
+        if not self.draws and RANDOM_KEY not in (name for name, _ in self.states.values()):
             self.state(generator)
         self.draws = True
         self.locate()

@@ -88,7 +88,11 @@ def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
         ("run FILE predict y=1", "predict: there is no input 'y'; it takes x"),
         ("run FILE predict x", "'x' is not NAME=VALUE, such as x=input.npy"),
         ("run FILE predict x=abc", "x is 'abc', neither a .npy file nor a number or list"),
-        ("run FILE predict x=missing.npy", "[Errno 2] No such file or directory: 'missing.npy'"),
+        ("run FILE predict x=missing.npy", "cannot open missing.npy: No such file or directory (os error 2)"),
+        (
+            "run FILE predict x=[[1,2]] -o missing/a.npz",
+            "cannot save missing/a.npz: No such file or directory (os error 2)",
+        ),
         ("run FILE predict x=[1]", "predict: x is float32[1], expected float32[batch, 2]"),
         ("run FILE predict x=[[1,2]] --device gpu:7", 'there is no device "gpu:7"; there is cpu'),
     ],

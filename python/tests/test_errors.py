@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Callable
@@ -43,6 +44,10 @@ def unsigned() -> Any:
     predict(np.ones((64, 784), "float32"))
     predict(np.ones((16, 784), "float32"))
     return predict
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth > 1 else []
 
 
 def session() -> cd.Session:
@@ -340,6 +345,61 @@ FILES: list[Case] = [
         lambda: cd.load(b"hello, this is not a program"),
         cd.FormatError,
         'the data is not a caudal file: it begins with "hello, t"',
+    ),
+    (
+        lambda: cd.save("x.caudal", {"f": both}, metadata={"a": [float("nan")]}),
+        cd.ArgumentError,
+        "metadata has no JSON form: nan is not finite",
+    ),
+    (
+        lambda: cd.save("x.caudal", {"f": both}, metadata=2**64),
+        cd.ArgumentError,
+        "metadata has no JSON form: an integer takes more than 64 bits",
+    ),
+    (
+        lambda: cd.save("x.caudal", {"f": both}, metadata={"\ud800": 1}),
+        cd.ArgumentError,
+        "metadata has no JSON form: '\\ud800' holds half of a surrogate pair",
+    ),
+    (
+        lambda: cd.save("x.caudal", {"f": both}, metadata=nested(101)),
+        cd.ArgumentError,
+        "metadata is nested more than 100 deep",
+    ),
+    (
+        lambda: cd.save("x.caudal", [both]),  # type: ignore[arg-type]
+        cd.ArgumentError,
+        'save: the functions are list, not by name; write {"predict": predict}',
+    ),
+    (
+        lambda: session().save(io.BytesIO()),  # type: ignore[arg-type]
+        cd.ArgumentError,
+        "save: BytesIO is no path; write to_bytes() to an open file",
+    ),
+    (
+        lambda: session().restore(3),  # type: ignore[arg-type]
+        cd.ArgumentError,
+        "restore: int is neither a program nor a session; open a file with cd.Program.open",
+    ),
+    (
+        lambda: cd.Limits(memory=2**70),
+        cd.ArgumentError,
+        f"Limits: a limit is 0 or more, and less than 2^64 bytes, not memory={2**70}, seconds=0.0",
+    ),
+    (
+        lambda: cd.Limits(memory=float("inf")),  # type: ignore[arg-type]
+        cd.ArgumentError,
+        "Limits: a limit is 0 or more, and less than 2^64 bytes, not memory=inf, seconds=0.0",
+    ),
+    (
+        lambda: cd.from_dlpack(F.T, copy=False),
+        cd.ArgumentError,
+        "from_dlpack: the data cannot be taken without a copy",
+    ),
+    (
+        lambda: cd.asarray([1.0], copy=False),
+        cd.ArgumentError,
+        "asarray: the list cannot be taken without a copy",
     ),
     (lambda: cd.load(3), cd.ArgumentError, "open: int is no path, no bytes and no open file"),  # type: ignore[arg-type]
     (

@@ -295,3 +295,34 @@ def test_graph_by_hand_draws_random_keys() -> None:
     first, second = s.noisy(np.zeros(4, "float32")), s.noisy(np.zeros(4, "float32"))
     assert first.tolist() != second.tolist()
     assert s.program.state["random/key"].role == "random"
+
+
+def test_graphs_by_hand_draw_anew() -> None:
+    g = cd.Graph()
+    g.function("f", {"y": cd.dropout(g.input("x", "float32[64]"), 0.5)})
+    s = g.program().session()
+    x = np.ones(64, "float32")
+    assert list(s.state) == ["random/key"]
+    assert s.f(x)["y"].tolist() != s.f(x)["y"].tolist()
+
+
+def test_graphs_by_hand_train_variables() -> None:
+    w = cd.Variable([1.0, 2.0], name="w")
+    g = cd.Graph()
+    loss = cd.sum(g.input("x", "float32[2]") * w)
+    step = g.function("step", {"grad": g.grad(loss, w)})
+    step.minimize(loss, [w], cd.optimizers.SGD(0.5))
+    s = g.program().session()
+    assert s.step([2.0, 4.0])["grad"].tolist() == [2, 4]
+    assert s.state["w"].tolist() == [0, 0]
+
+
+def test_numpys_numbers_are_inputs_and_floats_are_told_apart() -> None:
+    double = cd.function(lambda x: x * 2)
+    assert [double(np.float64(value)).item() for value in (1, 2)] == [2, 4]
+    assert len(double.traces) == 1
+    sign = cd.function(lambda x, by: x / by)
+    assert [sign(cd.ones(()), by).item() for by in (0.0, -0.0)] == [float("inf"), float("-inf")]
+    for _ in range(2):
+        sign(cd.ones(()), float("nan"))
+    assert len(sign.traces) == 3

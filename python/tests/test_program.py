@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -347,3 +349,36 @@ def test_constants_are_saved_to_the_bit() -> None:
     assert np.asarray(results[0]).tobytes() == values.tobytes()
     assert np.asarray(results[1]).tobytes() == big.tobytes()
     assert results[2].tolist() == [-np.inf] * 2 and results[3].item() == 2**63 - 1
+
+
+def test_an_interrupt_beside_the_first_piece_gives_the_right_to_write_back() -> None:
+    count = cd.Variable(0, name="count")
+    step = cd.function(signature={"n": "int32[]"})(lambda n: count.assign(count + cd.cast(spin(n), dtype="int64")))
+    s = cd.Program.of({"step": step}).session()
+
+    def interrupt(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_name != "run" or "rest" not in frame.f_code.co_varnames:
+            return interrupt
+        if event == "line" and "rest" in frame.f_locals and frame.f_locals["rest"][0]:
+            raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            s.step(2**31 - 1)
+    finally:
+        sys.settrace(before)
+    # The traceback, which is still held, keeps nothing.
+    assert caught.value is not None
+    assert s.run("step", {"n": 2}, limits=cd.Limits(seconds=5))["output"].item() == 2
+
+
+def test_sessions_are_copied_and_restored_from(model: dict[str, Any]) -> None:
+    s, other = (cd.Program.of(model).session() for _ in range(2))
+    assert copy.copy(s).program is s.program
+    name = next(iter(s.state))
+    s.state[name] = s.state[name] + 1
+    other.restore(s)
+    np.testing.assert_array_equal(np.asarray(other.state[name]), np.asarray(s.state[name]))

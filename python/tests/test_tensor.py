@@ -342,3 +342,20 @@ def test_many_ops_leak_nothing() -> None:
         x = x * 1.0
     # A leak would be 500 MB.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_a_consumer_of_dlpack_that_fails_says_so() -> None:
+    with pytest.raises((BufferError, RuntimeError), match="[Uu]nsupported dtype"):
+        np.from_dlpack(cd.zeros(2, dtype="bfloat16"))
+
+
+def test_slices_beyond_64_bits_are_clamped() -> None:
+    array = np.arange(4)
+    tensor = cd.asarray(array)
+    for key in (slice(2**70, None), slice(None, -(2**70), -1), slice(-(2**70), 2**70, 2**70)):
+        assert tensor[key].tolist() == array[key].tolist()
+
+
+def test_nothing_equals_none() -> None:
+    x: Any = cd.zeros(())
+    assert (x == None) is False and (x != None) is True  # noqa: E711

@@ -184,15 +184,29 @@ pub struct BoundFunction {
     executable: Mutex<Option<Arc<Executable>>>,
 }
 
-/// A call of a function: holds the version of the state that it reads, and the right to write what it writes.
+/// A call of a function. It first waits for the right to write what it writes; from then on it holds that, and one
+/// version of the state that it reads.
 pub struct Call {
     function: String,
-    run: Run,
+    stage: Stage,
     watch: Watch,
-    outputs: usize,
+    reads: Vec<Arc<Variable>>,
     writes: Vec<Arc<Variable>>,
-    _writers: Option<Writers>,
+    outputs: usize,
     _pass: gate::Pass,
+}
+
+enum Stage {
+    Waiting(Waiting),
+    Running(Run, Option<Writers>),
+}
+
+/// What a call that has not begun needs.
+struct Waiting {
+    executable: Arc<Executable>,
+    inputs: Vec<Tensor>,
+    sizes: Bindings,
+    budget: Arc<Budget>,
 }
 
 impl BoundFunction {
@@ -252,33 +266,23 @@ impl BoundFunction {
         }
     }
 
-    /// Begins a call.
+    /// Begins a call: checks its inputs. It waits and runs in [`Call::advance`].
     ///
     /// # Errors
-    /// Those of [`BoundFunction::bind`] and [`Executable::start`]; `deadline`, `cancelled` while it waits to write.
+    /// Those of [`BoundFunction::bind`] and [`BoundFunction::executable`].
     pub fn start(
         &self,
         inputs: &[Tensor],
-        reads: &[Arc<Variable>],
-        writes: &[Arc<Variable>],
+        reads: Vec<Arc<Variable>>,
+        writes: Vec<Arc<Variable>>,
         limits: &Limits,
         pass: gate::Pass,
     ) -> Result<Call> {
         let watch = limits.watch();
-        let sizes = self.bind(inputs)?;
-        let executable = self.executable()?;
-        let name = |error: Error| error.with_op(&self.function.name);
-        let writers = match writes.is_empty() {
-            true => None,
-            false => Some(variable::write(reads.iter().chain(writes).cloned().collect(), &watch).map_err(name)?),
-        };
-        let state = variable::read(reads.iter());
-        let all = inputs.iter().cloned().chain(state).collect();
-        let outputs = self.function.outputs.len();
-        let spare = |output: usize, bytes: usize| writes.get(output.checked_sub(outputs)?)?.take_spare(bytes);
-        let run = executable.start(all, &sizes, limits.budget(), spare).map_err(name)?;
-        let (function, writes) = (self.function.name.clone(), writes.to_vec());
-        Ok(Call { function, run, watch, outputs, writes, _writers: writers, _pass: pass })
+        let (sizes, executable) = (self.bind(inputs)?, self.executable()?);
+        let waiting = Waiting { executable, inputs: inputs.to_vec(), sizes, budget: limits.budget().clone() };
+        let (function, outputs) = (self.function.name.clone(), self.function.outputs.len());
+        Ok(Call { function, stage: Stage::Waiting(waiting), watch, reads, writes, outputs, _pass: pass })
     }
 }
 
@@ -295,10 +299,34 @@ impl Call {
     /// Goes on for about `seconds`; whether it has come to its end.
     ///
     /// # Errors
-    /// `cancelled`, `deadline`; the state is as it was before the call.
+    /// Those of [`Executable::start`]; `cancelled`, `deadline`. The state is as it was before the call.
     pub fn advance(&mut self, seconds: f64) -> Result<bool> {
         let pause = if seconds.is_finite() { now() + seconds } else { f64::INFINITY };
-        self.run.advance(&Watch { pause, ..self.watch.clone() }).map_err(|error| error.with_op(&self.function))
+        let watch = Watch { pause, ..self.watch.clone() };
+        self.try_advance(&watch).map_err(|error| error.with_op(&self.function))
+    }
+
+    fn try_advance(&mut self, watch: &Watch) -> Result<bool> {
+        if let Stage::Waiting(waiting) = &self.stage {
+            let writers = match self.writes.is_empty() {
+                true => None,
+                false => match variable::write_within(self.reads.iter().chain(&self.writes).cloned().collect(), watch)?
+                {
+                    Some(writers) => Some(writers),
+                    None => return Ok(false),
+                },
+            };
+            let state = variable::read(self.reads.iter());
+            let inputs = waiting.inputs.iter().cloned().chain(state).collect();
+            let spare =
+                |output: usize, bytes: usize| self.writes.get(output.checked_sub(self.outputs)?)?.take_spare(bytes);
+            let run = waiting.executable.start(inputs, &waiting.sizes, &waiting.budget, spare)?;
+            self.stage = Stage::Running(run, writers);
+        }
+        match &mut self.stage {
+            Stage::Running(run, _) => run.advance(watch),
+            Stage::Waiting(_) => Ok(false),
+        }
     }
 
     /// Commits the state of a call that has come to its end; gives its outputs.
@@ -306,7 +334,10 @@ impl Call {
     /// # Errors
     /// `internal`: it has not.
     pub fn finish(self) -> Result<Vec<Tensor>> {
-        let mut outputs = self.run.finish()?;
+        let Stage::Running(run, _writers) = self.stage else {
+            return Err(Error::internal("the call has not begun"));
+        };
+        let mut outputs = run.finish()?;
         let state = outputs.split_off(self.outputs);
         variable::commit(self.writes.into_iter().zip(state));
         Ok(outputs)

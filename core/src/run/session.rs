@@ -4,7 +4,6 @@ use super::Limits;
 use super::function::{BoundFunction, Call};
 use super::gate::Gate;
 use super::variable::{self, Variable, check_spec, write};
-use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::program::{Program, State};
@@ -90,13 +89,8 @@ impl Session {
         let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
         let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
-        bound.start(
-            inputs,
-            &reads,
-            &writes,
-            &limits.map_or_else(|| self.limits.clone(), |limits| limits.within(&self.limits)),
-            pass,
-        )
+        let limits = limits.map_or_else(|| self.limits.clone(), |limits| limits.within(&self.limits));
+        bound.start(inputs, reads, writes, &limits, pass)
     }
 
     /// Calls the function of that name, to its end.
@@ -139,7 +133,7 @@ impl Session {
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
             all.push((variable, value.clone()));
         }
-        let _writers = write(all.iter().map(|(variable, _)| variable.clone()).collect(), &Watch::default())?;
+        let _writers = write(all.iter().map(|(variable, _)| variable.clone()).collect())?;
         variable::commit(all.into_iter());
         Ok(())
     }

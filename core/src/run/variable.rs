@@ -2,7 +2,7 @@
 
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
-use crate::cpu::work::Watch;
+use crate::cpu::work::{Stop, Watch};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -53,7 +53,7 @@ impl Variable {
     /// `dtype`, `shape`: it has another spec than the value before.
     pub fn set(self: &Arc<Self>, value: Tensor) -> Result<()> {
         let changes = [(self.clone(), value)];
-        let _writers = write(changes.iter().map(|(variable, _)| variable.clone()).collect(), &Watch::default())?;
+        let _writers = write(changes.iter().map(|(variable, _)| variable.clone()).collect())?;
         check_spec("the variable", &self.get(), &changes[0].1)?;
         commit(changes.into_iter());
         Ok(())
@@ -107,8 +107,17 @@ pub struct Writers {
 /// Waits until no other run writes any of these.
 ///
 /// # Errors
+/// `argument`: in WASM, where nobody else can end that run meanwhile.
+pub fn write(variables: Vec<Arc<Variable>>) -> Result<Writers> {
+    let writers = write_within(variables, &Watch::default())?;
+    writers.ok_or_else(|| Error::internal("a wait without an end has ended"))
+}
+
+/// As [`write`], for as long as `watch` lets it wait; `None` when its pause time has come.
+///
+/// # Errors
 /// `cancelled`, `deadline`: while it waited.
-pub fn write(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Writers> {
+pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Option<Writers>> {
     // One order for all, so that two who wait for each other cannot be.
     variables.sort_by_key(|variable| Arc::as_ptr(variable) as usize);
     variables.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -119,8 +128,10 @@ pub fn write(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Writers
             if cfg!(target_family = "wasm") {
                 return Err(Error::argument("another run that writes this state has not ended"));
             }
-            if let Some(stop) = watch.look(false) {
-                return Err(stopped(stop));
+            match watch.look(true) {
+                None => {}
+                Some(Stop::Paused) => return Ok(None),
+                Some(stop) => return Err(stopped(stop)),
             }
             busy = variable.written.wait_timeout(busy, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -128,7 +139,7 @@ pub fn write(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Writers
         drop(busy);
         writers.held.push(variable);
     }
-    Ok(writers)
+    Ok(Some(writers))
 }
 
 impl Drop for Writers {
