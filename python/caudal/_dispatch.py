@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from . import _convert
 from . import tensor as _tensor
 from . import tracer as _tracer
-from ._ffi import MAX_INPUTS, MAX_OUTPUTS, NULL, CData, check, dumps, exception, ffi, lib, owned, scratch
+from ._ffi import MAX_INPUTS, MAX_OUTPUTS, NULL, CData, dumps, exception, ffi, lib, owned, scratch
 from .dims import Dim
 from .dtypes import DType, as_dtype, numbered
-from .errors import ArgumentError, make
+from .errors import ArgumentError, Error, make
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -107,7 +107,7 @@ def apply(name: str, inputs: Sequence[Any], attrs: Mapping[str, object], dtypes:
             outputs = buffers.outputs
             error = _eager(op, operands, index, NULL, outputs, MAX_OUTPUTS, buffers.count)
             if error:
-                raise exception(error)
+                raise _at_user_line(exception(error))
             return _tensor.Tensor(_gc(outputs[0], _free))
     return _apply(name, op, symbolic, inputs, dtypes)[0]
 
@@ -155,6 +155,15 @@ def _choose(name: str, tensors: Sequence[Tensor | None], symbolic: Dim | None) -
     return active if active.holds(owner) or not isinstance(owner, _tracer.Root) else owner
 
 
+def _at_user_line(error: Error) -> Error:
+    """The error of an eager call, which in a graph would name the line that its node carries."""
+    location = _tracer.user_location()
+    if error.location is None and location is not None:
+        error.location = location
+        error.args = (f"{error.args[0]} ({location})",)
+    return error
+
+
 def run(op: CData, tensors: Sequence[Tensor | None]) -> list[Tensor]:
     """Applies an op to tensors at hand, at once."""
     count = len(tensors)
@@ -162,7 +171,9 @@ def run(op: CData, tensors: Sequence[Tensor | None]) -> list[Tensor]:
     for index, tensor in enumerate(tensors):
         operands[index] = NULL if tensor is None else tensor._handle
     outputs = scratch.outputs
-    check(_eager(op, operands, count, NULL, outputs, MAX_OUTPUTS, scratch.count))
+    error = _eager(op, operands, count, NULL, outputs, MAX_OUTPUTS, scratch.count)
+    if error:
+        raise _at_user_line(exception(error))
     return [_tensor.Tensor(_gc(outputs[index], _free)) for index in range(scratch.count[0])]
 
 
