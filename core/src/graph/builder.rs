@@ -1,6 +1,6 @@
 //! Building programs: one graph that several functions take their parts from, with state, updates and draws.
 
-use super::{Graph, Value, op};
+use super::{Graph, Value};
 use crate::attrs::AttrValue;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -431,11 +431,6 @@ impl Builder {
         let names: Vec<_> = (0..given.len()).map(|index| format!("given_{index}")).collect();
         let inputs: Vec<_> = names.iter().map(String::as_str).zip(given.iter().copied()).collect();
         self.graph.extract(&inputs, wanted)
-    }
-
-    /// Applies an op by name; for hosts that build by hand.
-    pub fn apply(&mut self, name: &str, attrs: &[(&str, AttrValue)], inputs: &[Value]) -> Result<Vec<Value>> {
-        self.graph.apply(&op(name, attrs)?, Vec::new(), inputs)
     }
 }
 

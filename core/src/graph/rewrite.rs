@@ -1,6 +1,6 @@
 //! Copying a graph while changing it: what passes, extraction and inlining share.
 
-use super::{Graph, Input, Node, Source, Value};
+use super::{Graph, Input, Node, Value};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -169,10 +169,5 @@ impl Graph {
             node.regions.iter_mut().for_each(|region| *region = Arc::new(region.without_lines()));
         }
         graph
-    }
-
-    /// Whether a value is the graph's input.
-    pub fn is_input(&self, value: Value) -> bool {
-        matches!(self.source(value), Source::Input(_))
     }
 }
