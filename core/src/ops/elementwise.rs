@@ -112,14 +112,14 @@ macro_rules! rounding {
     };
 }
 
-/// An op that says of each number whether it is of some kind.
+/// An op that says of each element whether it is of some kind.
 macro_rules! test {
     ($name:literal, $expression:expr, $doc:literal) => {
         OpDef {
             name: $name,
             version: 1,
             doc: $doc,
-            dtypes: DTypes::NUMERIC,
+            dtypes: DTypes::ALL,
             inputs: X,
             outputs: &["output"],
             attrs: &[],
@@ -169,7 +169,7 @@ fn sign_expression(e: &mut Expression, _: &Attrs, x: &[Register]) -> Register {
     e.select(above, one, other)
 }
 
-/// Compares the magnitudes of floats with infinity; `otherwise` compares an integer with itself.
+/// Compares the magnitudes of floats with infinity; `otherwise` compares others with themselves.
 fn against_infinity(e: &mut Expression, x: Register, op: Comparison, otherwise: Comparison) -> Register {
     let dtype = e.dtype(x);
     if !dtype.is_float() {
@@ -310,23 +310,23 @@ pub static OPS: &[OpDef] = &[
         }),
         samples: &[
             Sample { inputs: &["T[2, 3] in 0.5..3"], attrs: "{}" },
-            Sample { inputs: &["T[103] in -3..-0.5"], attrs: "{}" },
+            Sample { inputs: &["T[1003] in -3..-0.5"], attrs: "{}" },
         ],
     },
     rounding!("floor", Floor, "The greatest integer not above x, in x's dtype; integers stay."),
     rounding!("ceil", Ceil, "The least integer not below x, in x's dtype; integers stay."),
     rounding!("round", Round, "The nearest integer, of two the even one, in x's dtype; integers stay."),
     rounding!("trunc", Trunc, "The nearest integer not further from 0 than x, in x's dtype; integers stay."),
-    test!("is_nan", |e, _, x| e.compare(Comparison::NotEqual, x[0], x[0]), "Whether x is NaN; no integer is."),
+    test!("is_nan", |e, _, x| e.compare(Comparison::NotEqual, x[0], x[0]), "Whether x is NaN; only floats can be."),
     test!(
         "is_inf",
         |e, _, x| against_infinity(e, x[0], Comparison::Equal, Comparison::NotEqual),
-        "Whether x is infinite, with either sign; no integer is."
+        "Whether x is infinite, with either sign; only floats can be."
     ),
     test!(
         "is_finite",
         |e, _, x| against_infinity(e, x[0], Comparison::Less, Comparison::Equal),
-        "Whether x is neither infinite nor NaN; every integer is."
+        "Whether x is neither infinite nor NaN; all but floats are."
     ),
     unary!("logical_not", Not, BOOL, ONE, STEPWISE, "Logical not."),
     unary!("bitwise_invert", Not, BITS, ONE, STEPWISE, "Every bit inverted; logical not for `bool`."),

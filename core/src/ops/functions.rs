@@ -15,7 +15,7 @@ const WITHIN_ONE: &[Sample] = &[
     Sample { inputs: &["T[1003] in -0.8..0.8"], attrs: "{}" },
 ];
 const STEEP: &[Sample] =
-    &[Sample { inputs: &["T[2, 3] in -1.2..1.2"], attrs: "{}" }, Sample { inputs: &["T[103] in 2..4"], attrs: "{}" }];
+    &[Sample { inputs: &["T[2, 3] in -1.2..1.2"], attrs: "{}" }, Sample { inputs: &["T[1003] in 2..4"], attrs: "{}" }];
 /// Away from (0, 0).
 const APART: &[Sample] = &[
     Sample { inputs: &["T[2, 3] in 0.3..2", "T[3]"], attrs: "{}" },
@@ -386,7 +386,7 @@ pub static OPS: &[OpDef] = &[
         FLOAT,
         &[
             Sample { inputs: &["T[2, 3] in 0.3..4"], attrs: "{}" },
-            Sample { inputs: &["T[103] in -4..-0.3"], attrs: "{}" }
+            Sample { inputs: &["T[1003] in -4..-0.3"], attrs: "{}" }
         ],
         Vjp::Rule(|b| {
             let y = b.outputs[0];
