@@ -108,8 +108,11 @@ fn turn(n: f64, d: f64, back: bool) -> Turn {
     let (numerator, denominator) = if steep { (-d, n) } else { (numerator, denominator) };
     let tangent = numerator / denominator;
     let (flat, flat_low) = if back { (std::f64::consts::PI, 1.2246467991473532e-16) } else { (0.0, 0.0) };
-    let (tilted, tilted_low) =
-        if back { (2.356194490192345, 9.184850993605148e-17) } else { (0.7853981633974483, 3.061616997868383e-17) };
+    let (tilted, tilted_low) = if back {
+        (2.356194490192345, 9.184850993605148e-17)
+    } else {
+        (std::f64::consts::FRAC_PI_4, 3.061616997868383e-17)
+    };
     let (base, base_low) = if middle { (tilted, tilted_low) } else { (flat, flat_low) };
     let (base, base_low) = if steep { (HALF_PI, HALF_PI_LOW) } else { (base, base_low) };
     Turn { base, base_low, tangent: if back { -tangent } else { tangent } }
