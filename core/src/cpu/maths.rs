@@ -118,8 +118,8 @@ functions! {
     acos is portable_acos(x);
     /// The angle in [-π/2, π/2] with that tangent. atan(±0) = ±0, atan(±∞) = ±π/2.
     atan is portable_atan(x);
-    /// The angle of the point (x, y) in [-π, π], with the sign of y. For y = ±0 it is ±0 if the sign of x is +, else ±π;
-    /// for two infinities it is that of (±1, ±1).
+    /// The angle of the point (x, y) in [-π, π], with the sign of y. For y = ±0 it is ±0 if the sign of x is +, else
+    /// ±π; for two infinities it is that of (±1, ±1).
     atan2 is portable_atan2(y, x);
     /// The hyperbolic sine. sinh(±0) = ±0, sinh(±∞) = ±∞.
     sinh is portable_sinh(x);
@@ -149,8 +149,8 @@ functions! {
     ceil is portable_ceil(x);
     /// The nearest integer that is not further from zero than x, with its sign.
     trunc is portable_trunc(x);
-    /// x - floor(x / y) y as if in exact arithmetic, rounded once; it has the sign of y. NaN for y = 0 and infinite x; for
-    /// infinite y it is x, or y if their signs differ.
+    /// x - floor(x / y) y as if in exact arithmetic, rounded once; it has the sign of y. NaN for y = 0 and infinite x;
+    /// for infinite y it is x, or y if their signs differ.
     remainder is portable_remainder(x, y);
     /// [`remainder`] without a branch, where [`Maths::is_moderate_quotient`]; anything elsewhere.
     remainder_moderate is portable_remainder_moderate(x, y);

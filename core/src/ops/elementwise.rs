@@ -371,8 +371,8 @@ pub static OPS: &[OpDef] = &[
         NUMERIC,
         DIVIDED,
         FLAT,
-        "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it is \
-        0, and the least integer by -1 wraps."
+        "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it \
+        is 0, and the least integer by -1 wraps."
     ),
     binary!(
         "remainder",
@@ -380,8 +380,8 @@ pub static OPS: &[OpDef] = &[
         NUMERIC,
         DIVIDED,
         Vjp::Rule(rest),
-        "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it is \
-        NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y)."
+        "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it \
+        is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y)."
     ),
     binary!(
         "maximum",

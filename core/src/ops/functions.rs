@@ -415,14 +415,14 @@ pub static OPS: &[OpDef] = &[
         FLOAT,
         APART,
         Vjp::Rule(hypotenuse),
-        "Length of the vector (x, y): sqrt(x^2 + y^2) without overflow on the way, within 1 ulp. Infinite if either is, \
-        even beside NaN. Its gradients at (0, 0) are 0."
+        "Length of the vector (x, y): sqrt(x^2 + y^2) without overflow on the way, within 1 ulp. Infinite if either \
+        is, even beside NaN. Its gradients at (0, 0) are 0."
     ),
     OpDef {
         name: "atan2",
         version: 1,
-        doc: "Angle of the point (x, y) in [-pi, pi], within 1.5 ulp, with the signs of zeros and infinities as in C. Its \
-            gradients at (0, 0) are 0, where JAX has NaN.",
+        doc: "Angle of the point (x, y) in [-pi, pi], within 1.5 ulp, with the signs of zeros and infinities as in C. \
+            Its gradients at (0, 0) are 0, where JAX has NaN.",
         dtypes: DTypes::FLOAT,
         inputs: &[InputDef::of("y"), InputDef::of("x")],
         outputs: &["output"],

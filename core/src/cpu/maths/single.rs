@@ -1,4 +1,5 @@
-//! The functions of f32: exp, expm1, log, log1p, tanh, sigmoid, erf, exp2, sinh and cosh in f32, the others by way of f64.
+//! The functions of f32: exp, exp2, expm1, log, log1p, sinh, cosh, tanh, sigmoid and erf in f32, the others by way of
+//! f64.
 //!
 //! The fits are made as those of [`double`](super::double).
 

@@ -38,7 +38,7 @@ pub fn tan(x: f64) -> f64 {
     tangent(q, high, low)
 }
 
-/// (asin(√z) / √z - 1) for z in [0, 0.25]: a polynomial of degree 12 times z, 2⁻⁵⁹·⁹.
+/// asin(√z) / √z - 1 for z in [0, 0.25]: a polynomial of degree 12 times z, 2⁻⁵⁹·⁹.
 #[inline(always)]
 fn arcsine(z: f64) -> f64 {
     z * polynomial!(z;
@@ -48,7 +48,7 @@ fn arcsine(z: f64) -> f64 {
     )
 }
 
-/// (s, r) with asin(√((1 - x) / 2)) = s + r, for x in [0.5, 1]; NaN for x > 1.
+/// (s, r) with asin(√((1 - x) / 2)) = s + r for x in [0.5, 1], given p = arcsine((1 - x) / 2); NaN for x > 1.
 #[inline(always)]
 fn half_angle(x: f64, p: f64) -> (f64, f64) {
     let z = (1.0 - x) * 0.5;
@@ -72,8 +72,8 @@ pub fn asin(x: f64) -> f64 {
     (if central { magnitude + magnitude * p } else { outer }).copysign(x)
 }
 
-/// acos: π/2 - asin x for |x| <= 0.5, see [`arcsine`]; 2 asin(√((1 - x) / 2)) above, and π less that of -x below. At most
-/// 1 ulp; domain: [-1, 1].
+/// acos: π/2 - asin x for |x| <= 0.5, see [`arcsine`]; 2 asin(√((1 - x) / 2)) above, and π less that of -x below. At
+/// most 1 ulp; domain: [-1, 1].
 #[inline(always)]
 pub fn acos(x: f64) -> f64 {
     let magnitude = x.abs();
@@ -99,7 +99,7 @@ pub struct Turn {
     pub tangent: f64,
 }
 
-/// The angle in [0, π] whose tangent is n / d, for n >= 0 and any d whose sign is `back`; |d| is given.
+/// The angle in [0, π] of the point (d, n), or of (-d, n) if `back`, for d and n >= 0.
 #[inline(always)]
 fn turn(n: f64, d: f64, back: bool) -> Turn {
     let steep = n > 2.414 * d;

@@ -59,8 +59,8 @@ fn log_of_sum(x: f64, one: f64) -> f64 {
     if x < f64::INFINITY { result } else { x }
 }
 
-/// asinh: x + x³ P(x²) for |x| <= 0.5 with P of degree 11, 2⁻⁶⁰·⁴; log(|x| + √(x² + 1)) above. At most 1 ulp; domain: all
-/// x.
+/// asinh: x + x³ P(x²) for |x| <= 0.5 with P of degree 11, 2⁻⁶⁰·⁴; log(|x| + √(x² + 1)) above. At most 1 ulp; domain:
+/// all x.
 #[inline(always)]
 pub fn asinh(x: f64) -> f64 {
     let magnitude = x.abs();
@@ -76,8 +76,8 @@ pub fn asinh(x: f64) -> f64 {
     (if magnitude <= 0.5 { small } else { large }).copysign(x)
 }
 
-/// acosh, with t = x - 1: √(2t) (1 + t Q(t)) for t <= 0.5 with Q of degree 11, 2⁻⁶⁰·⁴; log(x + √(x² - 1)) above. At most
-/// 1.5 ulp; domain: x >= 1.
+/// acosh, with t = x - 1: √(2t) (1 + t Q(t)) for t <= 0.5 with Q of degree 11, 2⁻⁶⁰·⁴; log(x + √(x² - 1)) above. At
+/// most 1.5 ulp; domain: x >= 1.
 #[inline(always)]
 pub fn acosh(x: f64) -> f64 {
     let t = x - 1.0;

@@ -39,7 +39,8 @@ pub fn log10(x: f64) -> f64 {
     log_to_base(x, LOG10_E, LOG10_2)
 }
 
-/// exp2: 2ⁿ exp(r ln 2) with r = x - n exact and the product in a pair. At most 1 ulp, exact for integers; domain: all x.
+/// exp2: 2ⁿ exp(r ln 2) with r = x - n exact and the product in a pair. At most 1 ulp, exact for integers; domain: all
+/// x.
 #[inline(always)]
 pub fn exp2(x: f64) -> f64 {
     let x = clamp(x, -1080.0, 1025.0);
@@ -51,8 +52,8 @@ pub fn exp2(x: f64) -> f64 {
     scale(sum + (error + tail), n)
 }
 
-/// cbrt, with x = 2³ᵏ m and m in [1, 8): an estimate by a polynomial of degree 3, 2⁻¹³·⁷, and two steps of Halley's, the
-/// last from 26 bits, so that their square is exact. At most 1 ulp, exact for cubes; domain: all x.
+/// cbrt, with x = 2³ᵏ m and m in [1, 8): an estimate by a polynomial of degree 3, 2⁻¹³·⁷, and two steps of Halley's,
+/// the last from 26 bits, so that their square is exact. At most 1 ulp, exact for cubes; domain: all x.
 #[inline(always)]
 pub fn cbrt(x: f64) -> f64 {
     let magnitude = x.abs();

@@ -33,8 +33,8 @@ pub fn tan(x: f32) -> f32 {
     tangent(q, high)
 }
 
-/// (m, y) with m <= 0.5 and y = asin m: x itself and its arcsine for |x| <= 0.5, else √((1 - |x|) / 2) and its; by
-/// m + m³ P(m²) with P of degree 5, 2⁻³¹·⁸. NaN for |x| > 1.
+/// asin m for m = x where |x| <= 0.5, else for m = √((1 - |x|) / 2): m + m³ P(m²) with P of degree 5, 2⁻³¹·⁸. NaN for
+/// |x| > 1.
 #[inline(always)]
 fn arcsine(x: f64) -> f64 {
     let magnitude = x.abs();
@@ -57,8 +57,8 @@ pub fn asin(x: f32) -> f32 {
     (if x.abs() <= 0.5 { y } else { (HALF_PI - 2.0 * y).copysign(x) }) as f32
 }
 
-/// acos: π/2 - asin x for |x| <= 0.5, see [`arcsine`]; 2 asin(√((1 - x) / 2)) above, and π less that of -x below. At most
-/// 1 ulp; domain: [-1, 1].
+/// acos: π/2 - asin x for |x| <= 0.5, see [`arcsine`]; 2 asin(√((1 - x) / 2)) above, and π less that of -x below. At
+/// most 1 ulp; domain: [-1, 1].
 #[inline(always)]
 pub fn acos(x: f32) -> f32 {
     let x = f64::from(x);

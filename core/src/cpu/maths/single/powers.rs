@@ -26,8 +26,8 @@ pub fn log10(x: f32) -> f32 {
     log_to_base(x, std::f64::consts::LOG10_E, std::f64::consts::LOG10_2)
 }
 
-/// exp2: 2ⁿ 2ʳ with r = x - n exact; (2ʳ - 1) / r by a polynomial of degree 5, 2⁻²⁸·⁹. At most 1 ulp, exact for integers;
-/// domain: all x.
+/// exp2: 2ⁿ 2ʳ with r = x - n exact; (2ʳ - 1) / r by a polynomial of degree 5, 2⁻²⁸·⁹, whose first term is kept apart.
+/// At most 1 ulp, exact for integers; domain: all x.
 #[inline(always)]
 pub fn exp2(x: f32) -> f32 {
     let x = clamp(x, -152.0, 129.0);
