@@ -11,7 +11,7 @@ import numpy as np
 from . import _convert, _dispatch, _indexing
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
-from .creation import ShapeLike, checked_shape, ones, zeros, zeros_like
+from .creation import ShapeLike, checked_shape, zeros, zeros_like
 from .dims import as_shape
 from .dtypes import DType, DTypeLike, as_dtype, bool_, int64
 from .errors import ArgumentError, DTypeError, ShapeError, make
@@ -35,7 +35,6 @@ __all__ = [
     "negative",
     "permute_dims",
     "positive",
-    "reciprocal",
     "reshape",
     "result_type",
     "squeeze",
@@ -315,55 +314,37 @@ def positive(x: ArrayLike, /) -> Tensor:
     return as_tensor(x)
 
 
-def reciprocal(x: ArrayLike, /) -> Tensor:
-    """One divided by each element, a float.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.reciprocal([2.0, 4.0])
-        Tensor([0.5 , 0.25], dtype=float32)
-    """
-    return apply("div", (1, as_tensor(x)), {})
-
-
 def isnan(x: ArrayLike, /) -> Tensor:
-    """Whether each element is NaN.
+    """Whether each element is NaN: the array API's name for `caudal.is_nan`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isnan([1.0, float("nan")])
         Tensor([False,  True], dtype=bool)
     """
-    tensor = as_tensor(x)
-    return apply("not_equal", (tensor, tensor), {})
+    return apply("is_nan", (x,), {})
 
 
 def isinf(x: ArrayLike, /) -> Tensor:
-    """Whether each element is infinite.
+    """Whether each element is infinite: the array API's name for `caudal.is_inf`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isinf([1.0, float("-inf")])
         Tensor([False,  True], dtype=bool)
     """
-    tensor = as_tensor(x)
-    if not tensor.dtype.is_float:
-        return zeros(tensor.shape, dtype=bool_)
-    return apply("equal", (apply("abs", (tensor,), {}), float("inf")), {})
+    return apply("is_inf", (x,), {})
 
 
 def isfinite(x: ArrayLike, /) -> Tensor:
-    """Whether each element is neither NaN nor infinite.
+    """Whether each element is neither NaN nor infinite: the array API's name for `caudal.is_finite`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isfinite([1.0, float("inf"), float("nan")])
         Tensor([ True, False, False], dtype=bool)
     """
-    tensor = as_tensor(x)
-    if not tensor.dtype.is_float:
-        return ones(tensor.shape, dtype=bool_)
-    return apply("less", (apply("abs", (tensor,), {}), float("inf")), {})
+    return apply("is_finite", (x,), {})
 
 
 def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = None) -> Tensor:

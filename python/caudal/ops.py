@@ -12,6 +12,8 @@ from .tensor import Tensor
 
 __all__ = [
     "abs",
+    "acos",
+    "acosh",
     "adam",
     "adamw",
     "add",
@@ -19,6 +21,11 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
     "avg_pool",
     "avg_pool_grad",
     "batch_norm",
@@ -32,12 +39,15 @@ __all__ = [
     "bitwise_xor",
     "broadcast_to",
     "cast",
+    "cbrt",
+    "ceil",
     "concat",
     "constant",
     "conv",
     "conv_input_grad",
     "conv_kernel_grad",
     "cos",
+    "cosh",
     "dim",
     "div",
     "dot_general",
@@ -46,18 +56,27 @@ __all__ = [
     "erf",
     "erfinv",
     "exp",
+    "exp2",
     "expm1",
     "flip",
+    "floor",
+    "floor_divide",
     "fold_in",
     "gelu",
     "greater",
     "greater_equal",
+    "hypot",
     "iota",
+    "is_finite",
+    "is_inf",
+    "is_nan",
     "layer_norm",
     "less",
     "less_equal",
     "log",
+    "log10",
     "log1p",
+    "log2",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -84,15 +103,20 @@ __all__ = [
     "prod",
     "random_bits",
     "random_split",
+    "reciprocal",
     "recurrence",
     "relu",
+    "remainder",
     "reshape",
+    "round",
     "rsqrt",
     "scatter_add",
     "sgd",
     "sgd_momentum",
     "sigmoid",
+    "sign",
     "sin",
+    "sinh",
     "slice",
     "softmax",
     "softmax_cross_entropy",
@@ -102,8 +126,10 @@ __all__ = [
     "sub",
     "sum",
     "take",
+    "tan",
     "tanh",
     "transpose",
+    "trunc",
     "uniform",
     "unpick",
     "unslice",
@@ -132,112 +158,76 @@ def abs(x: ArrayLike, /) -> Tensor:
     return apply("abs", (x,), {})
 
 
-def exp(x: ArrayLike, /) -> Tensor:
-    """Exponential: e^x, within 2 ulp.
+def sign(x: ArrayLike, /) -> Tensor:
+    """Sign: 1 above 0, -1 below, 0 for either zero, NaN for NaN.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("sign", (x,), {})
+
+
+def reciprocal(x: ArrayLike, /) -> Tensor:
+    """One over x: 1 / x.
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("exp", (x,), {})
+    return apply("reciprocal", (x,), {})
 
 
-def expm1(x: ArrayLike, /) -> Tensor:
-    """Exponential minus one: e^x - 1, exact near 0, within 2 ulp.
+def floor(x: ArrayLike, /) -> Tensor:
+    """The greatest integer not above x, in x's dtype; integers stay.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("expm1", (x,), {})
+    return apply("floor", (x,), {})
 
 
-def log(x: ArrayLike, /) -> Tensor:
-    """Natural logarithm, within 2 ulp.
+def ceil(x: ArrayLike, /) -> Tensor:
+    """The least integer not below x, in x's dtype; integers stay.
 
-    -inf at 0, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("log", (x,), {})
+    return apply("ceil", (x,), {})
 
 
-def log1p(x: ArrayLike, /) -> Tensor:
-    """Logarithm of 1 + x, exact near 0, within 2 ulp.
+def round(x: ArrayLike, /) -> Tensor:
+    """The nearest integer, of two the even one, in x's dtype; integers stay.
 
-    -inf at -1, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("log1p", (x,), {})
+    return apply("round", (x,), {})
 
 
-def sqrt(x: ArrayLike, /) -> Tensor:
-    """Square root, correctly rounded.
+def trunc(x: ArrayLike, /) -> Tensor:
+    """The nearest integer not further from 0 than x, in x's dtype; integers stay.
 
-    NaN below 0.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("sqrt", (x,), {})
+    return apply("trunc", (x,), {})
 
 
-def rsqrt(x: ArrayLike, /) -> Tensor:
-    """One over the square root: 1 / sqrt(x), both correctly rounded.
+def is_nan(x: ArrayLike, /) -> Tensor:
+    """Whether x is NaN; only floats can be.
 
-    inf at 0, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("rsqrt", (x,), {})
+    return apply("is_nan", (x,), {})
 
 
-def tanh(x: ArrayLike, /) -> Tensor:
-    """Hyperbolic tangent, within 2 ulp.
+def is_inf(x: ArrayLike, /) -> Tensor:
+    """Whether x is infinite, with either sign; only floats can be.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("tanh", (x,), {})
+    return apply("is_inf", (x,), {})
 
 
-def sigmoid(x: ArrayLike, /) -> Tensor:
-    """Logistic function: 1 / (1 + e^-x), within 2 ulp.
+def is_finite(x: ArrayLike, /) -> Tensor:
+    """Whether x is neither infinite nor NaN; all but floats are.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("sigmoid", (x,), {})
-
-
-def erf(x: ArrayLike, /) -> Tensor:
-    """Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("erf", (x,), {})
-
-
-def erfinv(x: ArrayLike, /) -> Tensor:
-    """Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("erfinv", (x,), {})
-
-
-def sin(x: ArrayLike, /) -> Tensor:
-    """Sine of x in radians, within 2 ulp.
-
-    NaN for infinities.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("sin", (x,), {})
-
-
-def cos(x: ArrayLike, /) -> Tensor:
-    """Cosine of x in radians, within 2 ulp.
-
-    NaN for infinities.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("cos", (x,), {})
+    return apply("is_finite", (x,), {})
 
 
 def logical_not(x: ArrayLike, /) -> Tensor:
@@ -294,12 +284,24 @@ def div(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     return apply("div", (x, y), {})
 
 
-def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
-    """Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`.
+def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Quotient rounded down: floor(x / y) of the exact quotient.
 
-    dtypes: float16, bfloat16, float32, float64.
+    Of floats x / 0 is infinite or NaN; of integers it is 0, and the least integer by -1 wraps.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("pow", (x, y), {})
+    return apply("floor_divide", (x, y), {})
+
+
+def remainder(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once.
+
+    Of floats it is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y).
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("remainder", (x, y), {})
 
 
 def maximum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -486,6 +488,262 @@ def stop_gradient(x: ArrayLike, /) -> Tensor:
     dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
     return apply("stop_gradient", (x,), {})
+
+
+def exp(x: ArrayLike, /) -> Tensor:
+    """Exponential: e^x, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("exp", (x,), {})
+
+
+def expm1(x: ArrayLike, /) -> Tensor:
+    """Exponential minus one: e^x - 1, exact near 0, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("expm1", (x,), {})
+
+
+def log(x: ArrayLike, /) -> Tensor:
+    """Natural logarithm, within 2 ulp.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log", (x,), {})
+
+
+def log1p(x: ArrayLike, /) -> Tensor:
+    """Logarithm of 1 + x, exact near 0, within 2 ulp.
+
+    -inf at -1, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log1p", (x,), {})
+
+
+def sqrt(x: ArrayLike, /) -> Tensor:
+    """Square root, correctly rounded.
+
+    NaN below 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sqrt", (x,), {})
+
+
+def rsqrt(x: ArrayLike, /) -> Tensor:
+    """One over the square root: 1 / sqrt(x), both correctly rounded.
+
+    inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("rsqrt", (x,), {})
+
+
+def tanh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic tangent, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("tanh", (x,), {})
+
+
+def sigmoid(x: ArrayLike, /) -> Tensor:
+    """Logistic function: 1 / (1 + e^-x), within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sigmoid", (x,), {})
+
+
+def erf(x: ArrayLike, /) -> Tensor:
+    """Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("erf", (x,), {})
+
+
+def erfinv(x: ArrayLike, /) -> Tensor:
+    """Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("erfinv", (x,), {})
+
+
+def sin(x: ArrayLike, /) -> Tensor:
+    """Sine of x in radians, within 2 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sin", (x,), {})
+
+
+def cos(x: ArrayLike, /) -> Tensor:
+    """Cosine of x in radians, within 2 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cos", (x,), {})
+
+
+def tan(x: ArrayLike, /) -> Tensor:
+    """Tangent of x in radians, within 1 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("tan", (x,), {})
+
+
+def asin(x: ArrayLike, /) -> Tensor:
+    """Arcsine in [-pi/2, pi/2], within 1 ulp.
+
+    NaN outside of [-1, 1]; its gradient is infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("asin", (x,), {})
+
+
+def acos(x: ArrayLike, /) -> Tensor:
+    """Arccosine in [0, pi], within 1 ulp.
+
+    NaN outside of [-1, 1]; its gradient is infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("acos", (x,), {})
+
+
+def atan(x: ArrayLike, /) -> Tensor:
+    """Arctangent in [-pi/2, pi/2], within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atan", (x,), {})
+
+
+def sinh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic sine, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sinh", (x,), {})
+
+
+def cosh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic cosine, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cosh", (x,), {})
+
+
+def asinh(x: ArrayLike, /) -> Tensor:
+    """Inverse of sinh, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("asinh", (x,), {})
+
+
+def acosh(x: ArrayLike, /) -> Tensor:
+    """Inverse of cosh, not below 0, within 1.5 ulp.
+
+    NaN below 1; its gradient is infinite at 1.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("acosh", (x,), {})
+
+
+def atanh(x: ArrayLike, /) -> Tensor:
+    """Inverse of tanh, within 1.5 ulp.
+
+    NaN outside of [-1, 1], infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atanh", (x,), {})
+
+
+def log2(x: ArrayLike, /) -> Tensor:
+    """Logarithm to base 2, within 1 ulp, exact for powers of 2.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log2", (x,), {})
+
+
+def log10(x: ArrayLike, /) -> Tensor:
+    """Logarithm to base 10, within 1 ulp, exact for powers of 10.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log10", (x,), {})
+
+
+def exp2(x: ArrayLike, /) -> Tensor:
+    """Two to the power of x, within 1 ulp, exact for integers.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("exp2", (x,), {})
+
+
+def cbrt(x: ArrayLike, /) -> Tensor:
+    """Real cube root, within 1 ulp, exact for cubes.
+
+    Its gradient at 0 is infinite.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cbrt", (x,), {})
+
+
+def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("pow", (x, y), {})
+
+
+def hypot(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Length of the vector (x, y): sqrt(x^2 + y^2) without overflow on the way, within 1 ulp.
+
+    Infinite if either is, even beside NaN. Its gradients at (0, 0) are 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("hypot", (x, y), {})
+
+
+def atan2(y: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """Angle of the point (x, y) in [-pi, pi], within 1.5 ulp, with the signs of zeros and infinities as in C.
+
+    Its gradients at (0, 0) are 0, where JAX has NaN.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atan2", (y, x), {})
 
 
 def constant(*, value: ArrayLike) -> Tensor:

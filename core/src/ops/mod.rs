@@ -4,6 +4,7 @@ mod cluster;
 mod control;
 mod conv;
 mod elementwise;
+mod functions;
 mod index;
 mod linear;
 mod losses;
@@ -25,6 +26,7 @@ use std::sync::OnceLock;
 /// The families in the order of the op reference: title, ops.
 pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Element-wise", elementwise::OPS),
+    ("Functions", functions::OPS),
     ("Moving elements", movement::OPS),
     ("Parts of tensors", parts::OPS),
     ("Reductions", reduce::OPS),
