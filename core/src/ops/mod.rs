@@ -4,6 +4,7 @@ mod cluster;
 mod control;
 mod conv;
 mod elementwise;
+mod gather;
 mod index;
 mod linear;
 mod losses;
@@ -14,6 +15,8 @@ mod parts;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
+mod sort;
 #[cfg(test)]
 mod testing;
 
@@ -28,10 +31,13 @@ pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Moving elements", movement::OPS),
     ("Parts of tensors", parts::OPS),
     ("Reductions", reduce::OPS),
+    ("Scans", scan::OPS),
+    ("Sorting", sort::OPS),
     ("Products", linear::OPS),
     ("Convolution", conv::OPS),
     ("Pooling", pool::OPS),
     ("Indexing", index::OPS),
+    ("Gathering and scattering", gather::OPS),
     ("Random numbers", random::OPS),
     ("Neural networks", nn::OPS),
     ("Losses", losses::OPS),

@@ -1,9 +1,9 @@
 //! Reductions: many elements become one.
 
 use super::movement::defaulted;
+use super::scan::products_before;
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::cpu::call::{Call, Layout};
-use crate::cpu::recurrence::{Extent, recurrence};
 use crate::cpu::reduce;
 use crate::cpu::work::Stop;
 use crate::dispatch;
@@ -189,8 +189,9 @@ fn prod_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let rows = |last: Dim| -> Vec<Dim> { dims(&kept).into_iter().chain([last]).collect() };
     let moved = b.graph.transpose(b.inputs[0], &order.iter().map(|&axis| axis as i64).collect::<Vec<_>>())?;
     let x = b.graph.reshape(moved, &rows(length.clone()))?;
-    let before = products_before(b.graph, x, false)?;
-    let after = products_before(b.graph, x, true)?;
+    let last = kept.len();
+    let before = products_before(b.graph, x, last, false)?;
+    let after = products_before(b.graph, x, last, true)?;
     let others = b.graph.mul(before, after)?;
     let cotangent = b.graph.reshape(cotangent, &rows(one()))?;
     let result = b.graph.mul(cotangent, others)?;
@@ -198,71 +199,6 @@ fn prod_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let mut inverse = vec![0; order.len()];
     order.iter().enumerate().for_each(|(position, &axis)| inverse[axis] = position as i64);
     Ok(vec![Some(b.graph.transpose(result, &inverse)?)])
-}
-
-/// The products of the elements before each along the last axis, or after it if `reverse`.
-fn products_before(graph: &mut Graph, x: Value, reverse: bool) -> Result<Value> {
-    let spec = graph.spec(x).clone();
-    let axis = spec.shape.rank() - 1;
-    let attrs = [("shape", AttrValue::Dims(vec![spec.shape[axis].clone()])), ("dtype", AttrValue::DType(DType::I64))];
-    let index = graph.op("iota", &attrs, &[])?;
-    let zero = graph.scalar(DType::I64, 0.0)?;
-    let first = graph.equal(index, zero)?;
-    let first = if reverse { graph.op("flip", &[], &[first])? } else { first };
-    let start = graph.cast(first, spec.dtype)?;
-    let start = graph.broadcast_to(start, &spec.shape)?;
-    let factors = previous(graph, x, axis, reverse)?;
-    recur(graph, factors, start, axis, reverse)
-}
-
-fn recur(graph: &mut Graph, a: Value, b: Value, axis: usize, reverse: bool) -> Result<Value> {
-    let attrs = [("axis", AttrValue::Int(axis as i64)), ("reverse", AttrValue::Bool(reverse))];
-    graph.op("recurrence", &attrs, &[a, b])
-}
-
-/// The element before each along an axis (after it if `reverse`), 0 for the first.
-fn previous(graph: &mut Graph, x: Value, axis: usize, reverse: bool) -> Result<Value> {
-    let shape = graph.spec(x).shape.clone();
-    let along = |at: i64| AttrValue::Ints((0..shape.rank()).map(|other| if other == axis { at } else { 0 }).collect());
-    let (low, high) = if reverse { (0, 1) } else { (1, 0) };
-    let padded = graph.op("pad", &[("low", along(low)), ("high", along(high))], &[x])?;
-    let start: Vec<Dim> = (0..shape.rank()).map(|other| Dim::constant(if other == axis { high } else { 0 })).collect();
-    let stop = start.iter().zip(shape.iter()).map(|(start, dim)| start.add(dim)).collect::<Result<Vec<_>>>()?;
-    graph.op("slice", &[("start", AttrValue::Dims(start)), ("stop", AttrValue::Dims(stop))], &[padded])
-}
-
-fn infer_recurrence(infer: &mut Infer) -> Result<Vec<Spec>> {
-    let (a, b) = (infer.input(0)?, infer.input(1)?);
-    let shape = infer.unify_shapes(&a.shape, &b.shape)?;
-    normalize_axis(infer.attrs.int("axis")?, shape.rank())?;
-    Ok(vec![Spec::new(b.dtype, shape)])
-}
-
-fn run_recurrence(call: &mut Call) -> Result<(), Stop> {
-    let (a, b) = (call.input(0), call.input(1));
-    let axis = known_axes(call.attrs, b.sizes().len()).first().copied().unwrap_or(0);
-    let extent = Extent::new(b.sizes(), axis);
-    let reverse = call.attrs.optional_bool("reverse").unwrap_or(false);
-    dispatch!(b.dtype(), T => {
-        let operands = (a.elements::<T>(), b.elements::<T>());
-        recurrence(&mut call.work, extent, reverse, operands, call.outputs[0].elements::<T>())
-    })
-}
-
-/// With s the cotangents run backwards, s[t] = c[t] + a[t+1] s[t+1]: b gets s, and a gets s[t] y[t-1].
-fn recurrence_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
-    let cotangent = b.cotangent()?;
-    let axis = normalize_axis(b.attrs.int("axis")?, b.shape(0).rank())?;
-    let reverse = b.attrs.bool("reverse")?;
-    let next = previous(b.graph, b.inputs[0], axis, !reverse)?;
-    let to_b = recur(b.graph, next, cotangent, axis, !reverse)?;
-    let to_a = if b.wanted[0] {
-        let before = previous(b.graph, b.outputs[0], axis, reverse)?;
-        Some(b.graph.mul(to_b, before)?)
-    } else {
-        None
-    };
-    Ok(vec![to_a, Some(to_b)])
 }
 
 /// The number of elements of x over `axes`, as a scalar of `dtype`.
@@ -469,28 +405,6 @@ pub static OPS: &[OpDef] = &[
         "The index (int64) of the least element along an axis, the first of equals; NaN counts as the least. No \
          elements are refused; where that is seen only at run time, they give 0."
     ),
-    OpDef {
-        name: "recurrence",
-        version: 1,
-        doc: "Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of \
-            the inputs. With a = 1 it is the cumulative sum of b.",
-        dtypes: DTypes::NUMERIC,
-        inputs: &[InputDef::of("a"), InputDef::of("b")],
-        outputs: &["output"],
-        attrs: &[
-            defaulted("axis", AttrType::Int, "-1", "The axis along which t counts."),
-            defaulted("reverse", AttrType::Bool, "false", "Whether t counts from the end."),
-        ],
-        regions: &[],
-        infer: infer_recurrence,
-        meaning: Meaning::Kernel(Kernel::dense(run_recurrence)),
-        vjp: Vjp::Rule(recurrence_vjp),
-        samples: &[
-            Sample { inputs: &["T[2, 5]", "T[2, 5]"], attrs: "{}" },
-            Sample { inputs: &["T[4, 3]", "T[4, 3]"], attrs: r#"{"axis": 0, "reverse": true}"# },
-            Sample { inputs: &["T[2, 1]", "T[2, 1]"], attrs: "{}" },
-        ],
-    },
 ];
 
 #[cfg(test)]
@@ -526,6 +440,5 @@ mod tests {
             ],
         );
         check("max", &[("{}", &["float32[0]"], "max: x [0] has no elements along axis 0")]);
-        check("recurrence", &[("{}", &["float32[2]", "float32[3]"], "recurrence: shapes [2] and [3] differ")]);
     }
 }
