@@ -85,6 +85,9 @@ pub fn gather<T: Element>(
     output: &mut [T],
     from: impl Fn(usize) -> Option<usize> + Sync,
 ) -> Result<(), Stop> {
+    if output.is_empty() {
+        return Ok(());
+    }
     // Short rows go together; long ones are cut.
     let per_task = (TASK / inner.max(1)).max(1);
     let cuts = inner.div_ceil(TASK);
@@ -168,6 +171,9 @@ pub fn scatter<T: Number>(
     // Updates of one element keep their order, so a long list is cut into phases.
     let segment = (TASK / inner.clamp(1, COLUMNS)).max(1);
     let per_task = (TASK / inner.clamp(1, COLUMNS) / count.clamp(1, segment)).max(1);
+    if output.is_empty() || updates.is_empty() {
+        return Ok(());
+    }
     let units = groups * blocks;
     let output = Shared::new(output);
     for first in (0..count).step_by(segment) {

@@ -49,6 +49,9 @@ pub fn scan<F: Fold>(
     let Extent { outer, steps, inner } = extent;
     let blocks = inner.div_ceil(COLUMNS);
     let segment = segment(extent);
+    if output.is_empty() {
+        return Ok(());
+    }
     let kept = if steps <= segment { 0 } else { outer * inner };
     let kept = cast_slice_mut::<F::Partial>(workspace).get_mut(..kept).ok_or(Stop::OutOfMemory)?;
     let per_task = (TASK / inner.clamp(1, COLUMNS) / steps.clamp(1, segment)).max(1);

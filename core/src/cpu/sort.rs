@@ -228,12 +228,13 @@ pub struct Plan {
 
 impl Plan {
     fn rows(&self) -> usize {
-        self.extent.outer * self.extent.inner
+        self.extent.outer.saturating_mul(self.extent.inner)
     }
 
     /// The bytes of one array of keys, in whole cache lines.
     fn key_bytes(&self, width: usize) -> u64 {
-        (self.rows() as u64).saturating_mul((self.extent.steps * width) as u64).next_multiple_of(64)
+        let elements = (self.rows() as u64).saturating_mul(self.extent.steps as u64);
+        elements.saturating_mul(width as u64).checked_next_multiple_of(64).unwrap_or(u64::MAX)
     }
 
     fn number_bytes(&self) -> u64 {
@@ -410,6 +411,9 @@ pub fn sort<K: Key>(
     indices: Option<&mut [i64]>,
     workspace: &mut [u8],
 ) -> Result<(), Stop> {
+    if x.is_empty() {
+        return Ok(());
+    }
     let sort = Sort::new(plan, order, workspace).ok_or(Stop::OutOfMemory)?;
     let at = match order.kind {
         Kind::Float(_) => sort.run::<true>(work, x)?,

@@ -93,7 +93,8 @@ impl<'a> Places<'a> {
         let batch = batch_dims(call.attrs);
         let (leading, tuple) = indices.sizes().split_at(indices.sizes().len() - 1);
         let (named, inner) = sizes[batch..].split_at(tuple[0]);
-        let product = |sizes: &[usize]| sizes.iter().product();
+        // Beside an axis without elements the others may have any size.
+        let product = |sizes: &[usize]| sizes.iter().fold(1, |product: usize, &size| product.saturating_mul(size));
         Places {
             tuples: Tuples::new(indices, named),
             groups: product(&sizes[..batch]),
@@ -109,7 +110,7 @@ fn run_gather(call: &mut Call) -> Result<(), Stop> {
     dispatch_width!(x.dtype(), T => {
         let missing = cast_slice::<T>(fill.bytes())[0];
         let output = call.outputs[0].elements::<T>();
-        let rows = (at.groups * at.count, at.inner);
+        let rows = (at.groups.saturating_mul(at.count), at.inner);
         index::gather(&mut call.work, rows, x.elements::<T>(), missing, output, |row| {
             at.tuples.get(row).map(|place| row / at.count * at.places + place)
         })
@@ -344,7 +345,7 @@ fn lower_take_along_axis(l: &mut Lowering) -> Result<Vec<Value>> {
 
 const GATHERED: &[Sample] = &[
     Sample { inputs: &["T[5, 3]", "int64[4, 1] in -5..4"], attrs: "{}" },
-    Sample { inputs: &["T[3, 4, 2]", "int32[2, 3, 2] in -4..3"], attrs: "{}" },
+    Sample { inputs: &["T[3, 4, 2]", "int32[2, 3, 2] in -3..2"], attrs: "{}" },
     Sample { inputs: &["T[2, 4, 3]", "int64[2, 5, 1] in -4..3"], attrs: r#"{"batch_dims": 1}"# },
     Sample { inputs: &["T[2, 3, 4]", "int64[2, 3, 2, 1] in 0..3"], attrs: r#"{"batch_dims": 2}"# },
     Sample { inputs: &["T[2, 3]", "int64[2] in 0..1"], attrs: "{}" },

@@ -58,7 +58,7 @@ fn run_take(call: &mut Call) -> Result<(), Stop> {
         let missing = cast_slice::<T>(fill.bytes())[0];
         let output = call.outputs[0].elements::<T>();
         let (Extent { outer, steps, inner }, count) = (extent, indices.len());
-        index::gather(&mut call.work, (outer * count, inner), x.elements::<T>(), missing, output, |row| {
+        index::gather(&mut call.work, (outer.saturating_mul(count), inner), x.elements::<T>(), missing, output, |row| {
             indices.get(row % count, steps).map(|index| row / count * steps + index)
         })
     })
