@@ -1,7 +1,7 @@
 //! Sorting.
 
 use super::gather::put_along_axis;
-use super::movement::defaulted;
+use super::movement::{defaulted, required};
 use crate::attrs::{AttrDef, AttrType, Attrs};
 use crate::cpu::call::{Call, Layout};
 use crate::cpu::recurrence::Extent;
@@ -148,12 +148,7 @@ pub static OPS: &[OpDef] = &[
         inputs: X,
         outputs: &["values", "indices"],
         attrs: &[
-            AttrDef {
-                name: "k",
-                kind: AttrType::Dim,
-                default: None,
-                doc: "How many elements, at most as many as there are.",
-            },
+            required("k", AttrType::Dim, "How many elements, at most as many as there are."),
             defaulted("axis", AttrType::Int, "-1", "The axis along which elements compete."),
             defaulted("largest", AttrType::Bool, "true", "Whether it is the greatest or the least."),
         ],
