@@ -90,7 +90,7 @@ def dynamic_slice(x, start, *, sizes):
 
 
 def dynamic_update_slice(x, update, start):
-    output = x.copy()
+    output = np.array(x)
     output[window(x.shape, start, update.shape)] = update
     return output
 
