@@ -353,7 +353,7 @@ def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     if isinstance(size, Dim):
         raise _refuse(ShapeError, f"axis {place} has the symbolic size {size}", "unstack", "axis")
     before = (slice(None),) * place
-    return tuple(tensor[(*before, number)] for number in range(size))
+    return tuple(tensor[before + (number,)] for number in range(size))  # noqa: RUF005
 
 
 def tile(x: ArrayLike, repetitions: Sequence[DimLike], /) -> Tensor:

@@ -290,7 +290,8 @@ mod tests {
             let rows = (groups * count, inner);
             let result = run(&vec![0.0; taken.len()], |work, output| gather(work, rows, &x, -1.0, output, from));
             assert_eq!(result, taken, "{groups} {places} {inner} {count}");
-            let joins: [(Join, fn(f32, f32) -> f32); 4] =
+            type Function = fn(f32, f32) -> f32;
+            let joins: [(Join, Function); 4] =
                 [(Join::Set, |_, x| x), (Join::Add, |y, x| y + x), (Join::Max, f32::max), (Join::Min, f32::min)];
             for (how, join) in joins {
                 let mut expected = x.clone();

@@ -9,11 +9,14 @@ use super::memory::cast_slice_mut;
 use super::recurrence::Extent;
 use super::work::{Stop, Work};
 use crate::dtype::{DType, Element};
+use std::hint::select_unpredictable;
 
 /// Elements that are sorted by one task; from [`SHORT`] by an even number of doublings.
 const RUN: usize = 1024;
 /// Elements that are sorted by insertion.
 const SHORT: usize = 16;
+/// How many times longer a run is than what is wanted of it, if that is selected without sorting the run.
+const FEW: usize = 16;
 /// Elements that a task moves, about.
 const TASK: usize = 32 << 10;
 
@@ -144,10 +147,13 @@ impl<K: Key> Target<'_, K> {
     fn merge<const FLOAT: bool>(&mut self, left: Run<K>, right: Run<K>) {
         let (mut i, mut j) = (0, 0);
         while i < left.keys.len() && j < right.keys.len() {
-            let takes_right = less::<K, FLOAT>(right.keys[j], left.keys[i]);
-            self.keys[i + j] = if takes_right { right.keys[j] } else { left.keys[i] };
+            // Both are read, so that choosing one needs no branch, which nobody could predict.
+            let (of_left, of_right) = (left.keys[i], right.keys[j]);
+            let takes_right = less::<K, FLOAT>(of_right, of_left);
+            self.keys[i + j] = select_unpredictable(takes_right, of_right, of_left);
             if !self.numbers.is_empty() {
-                self.numbers[i + j] = if takes_right { right.numbers[j] } else { left.numbers[i] };
+                let (of_left, of_right) = (left.numbers[i], right.numbers[j]);
+                self.numbers[i + j] = select_unpredictable(takes_right, of_right, of_left);
             }
             i += usize::from(!takes_right);
             j += usize::from(takes_right);
@@ -158,21 +164,38 @@ impl<K: Key> Target<'_, K> {
         self.part(middle, end).copy(right);
     }
 
-    fn insertion_sort<const FLOAT: bool>(&mut self) {
-        for end in 1..self.keys.len() {
-            let key = self.keys[end];
-            let number = self.numbers.get(end).copied();
-            let mut place = end;
-            while place > 0 && less::<K, FLOAT>(key, self.keys[place - 1]) {
-                self.keys[place] = self.keys[place - 1];
-                if number.is_some() {
-                    self.numbers[place] = self.numbers[place - 1];
-                }
-                place -= 1;
+    /// Moves an element to its place among those before it, which are sorted.
+    #[inline(always)]
+    fn settle<const FLOAT: bool>(&mut self, mut place: usize) {
+        let key = self.keys[place];
+        let number = self.numbers.get(place).copied();
+        while place > 0 && less::<K, FLOAT>(key, self.keys[place - 1]) {
+            self.keys[place] = self.keys[place - 1];
+            if number.is_some() {
+                self.numbers[place] = self.numbers[place - 1];
             }
-            self.keys[place] = key;
-            if let Some(number) = number {
-                self.numbers[place] = number;
+            place -= 1;
+        }
+        self.keys[place] = key;
+        if let Some(number) = number {
+            self.numbers[place] = number;
+        }
+    }
+
+    fn insertion_sort<const FLOAT: bool>(&mut self) {
+        (1..self.keys.len()).for_each(|place| self.settle::<FLOAT>(place));
+    }
+
+    /// Makes the first `keep` elements, at least one, those that come first, sorted; others are lost.
+    fn select<const FLOAT: bool>(&mut self, keep: usize) {
+        self.part(0, keep).insertion_sort::<FLOAT>();
+        for next in keep..self.keys.len() {
+            if less::<K, FLOAT>(self.keys[next], self.keys[keep - 1]) {
+                self.keys[keep - 1] = self.keys[next];
+                if !self.numbers.is_empty() {
+                    self.numbers[keep - 1] = self.numbers[next];
+                }
+                self.settle::<FLOAT>(keep - 1);
             }
         }
     }
@@ -189,6 +212,17 @@ impl<K: Key> Target<'_, K> {
             merge_pairs::<K, FLOAT>(other.read(), self, 2 * width);
             width *= 4;
         }
+    }
+}
+
+/// Puts the two zeros among sorted keys of floats into the order in which they were.
+fn restore_zeros<K: Key>(sorted: &mut [K], before: impl Iterator<Item = K>) {
+    let (minus, zero) = (K::SIGN.before(), K::SIGN);
+    let [start, middle] = [minus, zero].map(|bound| sorted.partition_point(|key| *key < bound));
+    let end = sorted.partition_point(|key| *key <= zero);
+    if start < middle && middle < end {
+        let zeros = before.filter(|key| *key == minus || *key == zero);
+        sorted[start..end].iter_mut().zip(zeros).for_each(|(key, zero)| *key = zero);
     }
 }
 
@@ -297,7 +331,7 @@ impl<'a, K: Key> Sort<'a, K> {
 
     /// Makes sorted runs of [`RUN`] elements.
     fn runs<const FLOAT: bool>(&self, work: &mut Work, x: &[K]) -> Result<(), Stop> {
-        let Extent { steps, inner, .. } = self.plan.extent;
+        let Plan { extent: Extent { steps, inner, .. }, keep, .. } = self.plan;
         let runs = steps.div_ceil(RUN);
         let units = self.plan.rows() * runs;
         let per_task = (TASK / 4 / steps.clamp(1, RUN)).max(1);
@@ -313,7 +347,18 @@ impl<'a, K: Key> Sort<'a, K> {
                     *key = x[start + number * inner].encode(self.order);
                 }
                 run.numbers.iter_mut().zip(first as i64..).for_each(|(place, number)| *place = number);
-                run.sort::<FLOAT>(other);
+                if keep * FEW <= last - first {
+                    run.select::<FLOAT>(keep);
+                } else if self.plan.numbered {
+                    run.sort::<FLOAT>(other);
+                } else {
+                    // Equal keys are the same, but for those of the two zeros.
+                    run.keys.sort_unstable();
+                    let keys = (first..last).map(|number| x[start + number * inner].encode(self.order));
+                    if FLOAT {
+                        restore_zeros(run.keys, keys);
+                    }
+                }
             }
         })
     }
@@ -411,7 +456,7 @@ pub fn sort<K: Key>(
     indices: Option<&mut [i64]>,
     workspace: &mut [u8],
 ) -> Result<(), Stop> {
-    if x.is_empty() {
+    if x.is_empty() || plan.keep == 0 {
         return Ok(());
     }
     let sort = Sort::new(plan, order, workspace).ok_or(Stop::OutOfMemory)?;
