@@ -1,19 +1,23 @@
 //! The ops, one file per family; each op stands complete in one place.
 
+mod activations;
 mod cluster;
 mod control;
 mod conv;
+mod distributions;
 mod elementwise;
 mod index;
 mod linear;
 mod losses;
 mod movement;
 mod nn;
+mod normalization;
 mod optimizers;
 mod parts;
 mod pool;
 mod random;
 mod reduce;
+mod schedules;
 #[cfg(test)]
 mod testing;
 
@@ -33,9 +37,13 @@ pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Pooling", pool::OPS),
     ("Indexing", index::OPS),
     ("Random numbers", random::OPS),
+    ("Distributions", distributions::OPS),
+    ("Activations", activations::OPS),
     ("Neural networks", nn::OPS),
+    ("Normalization", normalization::OPS),
     ("Losses", losses::OPS),
     ("Optimizers", optimizers::OPS),
+    ("Learning rate schedules", schedules::OPS),
     ("Control flow", control::OPS),
 ];
 
