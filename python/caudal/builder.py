@@ -147,6 +147,11 @@ class Builder:
             )
         )
 
+    def schedule(self, name: str, op: CData) -> None:
+        """Gives the optimizer of that name a schedule's op, for later calls of `optimize`."""
+        data = name.encode()
+        check(lib.cdl_graph_schedule(self.handle, data, len(data), op))
+
     def evaluate(self, given: Mapping[int, CData], wanted: Sequence[int]) -> list[CData]:
         """Computes values at once from others that are known; gives handles that the caller owns."""
         outputs = ffi.new("cdl_tensor *[]", len(wanted))

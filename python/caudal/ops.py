@@ -1956,7 +1956,7 @@ def rmsprop_momentum(
     learning_rate: ArrayLike,
     step: ArrayLike,
     velocity: ArrayLike,
-    momentum: ArrayLike,
+    change: ArrayLike,
     /,
     *,
     rho: float = 0.9,
@@ -1965,22 +1965,22 @@ def rmsprop_momentum(
 ) -> tuple[Tensor, ...]:
     """A step of RMSprop with momentum, as in Keras.
 
-    velocity is that of rmsprop, momentum = momentum * momentum_rate + learning_rate * gradient / sqrt(velocity +
-    epsilon), with the attr `momentum` as momentum_rate, and parameter = parameter - momentum.
+    velocity is that of rmsprop, change = momentum * change + learning_rate * gradient / sqrt(velocity + epsilon),
+    parameter = parameter - change.
 
     dtypes: float16, bfloat16, float32, float64.
 
     Attrs:
         rho: How much of the averages stays from step to step.
         epsilon: What is added under the root.
-        momentum: How much of the velocity stays from step to step.
+        momentum: How much of the change stays from step to step.
 
     Returns:
-        parameter, velocity, momentum.
+        parameter, velocity, change.
     """
     return apply_many(
         "rmsprop_momentum",
-        (parameter, gradient, learning_rate, step, velocity, momentum),
+        (parameter, gradient, learning_rate, step, velocity, change),
         {"rho": rho, "epsilon": epsilon, "momentum": momentum},
         (None, None, "float32", "int64", None, None),
     )
@@ -2027,29 +2027,29 @@ def rmsprop_centered_momentum(
     step: ArrayLike,
     velocity: ArrayLike,
     average_gradient: ArrayLike,
-    momentum: ArrayLike,
+    change: ArrayLike,
     /,
     *,
     rho: float = 0.9,
     epsilon: float = 1e-7,
     momentum: float = 0.9,
 ) -> tuple[Tensor, ...]:
-    """A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through the momentum
-    of rmsprop_momentum.
+    """A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through that of
+    rmsprop_momentum.
 
     dtypes: float16, bfloat16, float32, float64.
 
     Attrs:
         rho: How much of the averages stays from step to step.
         epsilon: What is added under the root.
-        momentum: How much of the velocity stays from step to step.
+        momentum: How much of the change stays from step to step.
 
     Returns:
-        parameter, velocity, average_gradient, momentum.
+        parameter, velocity, average_gradient, change.
     """
     return apply_many(
         "rmsprop_centered_momentum",
-        (parameter, gradient, learning_rate, step, velocity, average_gradient, momentum),
+        (parameter, gradient, learning_rate, step, velocity, average_gradient, change),
         {"rho": rho, "epsilon": epsilon, "momentum": momentum},
         (None, None, "float32", "int64", None, None, None),
     )

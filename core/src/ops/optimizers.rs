@@ -17,7 +17,7 @@ const STEP: InputDef = InputDef::in_set("step", DTypes::of(&[DType::I64]));
 
 const VELOCITY: InputDef = InputDef::of("velocity");
 const AVERAGE: InputDef = InputDef::of("average_gradient");
-const MOVING: InputDef = InputDef::of("momentum");
+const CHANGE: InputDef = InputDef::of("change");
 
 const fn number(name: &'static str, default: &'static str, doc: &'static str) -> AttrDef {
     AttrDef { name, kind: AttrType::Float, default: Some(default), doc }
@@ -31,6 +31,7 @@ const NESTEROV: AttrDef = AttrDef {
     doc: "Whether the parameter moves on by where the velocity will take it: Nesterov's form.",
 };
 const RHO: AttrDef = number("rho", "0.9", "How much of the averages stays from step to step.");
+const CARRIED: AttrDef = number("momentum", "0.9", "How much of the change stays from step to step.");
 const BETA_1: AttrDef = number("beta_1", "0.9", "How much of the first moment stays from step to step.");
 const BETA_2: AttrDef = number("beta_2", "0.999", "How much of the second moment stays from step to step.");
 const EPSILON: AttrDef = number("epsilon", "1e-7", "What is added to the root of the second moment.");
@@ -113,8 +114,8 @@ fn lower_momentum(lowering: &mut Lowering) -> Result<Vec<Value>> {
     rounded(lowering, &[parameter, velocity])
 }
 
-/// The slots are the velocity (the average of squares), then the average gradient if it is centered, then the momentum
-/// if there is one: as many as `N` less parameter, gradient and rate.
+/// The slots are the velocity (the average of squares), then the average gradient if it is centered, then the change
+/// if there is a momentum: as many as `N` less parameter, gradient and rate.
 fn lower_rmsprop<const N: usize>(lowering: &mut Lowering, centered: bool) -> Result<Vec<Value>> {
     let operands = operands::<N>(lowering)?;
     let (parameter, gradient, rate, velocity) = (operands[0], operands[1], operands[2], operands[3]);
@@ -302,10 +303,10 @@ pub static OPS: &[OpDef] = &[
     optimizer(
         "rmsprop_momentum",
         "A step of RMSprop with momentum, as in Keras.\n\
-            velocity is that of rmsprop, momentum = momentum * momentum_rate + learning_rate * gradient / sqrt(velocity + \
-            epsilon), with the attr `momentum` as momentum_rate, and parameter = parameter - momentum.",
-        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, MOVING], &["parameter", "velocity", "momentum"]),
-        &[RHO, INSIDE, MOMENTUM],
+            velocity is that of rmsprop, change = momentum * change + learning_rate * gradient / sqrt(velocity + epsilon), \
+            parameter = parameter - change.",
+        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, CHANGE], &["parameter", "velocity", "change"]),
+        &[RHO, INSIDE, CARRIED],
         |l| lower_rmsprop::<5>(l, false),
         &[Sample {
             inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3] in 0.1..1", "T[3]"],
@@ -330,13 +331,13 @@ pub static OPS: &[OpDef] = &[
     ),
     optimizer(
         "rmsprop_centered_momentum",
-        "A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through the momentum \
-            of rmsprop_momentum.",
+        "A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through that of \
+            rmsprop_momentum.",
         (
-            &[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, AVERAGE, MOVING],
-            &["parameter", "velocity", "average_gradient", "momentum"],
+            &[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, AVERAGE, CHANGE],
+            &["parameter", "velocity", "average_gradient", "change"],
         ),
-        &[RHO, INSIDE, MOMENTUM],
+        &[RHO, INSIDE, CARRIED],
         |l| lower_rmsprop::<6>(l, true),
         &[Sample {
             inputs: &[

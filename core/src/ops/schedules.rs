@@ -13,7 +13,7 @@ use crate::graph::{Graph, Value};
 use crate::infer::Infer;
 use crate::op::{InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::Shape;
-use std::f64::consts::PI;
+use std::f64::consts::FRAC_PI_2;
 
 const STEP: InputDef = InputDef::in_set("step", DTypes::of(&[DType::I64]));
 const WARMUP: AttrDef = defaulted(
@@ -46,7 +46,7 @@ fn steps(g: &mut Graph, count: i64) -> Result<Value> {
     g.constant(crate::Tensor::from_slice(DType::I64, &[], &[count])?)
 }
 
-/// min(step, count) / count, of a step that may be negative: 0 to 1.
+/// step / count, at least 0 and at most 1.
 fn progress(g: &mut Graph, step: Value, count: i64) -> Result<Value> {
     let (zero, end) = (steps(g, 0)?, steps(g, count)?);
     let step = g.maximum(step, zero)?;
@@ -74,17 +74,19 @@ fn warmed(l: &mut Lowering, after: impl FnOnce(&mut Graph, &Attrs, Value) -> Res
     Ok(vec![g.select(first, rising, factor)?])
 }
 
+/// (1 + cos(pi t)) / 2 as sin(pi (1 - t) / 2)^2, which is exact near its end, too.
 fn cosine(g: &mut Graph, attrs: &Attrs, step: Value) -> Result<Value> {
-    let alpha = attrs.float("alpha")?;
-    let done = progress(g, step, attrs.int("decay_steps")?)?;
-    let (pi, one) = (g.scalar(DType::F32, PI)?, g.scalar(DType::F32, 1.0)?);
-    let angle = g.mul(pi, done)?;
-    let cosine = g.op("cos", &[], &[angle])?;
-    let sum = g.add(one, cosine)?;
-    let share = g.scalar(DType::F32, (1.0 - alpha) / 2.0)?;
-    let share = g.mul(share, sum)?;
-    let alpha = g.scalar(DType::F32, alpha)?;
-    g.add(share, alpha)
+    let (alpha, count) = (attrs.float("alpha")?, attrs.int("decay_steps")?);
+    let end = steps(g, count)?;
+    let left = g.sub(end, step)?;
+    let left = progress(g, left, count)?;
+    let quarter = g.scalar(DType::F32, FRAC_PI_2)?;
+    let angle = g.mul(quarter, left)?;
+    let sine = g.op("sin", &[], &[angle])?;
+    let share = g.mul(sine, sine)?;
+    let (alpha, height) = (g.scalar(DType::F32, alpha)?, g.scalar(DType::F32, 1.0 - alpha)?);
+    let share = g.mul(height, share)?;
+    g.add(alpha, share)
 }
 
 fn exponential(g: &mut Graph, attrs: &Attrs, step: Value) -> Result<Value> {
