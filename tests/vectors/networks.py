@@ -215,7 +215,7 @@ def mean_absolute_error_terms(predictions, targets):
 
 
 def huber(predictions, targets, *, delta=1.0):
-    return np.mean(special.huber(delta, wide(predictions) - targets), axis=-1)
+    return np.mean(special.huber(delta, predictions - targets), axis=-1)
 
 
 def huber_terms(predictions, targets, *, delta=1.0):
