@@ -41,7 +41,6 @@ __all__ = [
     "result_type",
     "squeeze",
     "stack",
-    "std",
     "subtract",
     "take",
 ]
@@ -229,8 +228,7 @@ def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
         Tensor([[0., 1.],
                 [0., 1.]], dtype=float32)
     """
-    parts = _convert.operands("stack", list(arrays), ())
-    return apply("concat", [expand_dims(part, axis=axis) for part in parts if part is not None], {"axis": axis})
+    return apply("stack", list(arrays), {"axis": axis})
 
 
 def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None, fill: float | None = None) -> Tensor:
@@ -379,21 +377,6 @@ def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = 
     if min is not None:
         tensor = apply("maximum", (tensor, min), {})
     return tensor if max is None else apply("minimum", (tensor, max), {})
-
-
-def std(
-    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False
-) -> Tensor:
-    """Standard deviation over axes: the root of `caudal.var`.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.std([1.0, 3.0])
-        Tensor(1., dtype=float32)
-    """
-    axes = (axis,) if isinstance(axis, int) else axis
-    variance = apply("var", (x,), {"axis": axes, "correction": float(correction), "keepdims": keepdims})
-    return apply("sqrt", (variance,), {})
 
 
 def dropout(x: ArrayLike, rate: float, key: ArrayLike | None = None) -> Tensor:

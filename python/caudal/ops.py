@@ -20,6 +20,7 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "argsort",
     "attention",
     "avg_pool",
     "avg_pool_grad",
@@ -44,10 +45,16 @@ __all__ = [
     "conv_kernel_grad",
     "cos",
     "cosine_schedule",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
     "dim",
     "div",
     "dot_general",
     "dropout",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "einsum",
     "elu",
     "embedding",
     "equal",
@@ -59,6 +66,7 @@ __all__ = [
     "exponential_schedule",
     "flip",
     "fold_in",
+    "gather",
     "gelu",
     "global_norm",
     "greater",
@@ -97,10 +105,12 @@ __all__ = [
     "mish",
     "mul",
     "neg",
+    "norm",
     "normal",
     "not_equal",
     "one_hot",
     "pad",
+    "permutation",
     "pick",
     "pow",
     "prod",
@@ -110,13 +120,16 @@ __all__ = [
     "recurrence",
     "relu",
     "relu6",
+    "repeat",
     "reshape",
     "rms_norm",
     "rmsprop",
     "rmsprop_centered",
     "rmsprop_centered_momentum",
     "rmsprop_momentum",
+    "roll",
     "rsqrt",
+    "scatter",
     "scatter_add",
     "selu",
     "sgd",
@@ -130,13 +143,19 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus",
     "softsign",
+    "sort",
     "sqrt",
     "square",
+    "stack",
+    "std",
     "stop_gradient",
     "sub",
     "sum",
     "take",
+    "take_along_axis",
     "tanh",
+    "tile",
+    "top_k",
     "transpose",
     "truncated_normal",
     "uniform",
@@ -680,6 +699,53 @@ def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
     return apply("flip", (x,), {"axis": axis})
 
 
+def stack(*values: ArrayLike, axis: int = 0) -> Tensor:
+    """Values of one shape joined along a new axis.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The new axis.
+    """
+    return apply("stack", (*values,), {"axis": axis})
+
+
+def tile(x: ArrayLike, /, *, repetitions: Sequence[DimLike]) -> Tensor:
+    """x repeated as a whole along axes, as NumPy's tile; of x and the repetitions, the one that has fewer axes gets
+    ones in front.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        repetitions: How often x is repeated along each axis.
+    """
+    return apply("tile", (x,), {"repetitions": repetitions})
+
+
+def repeat(x: ArrayLike, /, *, repeats: DimLike, axis: int | None = None) -> Tensor:
+    """Each element of x repeated along an axis.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        repeats: How often each element is repeated.
+        axis: The axis; None is that of x flattened.
+    """
+    return apply("repeat", (x,), {"repeats": repeats, "axis": axis})
+
+
+def roll(x: ArrayLike, /, *, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its elements moved along axes, those that leave it at one end coming in at the other.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        shift: How far elements move along each axis, towards its end if positive; one for all axes.
+        axis: The axes; None is that of x flattened, whose shape is kept.
+    """
+    return apply("roll", (x,), {"shift": shift, "axis": axis})
+
+
 def sum(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Sum over axes, in x's dtype; 0 of no elements.
 
@@ -771,6 +837,55 @@ def var(
     return apply("var", (x,), {"axis": axis, "correction": correction, "keepdims": keepdims})
 
 
+def std(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
+    """Standard deviation over axes: the root of var, rounded once.
+
+    Its gradient is 0 where it is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        correction: Taken from the number of elements: 0 for a population's, 1 for a sample's variance.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("std", (x,), {"axis": axis, "correction": correction, "keepdims": keepdims})
+
+
+def norm(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, ord: float = 2.0, keepdims: bool = False
+) -> Tensor:
+    """Norm of the vector of all elements over axes: the sum of their sizes (`ord` 1), the root of the sum of their
+    squares (2; of a matrix it is Frobenius'), or the greatest size (inf).
+
+    `float16` and `bfloat16` are computed in `float32`. Its gradient is 0 where it is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        ord: 1, 2 or inf.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("norm", (x,), {"axis": axis, "ord": ord, "keepdims": keepdims})
+
+
+def count_nonzero(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """How many elements over axes are not 0, or true (int64).
+
+    NaN is not 0.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("count_nonzero", (x,), {"axis": axis, "keepdims": keepdims})
+
+
 def any(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element over axes is true, or not 0; false of no elements.
 
@@ -827,11 +942,38 @@ def argmin(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) 
     return apply("argmin", (x,), {"axis": axis, "keepdims": keepdims})
 
 
+def cumsum(x: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
+    """Cumulative sum along an axis: each element plus those before it, in order.
+
+    Integers wrap, `float16` and `bfloat16` are summed in `float32`.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis that is gone along.
+        reverse: Whether it begins at the end of the axis.
+    """
+    return apply("cumsum", (x,), {"axis": axis, "reverse": reverse})
+
+
+def cumprod(x: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
+    """Cumulative product along an axis: each element times those before it, in order.
+
+    Integers wrap, `float16` and `bfloat16` are multiplied in `float32`. The gradient is right where elements are 0,
+    to any order.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis that is gone along.
+        reverse: Whether it begins at the end of the axis.
+    """
+    return apply("cumprod", (x,), {"axis": axis, "reverse": reverse})
+
+
 def recurrence(a: ArrayLike, b: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
     """Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of the
-    inputs.
-
-    With a = 1 it is the cumulative sum of b.
+    inputs, every operation rounded.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
@@ -840,6 +982,55 @@ def recurrence(a: ArrayLike, b: ArrayLike, /, *, axis: int = -1, reverse: bool =
         reverse: Whether t counts from the end.
     """
     return apply("recurrence", (a, b), {"axis": axis, "reverse": reverse})
+
+
+def sort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False) -> Tensor:
+    """Elements in increasing order along an axis.
+
+    Equal ones keep their order, also 0 and -0. NaN is greater than any number: it comes last, or first if
+    descending. The gradient goes to where the elements were.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis along which elements are sorted.
+        descending: Whether the greatest element comes first.
+    """
+    return apply("sort", (x,), {"axis": axis, "descending": descending})
+
+
+def argsort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False) -> Tensor:
+    """Indices (int64) that sort x along an axis: taking them along it gives what sort gives.
+
+    Equal elements keep their order, also 0 and -0. NaN is greater than any number: it comes last, or first if
+    descending.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis along which elements are sorted.
+        descending: Whether the greatest element comes first.
+    """
+    return apply("argsort", (x,), {"axis": axis, "descending": descending})
+
+
+def top_k(x: ArrayLike, /, *, k: DimLike, axis: int = -1, largest: bool = True) -> tuple[Tensor, ...]:
+    """The k greatest (or least) elements along an axis, the most extreme first, and their indices (int64).
+
+    Of equal ones the first comes first. NaN is greater than any number. The gradient of the values goes to where
+    they were.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        k: How many elements, at most as many as there are.
+        axis: The axis along which elements compete.
+        largest: Whether it is the greatest or the least.
+
+    Returns:
+        values, indices.
+    """
+    return apply_many("top_k", (x,), {"k": k, "axis": axis, "largest": largest})
 
 
 def matmul(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -882,6 +1073,23 @@ def dot_general(
         (x, y),
         {"x_batch": x_batch, "y_batch": y_batch, "x_contract": x_contract, "y_contract": y_contract},
     )
+
+
+def einsum(*operands: ArrayLike, equation: str) -> Tensor:
+    """Einstein's sum, as NumPy's einsum: products of operands, whose axes an equation names, summed over the names that
+    its output lacks.
+
+    `ij,jk->ik` is a matrix product. A name that stands twice in an operand is its diagonal. `...` stands for the
+    axes without a name, which broadcast. Without `->` the output has the axes of `...` and, in alphabetical order, the
+    names that stand once. Operands are multiplied two at a time: where all sizes are known those whose product adds the
+    fewest elements, else from the left; products in between are rounded to the dtype.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        equation: The names of the operands' axes and, after `->`, the output's.
+    """
+    return apply("einsum", (*operands,), {"equation": equation})
 
 
 def conv(
@@ -1288,6 +1496,80 @@ def one_hot(indices: ArrayLike, /, *, depth: DimLike, dtype: DTypeLike = "float3
     return apply("one_hot", (indices,), {"depth": depth, "dtype": dtype})
 
 
+def gather(x: ArrayLike, indices: ArrayLike, /, *, batch_dims: int = 0, fill: float | None = None) -> Tensor:
+    """Slices of x at tuples of indices: x [batch..., d1, ..., dk, rest...] at indices [batch..., n..., k] is [batch...,
+    n..., rest...].
+
+    The last axis of the indices holds an index for each of the first k axes of x after the batch axes. An index in
+    [-d, d) is normalised; a tuple with any other gives `fill`.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        batch_dims: How many leading axes x and the indices share: each of their places has its own indices.
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
+    """
+    return apply("gather", (x, indices), {"batch_dims": batch_dims, "fill": fill}, (None, "int64"))
+
+
+def scatter(
+    x: ArrayLike, indices: ArrayLike, updates: ArrayLike, /, *, mode: str = "set", batch_dims: int = 0
+) -> Tensor:
+    """x with updates at tuples of indices, which are those of gather; updates have the shape that gathering gives.
+
+    By `mode` an update takes the place of what is there (`set`), is added to it (`add`; each sum is rounded to the
+    dtype, that of bools is whether either is true), or is taken if it is greater (`max`) or less (`min`); NaN is taken.
+    Updates of one place are applied in row-major order, so the last is set. An index in [-d, d) is normalised; updates
+    of tuples with any other are dropped. The gradient of `set` goes to the last update, that of `max` and `min` is
+    shared equally by all that are equal to the result, x among them.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        mode: `set`, `add`, `max` or `min`.
+        batch_dims: How many leading axes x and the indices share: each of their places has its own indices.
+    """
+    return apply("scatter", (x, indices, updates), {"mode": mode, "batch_dims": batch_dims}, (None, "int64", None))
+
+
+def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1, fill: float | None = None) -> Tensor:
+    """Elements of x at indices of the same rank, each along an axis, as NumPy's take_along_axis: the other axes are
+    broadcast.
+
+    An index in [-n, n) is normalised, any other gives `fill`.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis of x that the indices count along.
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
+    """
+    return apply("take_along_axis", (x, indices), {"axis": axis, "fill": fill}, (None, "int64"))
+
+
+def dynamic_slice(x: ArrayLike, start: ArrayLike, /, *, sizes: Sequence[DimLike]) -> Tensor:
+    """The part of x of some sizes that begins at `start`, an index along each axis, as in XLA.
+
+    A start in [-n, 0) counts from the end, and one from which the part would go beyond x is moved so that it does
+    not.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        sizes: The shape of the output.
+    """
+    return apply("dynamic_slice", (x, start), {"sizes": sizes}, (None, "int64"))
+
+
+def dynamic_update_slice(x: ArrayLike, update: ArrayLike, start: ArrayLike, /) -> Tensor:
+    """x with a part of it replaced by `update`: the one that dynamic_slice gives for the same start and the sizes of
+    the update.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("dynamic_update_slice", (x, update, start), {}, (None, None, "int64"))
+
+
 def random_bits(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "uint32") -> Tensor:
     """Random words of a key: with (a, b) the two words that Threefry-2x32 (20 rounds) makes of the element's row-major
     number as a 64-bit counter, a xor b for uint32 and a * 2^32 + b for uint64.
@@ -1408,6 +1690,19 @@ def randint(
         dtype: The dtype of the output: int32, int64, uint32 or uint64.
     """
     return apply("randint", (key,), {"shape": shape, "low": low, "high": high, "dtype": dtype}, ("uint32",))
+
+
+def permutation(key: ArrayLike, /, *, size: DimLike) -> Tensor:
+    """The integers (int64) from 0 to before size in random order, each order as likely: argsort of uint64 random_bits.
+
+    Not the order of JAX, which sorts 32 bits more than once.
+
+    dtypes: uint32.
+
+    Attrs:
+        size: How many integers.
+    """
+    return apply("permutation", (key,), {"size": size}, ("uint32",))
 
 
 def truncated_normal(

@@ -14,7 +14,7 @@ from . import _dispatch
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
 from .builder import RANDOM_KEY
-from .dims import DimLike, as_shape
+from .dims import Dim, DimLike, as_shape
 from .dtypes import DTypeLike, as_dtype, float32, int64, uint32
 from .errors import ArgumentError, make
 from .tensor import Tensor
@@ -33,6 +33,7 @@ __all__ = [
     "gumbel",
     "key",
     "normal",
+    "permutation",
     "randint",
     "seed",
     "split",
@@ -238,6 +239,36 @@ def randint(key: ArrayLike, low: DimLike, high: DimLike, shape: ShapeLike = (), 
     """
     attrs = {"shape": as_shape(shape), "low": low, "high": high, "dtype": as_dtype(dtype)}
     return apply("randint", (key,), attrs, ("uint32",))
+
+
+def permutation(key: ArrayLike, x: ArrayLike | DimLike, axis: int = 0) -> Tensor:
+    """A tensor with its parts along an axis in random order; of a number, the integers below it.
+
+    Args:
+        key: The key.
+        x: A tensor of at least one axis; or how many integers (int64), which may be a dim of a traced tensor.
+        axis: The axis whose parts are moved, each as a whole.
+
+    Raises:
+        ArgumentError: a negative number, or no such axis.
+
+    Example:
+        >>> import caudal as cd
+        >>> rows = cd.random.permutation(cd.random.key(0), cd.asarray([[1, 2], [3, 4], [5, 6]]))
+        >>> sorted(rows.tolist())
+        [[1, 2], [3, 4], [5, 6]]
+        >>> sorted(cd.random.permutation(cd.random.key(0), 4).tolist())
+        [0, 1, 2, 3]
+    """
+    if isinstance(x, int | Dim):
+        return apply("permutation", (key,), {"size": x}, ("uint32",))
+    tensor = as_tensor(x)
+    if not -tensor.ndim <= axis < tensor.ndim:
+        text = f"axis {axis} is out of range for rank {tensor.ndim}"
+        location = _tracer.user_location()
+        raise make(ArgumentError, text, op="permutation", argument="axis", location=location)
+    order = apply("permutation", (key,), {"size": tensor.shape[axis]}, ("uint32",))
+    return apply("take", (tensor, order), {"axis": axis % tensor.ndim, "fill": None})
 
 
 def categorical(key: ArrayLike, logits: ArrayLike, axis: int = -1, shape: ShapeLike | None = None) -> Tensor:

@@ -274,3 +274,20 @@ def test_never_and_always() -> None:
     assert drawn.any(0).tolist() == [False, False, True, True, False, True]
     classes = cd.random.categorical(cd.random.key(0), [-INF, 0.0, -INF], shape=(500,))
     assert set(classes.tolist()) == {1}
+
+
+def test_every_order_is_as_likely() -> None:
+    @cd.function(signature={"x": "float32[n, m]", "key": "uint32[2]"})
+    def shuffled(x: Any, key: Any) -> Any:
+        return cd.random.permutation(key, x, axis=1), cd.random.permutation(key, x.shape[1])
+
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    orders: dict[tuple[int, ...], int] = {}
+    for seed in range(600):
+        y, order = shuffled(x, cd.random.key(seed))
+        np.testing.assert_array_equal(y, x[:, order.numpy()])
+        orders[tuple(order.tolist())] = orders.get(tuple(order.tolist()), 0) + 1
+    assert len(orders) == 6 and all(60 < count < 140 for count in orders.values()), orders
+    assert cd.random.permutation(cd.random.key(0), 0).shape == (0,)
+    with pytest.raises(cd.ArgumentError, match="axis 1 is out of range for rank 1"):
+        cd.random.permutation(cd.random.key(0), [1, 2], axis=1)

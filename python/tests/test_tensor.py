@@ -165,6 +165,22 @@ KEYS: list[Any] = [
     (Ellipsis,),
     np.int64(1),
     (None, None),
+    ([0, 1], [2, 0]),
+    ([[0], [1]], [2, 0]),
+    ([0, 1], [2, 0], [3, -1]),
+    (slice(None), [2, 0], [3, -1]),
+    ([0, 1], slice(None), [3, -1]),
+    ([0, 1], slice(2, 0, -1), np.array([[3], [-1]])),
+    (0, slice(None), [3, 1]),
+    ([1, 0, 1], Ellipsis, 2),
+    (0, [2, 1], 3),
+    (slice(None), 1, [[0, 1], [2, 3]]),
+    ([0, 1], None, [2, 0]),
+    (None, [0, 1], [2, 0], None),
+    (None, [0, 1], slice(None), [2, 0]),
+    (slice(None), None, [2, 0], [1, 1]),
+    (np.zeros((0,), int), [2]),
+    (np.array([1, 0], "uint8"), np.array([2, 0], "int16")),
 ]
 
 
@@ -182,6 +198,19 @@ def test_indexing_of_symbolic_shapes_is_numpys(key: Any) -> None:
         return x[key]
 
     np.testing.assert_array_equal(np.asarray(part(X)), X[key])
+
+
+def test_arrays_of_indices_are_checked() -> None:
+    x = cd.asarray(X)
+    rows: list[tuple[Any, type[Exception], str]] = [
+        (([0, 2], [0, 1]), IndexError, "index: 2 is out of bounds for axis 0, which has size 2"),
+        (([0, 1], slice(None), [4, 0]), IndexError, "index: 4 is out of bounds for axis 2, which has size 4"),
+        (([0, 1], [0, 1, 2]), ValueError, "index: arrays of shapes [2] and [3] cannot be broadcast together"),
+    ]
+    for key, kind, message in rows:
+        with pytest.raises(kind) as raised:
+            x[key]
+        assert str(raised.value).startswith(message)
 
 
 def test_iteration_and_unpacking() -> None:

@@ -77,6 +77,10 @@ def randint(key, *, shape, high, low=0, dtype="int64"):
     return np.asarray(low + words % (high - low), object).astype(dtype)
 
 
+def permutation(key, *, size):
+    return np.argsort(bits(key, shape=(size,), dtype="uint64"), kind="stable").astype(np.int64)
+
+
 def truncated_normal(key, *, shape, dtype="float32", low=-2.0, high=2.0):
     draws, root = fraction(key, shape, dtype).astype(np.float64), np.sqrt(2)
     a, b = special.erf(low / root), special.erf(high / root)

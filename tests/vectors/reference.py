@@ -14,6 +14,7 @@ from typing import Any
 
 import arrays
 import images
+import movement
 import networks
 import numpy as np
 import randomness
@@ -193,6 +194,10 @@ def variance(x, *, axis=None, correction=0.0, keepdims=False):
     return np.var(wide(x), axis=axes(axis), ddof=correction, keepdims=keepdims)
 
 
+def deviation(x, *, axis=None, correction=0.0, keepdims=False):
+    return np.sqrt(variance(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
 def variance_terms(x, *, axis=None, correction=0.0, keepdims=False):
     """Squares of differences, each up to four times the mean square in all."""
     return 4 * mean(x**2, axis=axis, keepdims=keepdims)
@@ -364,19 +369,34 @@ TABLE: dict[str, Reference] = {
     "unslice": exactly(unslice),
     "pad": exactly(pad),
     "flip": exactly(lambda x, *, axis=None: np.flip(x, axes(axis))),
+    "stack": exactly(lambda *values, axis=0: np.stack(values, axis)),
+    "tile": exactly(lambda x, *, repetitions: np.tile(x, repetitions)),
+    "repeat": exactly(lambda x, *, repeats, axis=None: np.repeat(x, repeats, axis)),
+    "roll": exactly(movement.roll),
     "sum": sums(total, 2),
     "prod": Reference(product, 8, narrow=1),
     "max": exactly(reduction(np.max), unsigned_zero=True),
     "min": exactly(reduction(np.min), unsigned_zero=True),
     "mean": sums(mean, 2),
     "var": sums(variance, 4, variance_terms),
+    # The root of a variance near 0 has the error of the root of its terms.
+    "std": sums(deviation, 4, lambda x, **attrs: np.sqrt(variance_terms(x, **attrs))),
+    "norm": sums(movement.norm, 2, movement.norm),
+    "count_nonzero": exactly(reduction(np.count_nonzero)),
     "any": exactly(reduction(np.any)),
     "all": exactly(reduction(np.all)),
     "argmax": exactly(search(np.argmax)),
     "argmin": exactly(search(np.argmin)),
+    "cumsum": exactly(movement.running(np.add), dtyped=True),
+    "cumprod": exactly(movement.running(np.multiply), dtyped=True),
     "recurrence": exactly(recurrence, dtyped=True),
+    "sort": exactly(movement.sort),
+    "argsort": exactly(movement.argsort),
+    "top_k": exactly(movement.top_k),
     "matmul": sums(matmul, 4),
     "dot_general": sums(dot_general, 4),
+    # Products in between are rounded to the dtype.
+    "einsum": Reference(movement.einsum, 4, narrow=4, magnitude=of_sizes(movement.einsum)),
     "conv": sums(images.conv, 4),
     "conv_input_grad": sums(images.conv_input_grad, 4),
     "conv_kernel_grad": sums(images.conv_kernel_grad, 4),
@@ -390,6 +410,11 @@ TABLE: dict[str, Reference] = {
     "pick": exactly(pick),
     "unpick": exactly(unpick),
     "one_hot": exactly(one_hot),
+    "gather": exactly(movement.gather),
+    "scatter": exactly(movement.scatter, dtyped=True, unsigned_zero=True),
+    "take_along_axis": exactly(movement.take_along_axis),
+    "dynamic_slice": exactly(movement.dynamic_slice),
+    "dynamic_update_slice": exactly(movement.dynamic_update_slice),
     "random_bits": exactly(randomness.bits),
     "random_split": exactly(randomness.split),
     "fold_in": exactly(randomness.fold_in),
@@ -398,6 +423,7 @@ TABLE: dict[str, Reference] = {
     "dropout": exactly(randomness.dropout, dtyped=True),
     "bernoulli": exactly(randomness.bernoulli, dtyped=True),
     "randint": exactly(randomness.randint),
+    "permutation": exactly(randomness.permutation),
     "truncated_normal": sums(randomness.truncated_normal, 8, randomness.truncated_normal_terms),
     "exponential": maths(randomness.exponential, 3),
     "gumbel": sums(randomness.gumbel, 4, randomness.gumbel_terms),

@@ -201,6 +201,20 @@ fn lower_categorical(l: &mut Lowering) -> Result<Vec<Value>> {
     Ok(vec![l.graph.op("argmax", &[("axis", AttrValue::Int(axis))], &[sum])?])
 }
 
+fn infer_permutation(infer: &mut Infer) -> Result<Vec<Spec>> {
+    check_key(infer, 0)?;
+    let shape = Shape::new(vec![infer.attrs.dim("size")?]).map_err(|error| error.with_argument("size"))?;
+    Ok(vec![Spec::new(DType::I64, shape)])
+}
+
+/// Words of 64 bits, so that two are equal with a probability of size^2 / 2^65 alone.
+fn lower_permutation(l: &mut Lowering) -> Result<Vec<Value>> {
+    let shape = AttrValue::Dims(vec![l.attrs.dim("size")?]);
+    let attrs = [("shape", shape), ("dtype", AttrValue::DType(DType::U64))];
+    let words = l.graph.op("random_bits", &attrs, &[l.inputs[0]])?;
+    Ok(vec![l.graph.op("argsort", &[], &[words])?])
+}
+
 const FLOATS: &[Sample] = &[
     Sample { inputs: &["uint32[2]"], attrs: r#"{"shape": [2, 5]}"# },
     Sample { inputs: &["uint32[2]"], attrs: r#"{"shape": [7], "dtype": "float64"}"# },
@@ -265,6 +279,25 @@ pub static OPS: &[OpDef] = &[
                 attrs: r#"{"shape": [7], "low": -9223372036854775808, "high": 9223372036854775807}"#,
             },
             Sample { inputs: &["uint32[2]"], attrs: r#"{"shape": [0], "high": 1, "dtype": "uint64"}"# },
+        ],
+    },
+    OpDef {
+        name: "permutation",
+        version: 1,
+        doc: "The integers (int64) from 0 to before size in random order, each order as likely: argsort of uint64 \
+            random_bits. Not the order of JAX, which sorts 32 bits more than once.",
+        dtypes: DTypes::KEY,
+        inputs: &[KEY],
+        outputs: &["output"],
+        attrs: &[required("size", AttrType::Dim, "How many integers.")],
+        regions: &[],
+        infer: infer_permutation,
+        meaning: Meaning::Lower(lower_permutation),
+        vjp: BITS,
+        samples: &[
+            Sample { inputs: &["uint32[2]"], attrs: r#"{"size": 10}"# },
+            Sample { inputs: &["uint32[2]"], attrs: r#"{"size": 1003}"# },
+            Sample { inputs: &["uint32[2]"], attrs: r#"{"size": 0}"# },
         ],
     },
     OpDef {
@@ -417,6 +450,13 @@ mod tests {
                     &["uint32[2]"],
                     "randint: dtype is int8; it can be int32, int64, uint32, uint64",
                 ),
+            ],
+        );
+        check(
+            "permutation",
+            &[
+                (r#"{"size": "n"}"#, &["uint32[2]"], "int64[n]"),
+                (r#"{"size": -1}"#, &["uint32[2]"], "permutation: the shape [-1] has the negative dim -1"),
             ],
         );
         check(

@@ -1,11 +1,15 @@
 //! The ops, one file per family; each op stands complete in one place.
 
 mod activations;
+mod arrange;
 mod cluster;
 mod control;
 mod conv;
 mod distributions;
+mod dynamic;
+mod einsum;
 mod elementwise;
+mod gather;
 mod index;
 mod linear;
 mod losses;
@@ -17,7 +21,9 @@ mod parts;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
 mod schedules;
+mod sort;
 #[cfg(test)]
 mod testing;
 
@@ -31,11 +37,17 @@ pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Element-wise", elementwise::OPS),
     ("Moving elements", movement::OPS),
     ("Parts of tensors", parts::OPS),
+    ("Arranging", arrange::OPS),
     ("Reductions", reduce::OPS),
+    ("Scans", scan::OPS),
+    ("Sorting", sort::OPS),
     ("Products", linear::OPS),
+    ("Products by formula", einsum::OPS),
     ("Convolution", conv::OPS),
     ("Pooling", pool::OPS),
     ("Indexing", index::OPS),
+    ("Gathering and scattering", gather::OPS),
+    ("Parts by index", dynamic::OPS),
     ("Random numbers", random::OPS),
     ("Distributions", distributions::OPS),
     ("Activations", activations::OPS),
