@@ -91,8 +91,11 @@ fn gradients_then_apply_equals_train_step_to_the_bit() {
     }
 }
 
+/// An attr by name.
+type Attr = (&'static str, AttrValue);
+
 /// A parameter of one number, trained by `optimizer` with a gradient that is its input.
-fn trained(optimizer: &str, attrs: &[(&str, AttrValue)], schedule: Option<(&str, &[(&str, AttrValue)])>) -> Builder {
+fn trained(optimizer: &str, attrs: &[Attr], schedule: Option<(&str, &[Attr])>) -> Builder {
     let mut builder = Builder::new();
     let gradient = builder.input("gradient", Spec::parse("float32[]").unwrap()).unwrap();
     let w = builder.state("w", Role::Parameter, tensor(&[], |_| 1.0)).unwrap();
@@ -110,7 +113,7 @@ fn trained(optimizer: &str, attrs: &[(&str, AttrValue)], schedule: Option<(&str,
 #[test]
 fn every_optimizer_trains_and_its_file_goes_on_to_the_bit() {
     let momentum = ("momentum", AttrValue::Float(0.5));
-    let rows: &[(&str, &[(&str, AttrValue)], &[&str])] = &[
+    let rows: &[(&str, &[Attr], &[&str])] = &[
         ("sgd", &[], &[]),
         ("sgd_momentum", &[("nesterov", AttrValue::Bool(true))], &["velocity"]),
         ("rmsprop", &[], &["velocity"]),
