@@ -514,6 +514,16 @@ struct cdl_error *cdl_graph_optimize(struct cdl_graph *graph,
                                      size_t n);
 
 /*
+ Gives the optimizer NAME a schedule, an op such as `cosine_schedule`: the learning rate of later calls of
+ `cdl_graph_optimize` with that name is its state times what the op makes of the step.
+
+ */
+struct cdl_error *cdl_graph_schedule(struct cdl_graph *graph,
+                                     const char *name,
+                                     size_t name_len,
+                                     const struct cdl_op *schedule);
+
+/*
  Says that a function trains these parameters by these gradients: the program then also gets `gradients` (its inputs
  and outputs, and an output `gradient/PARAMETER` each) and `apply` (takes those).
 

@@ -340,6 +340,26 @@ pub unsafe extern "C" fn cdl_graph_optimize(
     })
 }
 
+/// Gives the optimizer NAME a schedule, an op such as `cosine_schedule`: the learning rate of later calls of
+/// `cdl_graph_optimize` with that name is its state times what the op makes of the step.
+///
+/// # Safety
+/// As [`cdl_graph_input`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_graph_schedule(
+    graph: *mut cdl_graph,
+    name: *const c_char,
+    name_len: usize,
+    schedule: *const cdl_op,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (graph, schedule) = unsafe { (borrow_mut("graph", graph)?, borrow("schedule", schedule)?) };
+        let name = unsafe { text("name", name, name_len) }?;
+        graph.builder.schedule(name, schedule.0.op())
+    })
+}
+
 /// Says that a function trains these parameters by these gradients: the program then also gets `gradients` (its inputs
 /// and outputs, and an output `gradient/PARAMETER` each) and `apply` (takes those).
 ///

@@ -197,6 +197,15 @@ impl Attrs {
         Ok(Attrs { def: self.def, values: values.into() })
     }
 
+    /// Whether a dim among them has a symbol.
+    pub fn is_symbolic(&self) -> bool {
+        self.values.iter().any(|value| match value {
+            AttrValue::Dim(dim) => dim.is_symbolic(),
+            AttrValue::Dims(dims) => dims.iter().any(Dim::is_symbolic),
+            _ => false,
+        })
+    }
+
     /// The attr of that name; `None` where it was left out.
     pub fn value(&self, name: &str) -> &AttrValue {
         let index = self.def.attrs.iter().position(|attr| attr.name == name);

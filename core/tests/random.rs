@@ -73,6 +73,81 @@ fn floats_are_made_of_the_bits() {
 }
 
 #[test]
+fn integers_bools_and_classes_are_those_of_jax() {
+    // randint, bernoulli and categorical of JAX 0.10.2.
+    let rows: [(&str, &[f64]); 3] = [
+        (
+            r#"{"shape": [10], "low": -7, "high": 60000, "dtype": "int32"}"#,
+            &[43426., 27592., 30950., 8798., 42617., 1875., 49077., 41565., 35524., 30679.],
+        ),
+        (
+            r#"{"shape": [2, 3], "high": 4000000000}"#,
+            &[3153040016., 3437534208., 80755403., 2237579412., 810893995., 675981310.],
+        ),
+        (
+            r#"{"shape": [4], "high": 4294967296, "dtype": "uint32"}"#,
+            &[2858679688., 298292404., 1129186578., 2989304188.],
+        ),
+    ];
+    for (attrs, expected) in rows {
+        assert_eq!(numbers(&on_key("randint", attrs)), expected, "{attrs}");
+    }
+    let rows: [(&str, &str, &[f32], [f64; 10]); 2] = [
+        ("bernoulli", r#"{"shape": [10]}"#, &[0.3], [0., 0., 0., 0., 0., 1., 1., 0., 0., 0.]),
+        (
+            "categorical",
+            r#"{"shape": [10]}"#,
+            &[0.0, 2f32.ln(), 3f32.ln(), 4f32.ln()],
+            [3., 3., 3., 3., 1., 2., 2., 0., 2., 0.],
+        ),
+    ];
+    for (name, attrs, given, expected) in rows {
+        let mut graph = Graph::new();
+        let key_value = graph.input("key", spec("uint32[2]")).unwrap();
+        let x = graph.constant(Tensor::from_slice(DType::F32, &[given.len()], given).unwrap()).unwrap();
+        let output = apply(&mut graph, name, attrs, &[key_value, x]);
+        graph.set_outputs(vec![output]).unwrap();
+        assert_eq!(numbers(&support::run(&graph, &[key([7, 42])])[0]), expected, "{name}");
+    }
+}
+
+#[test]
+fn floats_are_near_those_of_jax() {
+    // JAX 0.10.2, whose logarithms and erfinv are rounded otherwise.
+    let rows = [
+        (
+            "truncated_normal",
+            r#"{"shape": [6], "low": -1.0}"#,
+            [-0.08743729, 0.27130020, 1.17730606, 1.29467392, 0.74492937, -0.36110914],
+        ),
+        ("exponential", r#"{"shape": [6]}"#, [0.46909273, 0.79319465, 2.13508129, 2.39055109, 1.38259518, 0.28071076]),
+        ("gumbel", r#"{"shape": [6]}"#, [0.01780836, 0.50715721, 2.07282591, 2.34291172, 1.24161184, -0.34181848]),
+    ];
+    for (name, attrs, expected) in rows {
+        for (got, expected) in numbers(&on_key(name, attrs)).iter().zip(expected) {
+            assert!((got - expected).abs() < 1e-6, "{name}: {got}, not {expected}");
+        }
+    }
+}
+
+#[test]
+fn bounds_of_integers_may_be_dims() {
+    let mut graph = Graph::new();
+    graph.input("x", spec("float32[n]")).unwrap();
+    // A constant key: the draw still depends on n.
+    let key_value = graph.constant(key([7, 42])).unwrap();
+    let attrs = r#"{"shape": [1000], "low": "n-3", "high": "n", "dtype": "int32"}"#;
+    let output = apply(&mut graph, "randint", attrs, &[key_value]);
+    graph.set_outputs(vec![output]).unwrap();
+    for size in [5usize, 3] {
+        let drawn = numbers(&support::run(&graph, &[Tensor::zeros(DType::F32, &[size], None).unwrap()])[0]);
+        let expected: Vec<_> = (size as i32 - 3..size as i32).map(f64::from).collect();
+        assert!(drawn.iter().all(|number| expected.contains(number)), "{size}");
+        assert!(expected.iter().all(|number| drawn.contains(number)), "{size}");
+    }
+}
+
+#[test]
 fn samples_have_the_moments_of_their_distribution() {
     let moments = |tensor: &Tensor| {
         let values = numbers(tensor);
@@ -83,6 +158,10 @@ fn samples_have_the_moments_of_their_distribution() {
         ("uniform", "{}", 0.5, 1.0 / 12.0),
         ("uniform", r#"{"low": -3.0, "high": 1.0}"#, -1.0, 16.0 / 12.0),
         ("normal", "{}", 0.0, 1.0),
+        // Variances of the normal distribution between -1 and 2, and of the others: NIST's handbook.
+        ("truncated_normal", r#"{"low": -1.0}"#, 0.2296, 0.5249),
+        ("exponential", "{}", 1.0, 1.0),
+        ("gumbel", "{}", 0.5772, 1.6449),
     ];
     for (name, attrs, mean, variance) in rows {
         for dtype in ["float32", "float64"] {

@@ -91,6 +91,90 @@ fn gradients_then_apply_equals_train_step_to_the_bit() {
     }
 }
 
+/// An attr by name.
+type Attr = (&'static str, AttrValue);
+
+/// A parameter of one number, trained by `optimizer` with a gradient that is its input.
+fn trained(optimizer: &str, attrs: &[Attr], schedule: Option<(&str, &[Attr])>) -> Builder {
+    let mut builder = Builder::new();
+    let gradient = builder.input("gradient", Spec::parse("float32[]").unwrap()).unwrap();
+    let w = builder.state("w", Role::Parameter, tensor(&[], |_| 1.0)).unwrap();
+    let loss = builder.graph.mul(w, gradient).unwrap();
+    let gradients = caudal::grad::grad(&mut builder.graph, loss, &[w]).unwrap();
+    let step = builder.function("train_step", vec![("loss".into(), loss)], Notes::default()).unwrap();
+    if let Some((name, attrs)) = schedule {
+        builder.schedule("optimizer", &op(name, attrs).unwrap()).unwrap();
+    }
+    let rate = Tensor::scalar(DType::F32, 0.5).unwrap();
+    builder.optimize(step, "optimizer", &op(optimizer, attrs).unwrap(), rate, &gradients, &[w]).unwrap();
+    builder
+}
+
+#[test]
+fn every_optimizer_trains_and_its_file_goes_on_to_the_bit() {
+    let momentum = ("momentum", AttrValue::Float(0.5));
+    let rows: &[(&str, &[Attr], &[&str])] = &[
+        ("sgd", &[], &[]),
+        ("sgd_momentum", &[("nesterov", AttrValue::Bool(true))], &["velocity"]),
+        ("rmsprop", &[], &["velocity"]),
+        ("rmsprop_momentum", std::slice::from_ref(&momentum), &["velocity", "change"]),
+        ("rmsprop_centered", &[], &["velocity", "average_gradient"]),
+        ("rmsprop_centered_momentum", &[], &["velocity", "average_gradient", "change"]),
+        ("adagrad", &[], &["accumulator"]),
+        ("adam", &[], &["m", "v"]),
+        ("adamw", &[], &["m", "v"]),
+    ];
+    for (name, attrs, slots) in rows {
+        let program = Program::new(&[&trained(name, attrs, None)], Json::Null).unwrap();
+        let session = Session::new(Arc::new(program), Limits::none());
+        let run = |session: &Session, count: i32| {
+            for step in 0..count {
+                session.run("train_step", &[tensor(&[], |_| 0.25 + step as f32)]).unwrap();
+            }
+        };
+        run(&session, 3);
+        let file = caudal::save::write(&session.snapshot().unwrap()).unwrap();
+        let again = Session::new(Arc::new(caudal::save::read(&file, None).unwrap()), Limits::none());
+        run(&session, 4);
+        run(&again, 4);
+        let w = session.state("w").unwrap();
+        assert!(floats(&w)[0] < 1.0, "{name}");
+        assert_eq!(again.state("w").unwrap(), w, "{name}");
+        for slot in *slots {
+            let slot = format!("optimizer/{slot}/w");
+            let value = session.state(&slot).unwrap();
+            assert_ne!(floats(&value), [0.0], "{name} {slot}");
+            assert_eq!(again.state(&slot).unwrap(), value, "{name} {slot}");
+        }
+    }
+}
+
+#[test]
+fn a_schedule_is_part_of_the_step_and_the_rate_before_it_is_state() {
+    let attrs = [("decay_steps", AttrValue::Int(4)), ("decay_rate", AttrValue::Float(0.5))];
+    let whole = [&attrs[..], &[("staircase", AttrValue::Bool(true)), ("warmup_steps", AttrValue::Int(2))]].concat();
+    let program = Program::new(&[&trained("sgd", &[], Some(("exponential_schedule", &whole)))], Json::Null).unwrap();
+    let session = Session::new(Arc::new(program), Limits::none());
+    let mut w = 1.0;
+    for (step, factor) in [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5].into_iter().enumerate() {
+        if step == 5 {
+            session.set_state(&[("optimizer/learning_rate", Tensor::scalar(DType::F32, 0.25).unwrap())]).unwrap();
+        }
+        let rate = if step < 5 { 0.5 } else { 0.25 };
+        // By the cut functions, too: `apply` takes the step from the state.
+        let gradient = tensor(&[], |_| 0.125);
+        match step % 2 {
+            0 => drop(session.run("train_step", &[gradient]).unwrap()),
+            _ => drop(session.run("apply", &[gradient]).unwrap()),
+        }
+        w -= rate * factor * 0.125;
+        assert_eq!(floats(&session.state("w").unwrap()), [w], "step {step}");
+        assert_eq!(floats(&session.state("optimizer/learning_rate").unwrap()), [rate], "step {step}");
+    }
+    let error = Builder::new().schedule("optimizer", &op("sgd", &[]).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "sgd is not a schedule");
+}
+
 #[test]
 fn a_tensor_held_over_steps_does_not_change() {
     let session = Session::new(Arc::new(program()), Limits::none());

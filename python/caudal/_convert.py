@@ -73,7 +73,7 @@ def operands(name: str, inputs: Sequence[Any], dtypes: Sequence[str | None]) -> 
         like = common or (default_dtype(alone) if alone else None)
         for index in free:
             own = dtypes[index] if index < len(dtypes) else None
-            dtype = as_dtype(own) if own is not None else like
+            dtype = like if own is None else None if own == "own" else as_dtype(own)
             if type(inputs[index]) in NUMBERS:
                 tensors[index] = _tensor.Tensor(number(inputs[index], dtype, name))
                 continue

@@ -108,7 +108,8 @@ def apply_many(
         name: The op.
         inputs: Its inputs; None is an optional one that is left out.
         attrs: Its attrs, in the order of its record.
-        dtypes: For each input the dtype that numbers and lists take; None, or no entry, is that of the other inputs.
+        dtypes: For each input the dtype that numbers and lists take; None, or no entry, is that of the other inputs,
+            "own" the one that is usual for them.
 
     Raises:
         Error: what the op refuses.

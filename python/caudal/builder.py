@@ -161,6 +161,11 @@ class Builder:
         given = op_of(op), tensor_of(rate), values(grads), values(parameters)
         check(lib.cdl_graph_optimize(self.handle, function, data, len(data), *given, len(grads)))
 
+    def schedule(self, name: str, op: Handle) -> None:
+        """Gives the optimizer of that name a schedule's op, for later calls of `optimize`."""
+        data = name.encode()
+        check(lib.cdl_graph_schedule(self.handle, data, len(data), op_of(op)))
+
     def evaluate(self, given: Mapping[int, Handle], wanted: Sequence[int]) -> list[Handle]:
         """Computes values at once from others that are known."""
         outputs = ffi.new("cdl_tensor *[]", len(wanted))

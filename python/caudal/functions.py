@@ -25,6 +25,7 @@ __all__ = [
     "concat",
     "divide",
     "dropout",
+    "embedding",
     "expand_dims",
     "isdtype",
     "isfinite",
@@ -383,6 +384,29 @@ def dropout(x: ArrayLike, rate: float, key: ArrayLike | None = None) -> Tensor:
         x = as_tensor(x)
         key = draw(x)
     return apply("dropout", (x, key), {"rate": float(rate)}, (None, "uint32"))
+
+
+def embedding(table: ArrayLike, indices: ArrayLike, /) -> Tensor:
+    """Rows of a table, such as the vectors of words: ``table[indices]``.
+
+    Args:
+        table: A floating-point tensor of rows.
+        indices: int32 or int64; negative ones count from the end.
+
+    Raises:
+        OutOfBoundsError: an index outside of the table, if the indices are at hand; in a graph it gives NaN.
+
+    Example:
+        >>> import caudal as cd
+        >>> cd.embedding(cd.asarray([[1.0, 2.0], [3.0, 4.0]]), [1, 1, 0])
+        Tensor([[3., 4.],
+                [3., 4.],
+                [1., 2.]], dtype=float32)
+    """
+    rows, found = as_tensor(table), as_tensor(indices, int64)
+    if rows.ndim:
+        _indexing.check_indices(rows, found, 0)
+    return apply("embedding", (rows, found), {})
 
 
 def isdtype(dtype: DTypeLike, kind: DTypeLike | str | tuple[DTypeLike | str, ...]) -> bool:

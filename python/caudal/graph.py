@@ -163,6 +163,9 @@ class GraphFunction:
         grads = root.builder.grad(root.lift(loss), values)
         op = _dispatch.make_op(optimizer._op, optimizer._attrs)[0]
         rate = optimizer.learning_rate.value._handle
+        schedule = optimizer.schedule
+        if schedule is not None:
+            root.builder.schedule(optimizer.name, _dispatch.make_op(schedule._op, schedule._attrs)[0])
         root.builder.optimize(self._number, optimizer.name, op, rate, grads, values)
 
 

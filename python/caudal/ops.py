@@ -14,6 +14,7 @@ __all__ = [
     "abs",
     "acos",
     "acosh",
+    "adagrad",
     "adam",
     "adamw",
     "add",
@@ -27,10 +28,12 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "attention",
     "avg_pool",
     "avg_pool_grad",
     "batch_norm",
     "batch_norm_training",
+    "bernoulli",
     "bitcast",
     "bitwise_and",
     "bitwise_invert",
@@ -40,15 +43,18 @@ __all__ = [
     "bitwise_xor",
     "broadcast_to",
     "cast",
+    "categorical",
     "cbrt",
     "ceil",
     "concat",
     "constant",
+    "constant_schedule",
     "conv",
     "conv_input_grad",
     "conv_kernel_grad",
     "cos",
     "cosh",
+    "cosine_schedule",
     "count_nonzero",
     "cumprod",
     "cumsum",
@@ -59,32 +65,45 @@ __all__ = [
     "dynamic_slice",
     "dynamic_update_slice",
     "einsum",
+    "elu",
+    "embedding",
     "equal",
     "erf",
     "erfinv",
     "exp",
     "exp2",
     "expm1",
+    "exponential",
+    "exponential_schedule",
     "flip",
     "floor",
     "floor_divide",
     "fold_in",
     "gather",
     "gelu",
+    "global_norm",
     "greater",
     "greater_equal",
+    "group_norm",
+    "gumbel",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "huber",
     "hypot",
     "iota",
     "is_finite",
     "is_inf",
     "is_nan",
     "layer_norm",
+    "leaky_relu",
     "less",
     "less_equal",
     "log",
     "log10",
     "log1p",
     "log2",
+    "log_sigmoid",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -98,8 +117,11 @@ __all__ = [
     "max_pool_scatter",
     "maximum",
     "mean",
+    "mean_absolute_error",
+    "mean_squared_error",
     "min",
     "minimum",
+    "mish",
     "mul",
     "neg",
     "norm",
@@ -107,31 +129,44 @@ __all__ = [
     "not_equal",
     "one_hot",
     "pad",
+    "permutation",
     "pick",
     "pow",
     "prod",
+    "randint",
     "random_bits",
     "random_split",
     "reciprocal",
     "recurrence",
     "relu",
+    "relu6",
     "remainder",
     "repeat",
     "reshape",
+    "rms_norm",
+    "rmsprop",
+    "rmsprop_centered",
+    "rmsprop_centered_momentum",
+    "rmsprop_momentum",
     "roll",
     "round",
     "rsqrt",
     "scatter",
     "scatter_add",
+    "selu",
     "sgd",
     "sgd_momentum",
     "sigmoid",
+    "sigmoid_cross_entropy",
     "sign",
+    "silu",
     "sin",
     "sinh",
     "slice",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
+    "softsign",
     "sort",
     "sqrt",
     "square",
@@ -148,6 +183,7 @@ __all__ = [
     "top_k",
     "transpose",
     "trunc",
+    "truncated_normal",
     "uniform",
     "unpick",
     "unslice",
@@ -1879,6 +1915,121 @@ def dropout(x: ArrayLike, key: ArrayLike, /, *, rate: float) -> Tensor:
     return apply("dropout", (x, key), {"rate": rate}, (None, "uint32"))
 
 
+def bernoulli(key: ArrayLike, p: ArrayLike, /, *, shape: Sequence[DimLike] | None = None) -> Tensor:
+    """Random bools that are true with probability p: uniform < p.
+
+    Below 0 and NaN is never, 1 and more always. p broadcasts to the shape. The uniform numbers are of p's dtype
+    (`float32` for `float16` and `bfloat16`), as in JAX.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        shape: The shape of the output; None is that of p.
+    """
+    return apply("bernoulli", (key, p), {"shape": shape}, ("uint32", None))
+
+
+def randint(
+    key: ArrayLike, /, *, shape: Sequence[DimLike], low: DimLike = 0, high: DimLike, dtype: DTypeLike = "int64"
+) -> Tensor:
+    """Random integers evenly spread over [low, high).
+
+    With h and l the words (random_bits, of the dtype's width W) that the two keys of random_split(key) give, an
+    integer is low + (h 2^W + l) mod (high - low): no integer is likelier than another by more than a part in 2^W. Equal
+    to JAX where high - low is a power of two or up to 2^(W / 2); beyond, JAX is less even. Bounds with a symbol are cut
+    to the dtype, and give low where high is not above it.
+
+    dtypes: uint32.
+
+    Attrs:
+        shape: The shape of the output.
+        low: The least integer.
+        high: The integer that all are below.
+        dtype: The dtype of the output: int32, int64, uint32 or uint64.
+    """
+    return apply("randint", (key,), {"shape": shape, "low": low, "high": high, "dtype": dtype}, ("uint32",))
+
+
+def permutation(key: ArrayLike, /, *, size: DimLike) -> Tensor:
+    """The integers (int64) from 0 to before size in random order, each order as likely: argsort of uint64 random_bits.
+
+    Not the order of JAX, which sorts 32 bits more than once.
+
+    dtypes: uint32.
+
+    Attrs:
+        size: How many integers.
+    """
+    return apply("permutation", (key,), {"size": size}, ("uint32",))
+
+
+def truncated_normal(
+    key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32", low: float = -2.0, high: float = 2.0
+) -> Tensor:
+    """Random numbers of the standard normal distribution between two bounds: sqrt(2) erfinv(u).
+
+    u is uniform in [erf(low / sqrt(2)), erf(high / sqrt(2))), and the result is cut to the numbers between low and
+    high, as in JAX. Far from 0, where erf is flat, few numbers come out: keep the bounds within about 4 in `float32`.
+    `float16` and `bfloat16` are rounded from `float32`, maybe to a bound.
+
+    dtypes: uint32.
+
+    Attrs:
+        shape: The shape of the output.
+        dtype: The dtype of the output, a floating-point type.
+        low: The bound below, in standard deviations.
+        high: The bound above, in standard deviations.
+    """
+    return apply("truncated_normal", (key,), {"shape": shape, "dtype": dtype, "low": low, "high": high}, ("uint32",))
+
+
+def exponential(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32") -> Tensor:
+    """Random numbers of the exponential distribution with mean 1: -log(1 - u), u uniform in [0, 1).
+
+    As in JAX. `float16` and `bfloat16` are rounded from `float32`.
+
+    dtypes: uint32.
+
+    Attrs:
+        shape: The shape of the output.
+        dtype: The dtype of the output, a floating-point type.
+    """
+    return apply("exponential", (key,), {"shape": shape, "dtype": dtype}, ("uint32",))
+
+
+def gumbel(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "float32") -> Tensor:
+    """Random numbers of the standard Gumbel distribution: -log(-log(u)), u uniform in [t, 1) with t the least normal
+    number.
+
+    As in JAX. `float16` and `bfloat16` are rounded from `float32`.
+
+    dtypes: uint32.
+
+    Attrs:
+        shape: The shape of the output.
+        dtype: The dtype of the output, a floating-point type.
+    """
+    return apply("gumbel", (key,), {"shape": shape, "dtype": dtype}, ("uint32",))
+
+
+def categorical(
+    key: ArrayLike, logits: ArrayLike, /, *, axis: int = -1, shape: Sequence[DimLike] | None = None
+) -> Tensor:
+    """Random classes (int64), each with the probability softmax(logits): argmax(logits + gumbel).
+
+    Logits need not be normalized, and -inf is never drawn beside a finite one. The Gumbel numbers are of the logits'
+    dtype (`float32` for `float16` and `bfloat16`), as in JAX.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis of the classes.
+        shape: The shape of the output, which ends in that of logits without the axis; None is that alone. Each
+            place in front of it is a draw of its own.
+    """
+    return apply("categorical", (key, logits), {"axis": axis, "shape": shape}, ("uint32", None))
+
+
 def relu(x: ArrayLike, /) -> Tensor:
     """Rectified linear unit: the greater of x and 0; NaN stays NaN.
 
@@ -1887,6 +2038,52 @@ def relu(x: ArrayLike, /) -> Tensor:
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
     return apply("relu", (x,), {})
+
+
+def relu6(x: ArrayLike, /) -> Tensor:
+    """Rectified linear unit up to 6: x between 0 and 6.
+
+    Its gradient at 0 and at 6 is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("relu6", (x,), {})
+
+
+def leaky_relu(x: ArrayLike, /, *, negative_slope: float = 0.2) -> Tensor:
+    """Rectified linear unit with a leak: x where it is above 0, else negative_slope * x.
+
+    Its gradient at 0 is negative_slope.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        negative_slope: The slope below 0.
+    """
+    return apply("leaky_relu", (x,), {"negative_slope": negative_slope})
+
+
+def elu(x: ArrayLike, /, *, alpha: float = 1.0) -> Tensor:
+    """Exponential linear unit: x where it is above 0, else alpha (e^x - 1).
+
+    Clevert, Unterthiner and Hochreiter 2015. Its gradient at 0 is alpha.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        alpha: What it falls to, negated.
+    """
+    return apply("elu", (x,), {"alpha": alpha})
+
+
+def selu(x: ArrayLike, /) -> Tensor:
+    """Scaled exponential linear unit: 1.0507009873554805 elu(x) with alpha 1.6732632423543772.
+
+    Klambauer, Unterthiner, Mayr and Hochreiter 2017.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("selu", (x,), {})
 
 
 def gelu(x: ArrayLike, /, *, approximate: bool = False) -> Tensor:
@@ -1900,6 +2097,87 @@ def gelu(x: ArrayLike, /, *, approximate: bool = False) -> Tensor:
         approximate: Whether to take the form with tanh.
     """
     return apply("gelu", (x,), {"approximate": approximate})
+
+
+def silu(x: ArrayLike, /) -> Tensor:
+    """Sigmoid linear unit, also called swish: x sigmoid(x).
+
+    NaN at -inf, where it is -inf * 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("silu", (x,), {})
+
+
+def mish(x: ArrayLike, /) -> Tensor:
+    """Mish: x tanh(softplus(x)).
+
+    Misra 2019. NaN at -inf.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("mish", (x,), {})
+
+
+def softplus(x: ArrayLike, /) -> Tensor:
+    """Softplus: log(1 + e^x), for any x.
+
+    Computed as max(x, 0) + log1p(e^-|x|), which neither overflows nor loses small results. Its gradient is
+    sigmoid(x).
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("softplus", (x,), {})
+
+
+def log_sigmoid(x: ArrayLike, /) -> Tensor:
+    """Logarithm of sigmoid: -softplus(-x), for any x.
+
+    Computed as min(x, 0) - log1p(e^-|x|). Its gradient is sigmoid(-x).
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log_sigmoid", (x,), {})
+
+
+def softsign(x: ArrayLike, /) -> Tensor:
+    """Softsign: x / (1 + |x|).
+
+    NaN at infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("softsign", (x,), {})
+
+
+def hard_sigmoid(x: ArrayLike, /) -> Tensor:
+    """A sigmoid of straight lines: (x + 3) / 6 between 0 and 1.
+
+    Its gradient at -3 and at 3 is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("hard_sigmoid", (x,), {})
+
+
+def hard_silu(x: ArrayLike, /) -> Tensor:
+    """A silu of straight lines and a parabola, also called hard swish: x hard_sigmoid(x).
+
+    Howard et al. 2019. NaN at -inf.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("hard_silu", (x,), {})
+
+
+def hard_tanh(x: ArrayLike, /) -> Tensor:
+    """A tanh of straight lines: x between -1 and 1.
+
+    Its gradient at -1 and at 1 is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("hard_tanh", (x,), {})
 
 
 def softmax(x: ArrayLike, /, *, axis: int = -1) -> Tensor:
@@ -1943,6 +2221,45 @@ def logsumexp(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepd
     return apply("logsumexp", (x,), {"axis": axis, "keepdims": keepdims})
 
 
+def embedding(table: ArrayLike, indices: ArrayLike, /) -> Tensor:
+    """Rows of a table: table[indices].
+
+    table is [rows, features...], the output [indices..., features...]. A negative index counts from the end; one
+    outside of [-rows, rows) gives NaN. The gradient is that of take: dense, the cotangents of a row added up.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("embedding", (table, indices), {}, (None, "int64"))
+
+
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    mask: ArrayLike | None = None,
+    /,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """Scaled dot product attention: softmax(scale * query key^T) value, for each example and head.
+
+    query is [batch, length, heads, depth], key [batch, source, heads, depth], value [batch, source, heads,
+    features], as in Keras and JAX; the output is [batch, length, heads, features]. key and value may have fewer heads,
+    which divide those of the query: then each serves as many neighbouring ones. mask broadcasts to [batch, heads,
+    length, source]: a bool says where the softmax looks, a float is added to the logits, and -inf in it is as false. A
+    place that may look nowhere by the mask gets 0. `float16` and `bfloat16` are computed in `float32`. Vaswani et al.
+    2017; Ainslie et al. 2023 for fewer heads.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        causal: Whether place i of the query looks at places 0 to i of the source alone.
+        scale: What the logits are multiplied by; None is 1 / sqrt(depth).
+    """
+    return apply("attention", (query, key, value, mask), {"causal": causal, "scale": scale}, (None, None, None, "own"))
+
+
 def layer_norm(
     x: ArrayLike,
     scale: ArrayLike | None = None,
@@ -1964,6 +2281,47 @@ def layer_norm(
         epsilon: What is added to the variance before its root.
     """
     return apply("layer_norm", (x, scale, offset), {"axis": axis, "epsilon": epsilon})
+
+
+def rms_norm(
+    x: ArrayLike, scale: ArrayLike | None = None, /, *, axis: int | Sequence[int] = (-1,), epsilon: float = 1e-6
+) -> Tensor:
+    """Root mean square normalization: x / sqrt(mean(x^2) + epsilon), times scale.
+
+    The mean is that over the axes, for each place along the others; scale has the shape of x along these axes. Zhang
+    and Sennrich 2019.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes over which x is normalized.
+        epsilon: What is added to the mean square before its root.
+    """
+    return apply("rms_norm", (x, scale), {"axis": axis, "epsilon": epsilon})
+
+
+def group_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
+    /,
+    *,
+    groups: int,
+    epsilon: float = 0.00001,
+) -> Tensor:
+    """Group normalization: (x - mean) / sqrt(variance + epsilon), times scale plus offset.
+
+    x is [batch, ..., channels]. Mean and variance are those over a group of neighbouring channels and all axes
+    between the first and the last, for each example. scale and offset are [channels]. One group is layer normalization,
+    as many as channels instance normalization. Wu and He 2018.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        groups: How many groups the channels make, each of as many.
+        epsilon: What is added to the variance before its root.
+    """
+    return apply("group_norm", (x, scale, offset), {"groups": groups, "epsilon": epsilon})
 
 
 def batch_norm(
@@ -2007,15 +2365,65 @@ def batch_norm_training(
     return apply_many("batch_norm_training", (x, scale, offset), {"epsilon": epsilon})
 
 
-def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike, /) -> Tensor:
+def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike, /, *, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy of softmax(logits) and labels: -log_softmax(logits)[label], for each example.
 
-    logits are [..., classes], labels are the numbers of the right classes [...]; a label outside [-classes, classes)
-    gives NaN. `float16` and `bfloat16` are computed in `float32`.
+    logits are [..., classes]. Integer labels [...] are the numbers of the right classes; a label outside [-classes,
+    classes) gives NaN. Floating-point labels [..., classes], one-hot or any weights, give -sum(labels *
+    log_softmax(logits)), where a class of weight 0 counts nothing even if its logit is -inf. `float16` and `bfloat16`
+    are computed in `float32`.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        label_smoothing: The share of each label that is spread over all classes alike, in [0, 1], as in Keras.
+    """
+    return apply("softmax_cross_entropy", (logits, labels), {"label_smoothing": label_smoothing}, (None, "own"))
+
+
+def sigmoid_cross_entropy(logits: ArrayLike, labels: ArrayLike, /) -> Tensor:
+    """Cross entropy of sigmoid(logits) and labels: -label log(sigmoid(x)) - (1 - label) log(1 - sigmoid(x)).
+
+    One loss for each logit, by itself; labels, in [0, 1], have the shape of logits. Computed as max(x, 0) - x label
+    + log1p(e^-|x|), for any finite x. `float16` and `bfloat16` are computed in `float32`.
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("softmax_cross_entropy", (logits, labels), {}, (None, "int64"))
+    return apply("sigmoid_cross_entropy", (logits, labels), {})
+
+
+def mean_squared_error(predictions: ArrayLike, targets: ArrayLike, /) -> Tensor:
+    """Mean squared error: mean((predictions - targets)^2) over the last axis, for each example.
+
+    Both have one shape.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("mean_squared_error", (predictions, targets), {})
+
+
+def mean_absolute_error(predictions: ArrayLike, targets: ArrayLike, /) -> Tensor:
+    """Mean absolute error: mean(|predictions - targets|) over the last axis, for each example.
+
+    Both have one shape. The gradient of a difference of 0 is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("mean_absolute_error", (predictions, targets), {})
+
+
+def huber(predictions: ArrayLike, targets: ArrayLike, /, *, delta: float = 1.0) -> Tensor:
+    """Huber loss: the mean over the last axis of d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d =
+    predictions - targets; for each example.
+
+    Both have one shape. Huber 1964.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        delta: Where the parabola becomes straight lines, above 0.
+    """
+    return apply("huber", (predictions, targets), {"delta": delta})
 
 
 def sgd(parameter: ArrayLike, gradient: ArrayLike, learning_rate: ArrayLike, step: ArrayLike, /) -> Tensor:
@@ -2037,16 +2445,19 @@ def sgd_momentum(
     /,
     *,
     momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> tuple[Tensor, ...]:
     """A step of gradient descent with momentum, as in Keras.
 
-    velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity. The step is not
-    used; every optimizer takes it.
+    velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity; with `nesterov`
+    parameter = parameter + momentum * velocity - learning_rate * gradient. The step is not used; every optimizer takes
+    it.
 
     dtypes: float16, bfloat16, float32, float64.
 
     Attrs:
         momentum: How much of the velocity stays from step to step.
+        nesterov: Whether the parameter moves on by where the velocity will take it: Nesterov's form.
 
     Returns:
         parameter, velocity.
@@ -2054,7 +2465,179 @@ def sgd_momentum(
     return apply_many(
         "sgd_momentum",
         (parameter, gradient, learning_rate, step, velocity),
-        {"momentum": momentum},
+        {"momentum": momentum, "nesterov": nesterov},
+        (None, None, "float32", "int64", None),
+    )
+
+
+def rmsprop(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    velocity: ArrayLike,
+    /,
+    *,
+    rho: float = 0.9,
+    epsilon: float = 1e-7,
+) -> tuple[Tensor, ...]:
+    """A step of RMSprop, as in Keras.
+
+    Tieleman and Hinton 2012. velocity = velocity + (gradient^2 - velocity) (1 - rho), parameter = parameter -
+    learning_rate * gradient / sqrt(velocity + epsilon). The step is not used; every optimizer takes it.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        rho: How much of the averages stays from step to step.
+        epsilon: What is added under the root.
+
+    Returns:
+        parameter, velocity.
+    """
+    return apply_many(
+        "rmsprop",
+        (parameter, gradient, learning_rate, step, velocity),
+        {"rho": rho, "epsilon": epsilon},
+        (None, None, "float32", "int64", None),
+    )
+
+
+def rmsprop_momentum(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    velocity: ArrayLike,
+    change: ArrayLike,
+    /,
+    *,
+    rho: float = 0.9,
+    epsilon: float = 1e-7,
+    momentum: float = 0.9,
+) -> tuple[Tensor, ...]:
+    """A step of RMSprop with momentum, as in Keras.
+
+    velocity is that of rmsprop, change = momentum * change + learning_rate * gradient / sqrt(velocity + epsilon),
+    parameter = parameter - change.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        rho: How much of the averages stays from step to step.
+        epsilon: What is added under the root.
+        momentum: How much of the change stays from step to step.
+
+    Returns:
+        parameter, velocity, change.
+    """
+    return apply_many(
+        "rmsprop_momentum",
+        (parameter, gradient, learning_rate, step, velocity, change),
+        {"rho": rho, "epsilon": epsilon, "momentum": momentum},
+        (None, None, "float32", "int64", None, None),
+    )
+
+
+def rmsprop_centered(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    velocity: ArrayLike,
+    average_gradient: ArrayLike,
+    /,
+    *,
+    rho: float = 0.9,
+    epsilon: float = 1e-7,
+) -> tuple[Tensor, ...]:
+    """A step of centered RMSprop, as in Keras: the squares are those about the average gradient.
+
+    velocity is that of rmsprop, average = average + (gradient - average) (1 - rho), parameter = parameter -
+    learning_rate * gradient / sqrt(velocity - average^2 + epsilon).
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        rho: How much of the averages stays from step to step.
+        epsilon: What is added under the root.
+
+    Returns:
+        parameter, velocity, average_gradient.
+    """
+    return apply_many(
+        "rmsprop_centered",
+        (parameter, gradient, learning_rate, step, velocity, average_gradient),
+        {"rho": rho, "epsilon": epsilon},
+        (None, None, "float32", "int64", None, None),
+    )
+
+
+def rmsprop_centered_momentum(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    velocity: ArrayLike,
+    average_gradient: ArrayLike,
+    change: ArrayLike,
+    /,
+    *,
+    rho: float = 0.9,
+    epsilon: float = 1e-7,
+    momentum: float = 0.9,
+) -> tuple[Tensor, ...]:
+    """A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through that of
+    rmsprop_momentum.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        rho: How much of the averages stays from step to step.
+        epsilon: What is added under the root.
+        momentum: How much of the change stays from step to step.
+
+    Returns:
+        parameter, velocity, average_gradient, change.
+    """
+    return apply_many(
+        "rmsprop_centered_momentum",
+        (parameter, gradient, learning_rate, step, velocity, average_gradient, change),
+        {"rho": rho, "epsilon": epsilon, "momentum": momentum},
+        (None, None, "float32", "int64", None, None, None),
+    )
+
+
+def adagrad(
+    parameter: ArrayLike,
+    gradient: ArrayLike,
+    learning_rate: ArrayLike,
+    step: ArrayLike,
+    accumulator: ArrayLike,
+    /,
+    *,
+    initial_accumulator_value: float = 0.1,
+    epsilon: float = 1e-7,
+) -> tuple[Tensor, ...]:
+    """A step of Adagrad, as in Keras.
+
+    Duchi, Hazan and Singer 2011. accumulator = accumulator + gradient^2, parameter = parameter - learning_rate *
+    gradient / sqrt(accumulator + initial_accumulator_value + epsilon): the slot, which begins with 0, holds the sum of
+    squares without the initial value that Keras' begins with. The step is not used; every optimizer takes it.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        initial_accumulator_value: What the sum of squares begins with.
+        epsilon: What is added under the root.
+
+    Returns:
+        parameter, accumulator.
+    """
+    return apply_many(
+        "adagrad",
+        (parameter, gradient, learning_rate, step, accumulator),
+        {"initial_accumulator_value": initial_accumulator_value, "epsilon": epsilon},
         (None, None, "float32", "int64", None),
     )
 
@@ -2131,3 +2714,70 @@ def adamw(
         {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay},
         (None, None, "float32", "int64", None, None),
     )
+
+
+def constant_schedule(step: ArrayLike, /, *, warmup_steps: int = 0) -> Tensor:
+    """A factor of 1, after a warm-up: step / warmup_steps before them.
+
+    dtypes: int64.
+
+    Attrs:
+        warmup_steps: For how many steps the factor first rises from 0 to 1, in a straight line; the rest begins
+            after them.
+    """
+    return apply("constant_schedule", (step,), {"warmup_steps": warmup_steps}, ("int64",))
+
+
+def cosine_schedule(step: ArrayLike, /, *, decay_steps: int, alpha: float = 0.0, warmup_steps: int = 0) -> Tensor:
+    """A factor that falls from 1 to alpha along half a cosine: alpha + (1 - alpha) (1 + cos(pi t)) / 2.
+
+    t is the step (less warmup_steps) by decay_steps, at most 1; as in Keras. Loshchilov and Hutter 2016.
+
+    dtypes: int64.
+
+    Attrs:
+        decay_steps: How many steps the decay takes, above 0.
+        alpha: The factor that it ends with, from 0 to 1.
+        warmup_steps: For how many steps the factor first rises from 0 to 1, in a straight line; the rest begins
+            after them.
+    """
+    return apply(
+        "cosine_schedule",
+        (step,),
+        {"decay_steps": decay_steps, "alpha": alpha, "warmup_steps": warmup_steps},
+        ("int64",),
+    )
+
+
+def exponential_schedule(
+    step: ArrayLike, /, *, decay_steps: int, decay_rate: float, staircase: bool = False, warmup_steps: int = 0
+) -> Tensor:
+    """A factor that falls by decay_rate in every decay_steps: decay_rate^(step / decay_steps), as in Keras.
+
+    The step is that after the warm-up.
+
+    dtypes: int64.
+
+    Attrs:
+        decay_steps: How many steps the decay takes, above 0.
+        decay_rate: The factor after decay_steps, 0 or more.
+        staircase: Whether it falls after every decay_steps alone, and not in between.
+        warmup_steps: For how many steps the factor first rises from 0 to 1, in a straight line; the rest begins
+            after them.
+    """
+    return apply(
+        "exponential_schedule",
+        (step,),
+        {"decay_steps": decay_steps, "decay_rate": decay_rate, "staircase": staircase, "warmup_steps": warmup_steps},
+        ("int64",),
+    )
+
+
+def global_norm(*values: ArrayLike) -> Tensor:
+    """Euclidean norm of all elements of some values: the root of the sum of their squares, a scalar.
+
+    The values may differ in shape. `float16` and `bfloat16` are computed, and given, in `float32`.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("global_norm", (*values,), {})

@@ -392,7 +392,12 @@ WRONG = [
     ("one_hot", [F32], {"depth": 3}, "one_hot: indices is float32; it can be int32, int64"),
     ("random_bits", [I32], {"shape": [2]}, "random_bits: key is int32; it can be uint32"),
     ("softmax", [BOOL], {}, f"softmax: x is bool; it can be {FLOATS}"),
-    ("softmax_cross_entropy", [F32, F32[0]], {}, "softmax_cross_entropy: labels is float32; it can be int32, int64"),
+    (
+        "softmax_cross_entropy",
+        [F32, np.uint8(0)],
+        {},
+        "softmax_cross_entropy: labels is uint8; it can be int32, int64, float16, bfloat16, float32, float64",
+    ),
     ("sgd", [F32, F32, F32[0], I32[0]], {}, "sgd: step is int32; it can be int64"),
 ]
 

@@ -158,6 +158,10 @@ def test_optimizers_eager_and_traced(eager: bool) -> None:
     for make in (
         lambda: cd.optimizers.SGD(0.1),
         lambda: cd.optimizers.SGD(0.05, momentum=0.5),
+        lambda: cd.optimizers.SGD(0.05, momentum=0.5, nesterov=True),
+        lambda: cd.optimizers.RMSprop(0.1, schedule=cd.schedules.Cosine(100)),
+        lambda: cd.optimizers.RMSprop(0.05, momentum=0.5, centered=True, schedule=cd.schedules.Cosine(100)),
+        lambda: cd.optimizers.Adagrad(1.0),
         lambda: cd.optimizers.Adam(0.3),
         lambda: cd.optimizers.AdamW(0.3, weight_decay=0.0),
     ):

@@ -113,6 +113,7 @@ static void graphs(void) {
     FAILS(CDL_NAME, "no input is named \"q\"",
           cdl_graph_function(graph, S("f"), NAMES("o"), &x, 1, S("{\"inputs\": [\"q\"]}"), &id));
     FAILS(CDL_ARGUMENT, "there is no function 5", cdl_graph_training(graph, 5, NULL, NULL, 0));
+    FAILS_AT(CDL_ARGUMENT, "matmul is not a schedule", "schedule", cdl_graph_schedule(graph, S("optimizer"), matmul));
     CHECK(value == 7 && id == 7 && count == 7);
     cdl_tensor_free(zero);
     cdl_op_free(matmul);

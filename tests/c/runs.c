@@ -354,12 +354,40 @@ static void dlpack(void) {
     CHECK(deleted == 2 && back == NULL);
 }
 
+/* Gradient descent whose rate, 1 in the state, rises over four steps: the parameter sinks by 0, 1/4, 1/2, 3/4, 1, 1. */
+static void schedules(void) {
+    cdl_graph *graph = NULL;
+    cdl_op *sgd = NULL, *warmup = NULL;
+    OK(cdl_graph_new(&graph));
+    uint32_t w = state(graph, "w", NULL, 0, 10), grad = constant(graph, filled(NULL, 0, 1));
+    uint32_t step = function(graph, "train_step", NULL, NULL, 0, "");
+    OK(cdl_op_new(S("sgd"), NULL, 0, &sgd));
+    OK(cdl_op_new(S("constant_schedule"), S("{\"warmup_steps\": 4}"), &warmup));
+    cdl_tensor *rate = filled(NULL, 0, 1);
+    OK(cdl_graph_schedule(graph, S("optimizer"), warmup));
+    OK(cdl_graph_optimize(graph, step, S("optimizer"), sgd, rate, &grad, &w, 1));
+    cdl_tensor_free(rate);
+    cdl_op_free(sgd);
+    cdl_op_free(warmup);
+    cdl_program *program = program_of(graph);
+    cdl_session *session = session_of(program);
+    const float expected[] = {10, 9.75f, 9.25f, 8.5f, 7.5f, 6.5f};
+    for (int i = 0; i < 6; i++) {
+        OK(cdl_function_run(function_of(session, "train_step"), NULL, 0, NULL, NULL, 0, NULL));
+        CHECK(state_of(session, "w") == expected[i]);
+        CHECK(state_of(session, "optimizer/learning_rate") == 1);
+    }
+    cdl_session_free(session);
+    cdl_program_free(program);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
     } checks[] = {{"threads", threads},     {"pieces", pieces},       {"dropped", dropped}, {"limits", limits},
-                  {"variables", variables}, {"snapshots", snapshots}, {"dlpack", dlpack}};
+                  {"variables", variables}, {"snapshots", snapshots}, {"dlpack", dlpack},
+                  {"schedules", schedules}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (argc == 2 && strcmp(argv[1], checks[i].name) == 0) {
             checks[i].run();

@@ -55,6 +55,11 @@ def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.where(np.isnan(values), np.uint16(0x7FC0), bits)
 
 
+def compute(dtype: str) -> type[np.floating]:
+    """What kernels compute in for a dtype."""
+    return np.float64 if dtype == "float64" else np.float32
+
+
 def through(values: np.ndarray, dtype: str) -> np.ndarray:
     """Wide values after a rounding to a dtype."""
     return widen(rounded(values, dtype), dtype)

@@ -64,6 +64,56 @@ def normal(key, *, shape, dtype="float32"):
     return np.sqrt(np.longdouble(2)) * special.erfinv(u)
 
 
+def bernoulli(key, p, *, of, shape=None):
+    draws = fraction(key, p.shape if shape is None else tuple(shape), "float64" if of == "float64" else "float32")
+    return draws < p
+
+
+def randint(key, *, shape, high, low=0, dtype="int64"):
+    """The double word of both halves of the key, modulo, in Python's integers."""
+    width = np.dtype(dtype).itemsize * 8
+    above, below = (bits(half, shape=shape, dtype=f"uint{width}") for half in split(key))
+    words = (above.astype(object) << width) | below.astype(object)
+    return np.asarray(low + words % (high - low), object).astype(dtype)
+
+
+def permutation(key, *, size):
+    return np.argsort(bits(key, shape=(size,), dtype="uint64"), kind="stable").astype(np.int64)
+
+
+def truncated_normal(key, *, shape, dtype="float32", low=-2.0, high=2.0):
+    draws, root = fraction(key, shape, dtype).astype(np.float64), np.sqrt(2)
+    a, b = special.erf(low / root), special.erf(high / root)
+    return np.clip(root * special.erfinv(a + draws * (b - a)), low, high)
+
+
+def truncated_normal_terms(key, **attrs):
+    """What goes into erfinv is as exact as 1; erfinv stretches that by its slope."""
+    return 1 + np.exp(truncated_normal(key, **attrs) ** 2 / 2)
+
+
+def exponential(key, *, shape, dtype="float32"):
+    return -np.log1p(-fraction(key, shape, dtype).astype(np.longdouble))
+
+
+def gumbel(key, *, shape, dtype="float32"):
+    kind = np.float64 if dtype == "float64" else np.float32
+    draws = uniform(key, shape=shape, dtype=dtype, low=np.finfo(kind).tiny)
+    return -np.log(-np.log(draws.astype(np.longdouble)))
+
+
+def gumbel_terms(key, **attrs):
+    """A logarithm near 0 is as exact as 1."""
+    return np.maximum(np.abs(gumbel(key, **attrs)), 1)
+
+
+def categorical(key, logits, *, of, axis=-1, shape=None):
+    axis %= logits.ndim
+    front = () if shape is None else tuple(shape[: len(shape) - logits.ndim + 1])
+    noise = gumbel(key, shape=front + logits.shape, dtype="float64" if of == "float64" else "float32")
+    return np.argmax(noise + logits, axis=len(front) + axis)
+
+
 def dropout(x, key, *, rate, of):
     kept = arrays.through(np.float64(1 - rate), of)
     keep = fraction(key, x.shape, "float32") < np.float32(1 - rate)

@@ -16,9 +16,11 @@ import arrays
 import elementwise
 import images
 import movement
+import networks
 import numpy as np
 import randomness
-from arrays import through, wide
+import training
+from arrays import compute, through, wide
 from scipy import special
 
 Arrays = tuple[np.ndarray, ...]
@@ -57,7 +59,7 @@ class Reference:
 
     def magnitudes(self, inputs: list[np.ndarray | None], attrs: dict[str, Any], dtype: str, count: int) -> Arrays:
         """Of each output the size of its terms, or zeros."""
-        if self.magnitude is None or dtype not in arrays.FLOAT:
+        if self.magnitude is None:
             return (np.zeros(()),) * count
         return _several(self._call(self.magnitude, inputs, attrs, dtype))
 
@@ -71,6 +73,13 @@ def _several(outputs: Any) -> Arrays:
     return tuple(map(np.asarray, outputs)) if isinstance(outputs, tuple) else (np.asarray(outputs),)
 
 
+_NARROW = ("float16", "bfloat16")
+_FLOAT32 = (
+    *("one_hot", "uniform", "normal", "truncated_normal", "exponential", "gumbel"),
+    *("constant_schedule", "cosine_schedule", "exponential_schedule"),
+)
+
+
 def output_dtype(values: np.ndarray, op: str, attrs: dict[str, Any], dtype: str) -> str:
     """The dtype of an output: that of the attr, a constant's own, the op's for floats, else that of the values."""
     if op == "constant":
@@ -79,12 +88,7 @@ def output_dtype(values: np.ndarray, op: str, attrs: dict[str, Any], dtype: str)
         return attrs["dtype"]
     if values.dtype.kind in "bui":
         return values.dtype.name
-    return "float32" if op in ("one_hot", "uniform", "normal") else dtype
-
-
-def compute(dtype: str) -> type[np.floating]:
-    """What kernels compute in for a dtype."""
-    return np.float64 if dtype == "float64" else np.float32
+    return "float32" if op in _FLOAT32 or (op == "global_norm" and dtype in _NARROW) else dtype
 
 
 # Element-wise, beside those of elementwise.py
@@ -279,151 +283,6 @@ def one_hot(indices, *, depth, dtype="float32"):
     return hot.astype(np.float64 if dtype in arrays.FLOAT else dtype)
 
 
-# Neural networks
-
-
-def gelu(x, *, approximate=False):
-    x = wide(x)
-    if approximate:
-        return x * (1 + np.tanh(np.sqrt(2 / wide(np.pi)) * (x + wide("0.044715") * x**3))) / 2
-    return x * special.ndtr(x.astype(np.float64))
-
-
-def softmax(x, *, axis=-1):
-    e = np.exp(wide(x) - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
-    return e / np.sum(e, axis=axis, keepdims=True)
-
-
-def softmax_terms(x, *, axis=-1):
-    """An exponent has the error of a number as large as it."""
-    below = np.max(x, axis=axis, keepdims=True, initial=-np.inf) - x
-    return softmax(x, axis=axis) * (1 + below)
-
-
-def logsumexp(x, *, axis=None, keepdims=False):
-    return special.logsumexp(wide(x), axis=axes(axis), keepdims=keepdims)
-
-
-def log_softmax(x, *, axis=-1):
-    return wide(x) - logsumexp(x, axis=[axis], keepdims=True) if x.size else wide(x)
-
-
-def largest(x, *, axis=None, keepdims=False):
-    """The greatest |x|, at least 1: a logarithm is added to it."""
-    return np.max(np.abs(x), axis=axis if isinstance(axis, int) else axes(axis), keepdims=keepdims, initial=1)
-
-
-def normalize(x, mean, variance, scale, offset, epsilon):
-    y = (x - mean) / np.sqrt(variance + wide(epsilon))
-    y = y if scale is None else y * scale
-    return y if offset is None else y + offset
-
-
-def layer_norm(x, scale=None, offset=None, *, axis=(-1,), epsilon=1e-5):
-    over = tuple(sorted(a % x.ndim for a in axis))
-    shape = [n if a in over else 1 for a, n in enumerate(x.shape)]
-    scale, offset = (None if part is None else part.reshape(shape) for part in (scale, offset))
-    x = wide(x)
-    return normalize(x, x.mean(over, keepdims=True), x.var(over, keepdims=True), scale, offset, epsilon)
-
-
-def layer_norm_terms(x, scale=None, offset=None, *, axis=(-1,), epsilon=1e-5):
-    """Differences from the mean are as exact as the greatest element; that is scaled as they are."""
-    over = tuple(sorted(a % x.ndim for a in axis))
-    shape = [n if a in over else 1 for a, n in enumerate(x.shape)]
-    size = np.max(np.abs(x), over, keepdims=True) / np.sqrt(x.var(over, keepdims=True) + epsilon)
-    size = size if scale is None else size * np.abs(scale.reshape(shape))
-    return np.broadcast_to(size if offset is None else size + np.abs(offset.reshape(shape)), x.shape)
-
-
-def batch_norm(x, scale, offset, mean, variance, *, epsilon=1e-5):
-    return normalize(wide(x), mean, variance, scale, offset, epsilon)
-
-
-def batch_norm_terms(x, scale, offset, mean, variance, *, epsilon=1e-5):
-    return (np.abs(x) + np.abs(mean)) * np.abs(scale) / np.sqrt(variance + epsilon) + np.abs(offset)
-
-
-def batch_norm_training(x, scale, offset, *, epsilon=1e-5):
-    over = tuple(range(x.ndim - 1))
-    x = wide(x)
-    mean, variance = x.mean(over), x.var(over)
-    return normalize(x, mean, variance, scale, offset, epsilon), mean, variance
-
-
-def batch_norm_training_terms(x, scale, offset, *, epsilon=1e-5):
-    over = tuple(range(x.ndim - 1))
-    size = np.max(np.abs(x), over)
-    output = 2 * size * np.abs(scale) / np.sqrt(x.var(over) + epsilon) + np.abs(offset)
-    return np.broadcast_to(output, x.shape), size, size**2
-
-
-def softmax_cross_entropy(logits, labels):
-    picked = pick(wide(logits), labels)
-    return logsumexp(logits, axis=[-1]) - picked if picked.size else picked
-
-
-# Optimizers, as Keras' formulas have it
-
-
-def sgd(parameter, gradient, learning_rate, step):
-    return wide(parameter) - wide(learning_rate) * gradient
-
-
-def sgd_terms(parameter, gradient, learning_rate, step):
-    return np.abs(parameter) + np.abs(learning_rate * gradient)
-
-
-def sgd_momentum(parameter, gradient, learning_rate, step, velocity, *, of, momentum=0.9):
-    momentum = compute(of)(momentum)
-    velocity = wide(velocity) * momentum - wide(learning_rate) * gradient
-    return parameter + velocity, velocity
-
-
-def sgd_momentum_terms(parameter, gradient, learning_rate, step, velocity, *, of, momentum=0.9):
-    size = np.abs(velocity * momentum) + np.abs(learning_rate * gradient)
-    return np.abs(parameter) + size, size
-
-
-def adam(parameter, gradient, learning_rate, step, m, v, *, of, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0):
-    parameter, change, m, v = adam_parts(
-        parameter, gradient, learning_rate, step, m, v, of, beta_1, beta_2, epsilon, weight_decay
-    )
-    return parameter - change, m, v
-
-
-def adam_parts(parameter, gradient, rate, step, m, v, of, beta_1, beta_2, epsilon, weight_decay):
-    """The decayed parameter, what is taken off it, and the new moments; attrs are of the dtype that is computed in."""
-    kind = compute(of)
-    parameter, rate, t = wide(parameter), wide(rate), int(step) + 1
-    m = m + (gradient - wide(m)) * kind(1 - beta_1)
-    v = v + (wide(gradient) ** 2 - v) * kind(1 - beta_2)
-    parameter = parameter - parameter * kind(weight_decay) * rate
-    alpha = rate * np.sqrt(1 - wide(kind(beta_2)) ** t) / (1 - wide(kind(beta_1)) ** t)
-    return parameter, alpha * m / (np.sqrt(v) + kind(epsilon)), m, v
-
-
-def adam_terms(
-    parameter, gradient, learning_rate, step, m, v, *, of, beta_1=0.9, beta_2=0.999, epsilon=1e-7, weight_decay=0
-):
-    """A bias, 1 - beta^t, is as exact as 1: so much less is what it divides."""
-    decayed, change, *_ = adam_parts(
-        parameter, gradient, learning_rate, step, m, v, of, beta_1, beta_2, epsilon, weight_decay
-    )
-    t = int(step) + 1
-    lost = 1 / (1 - beta_1**t) + 1 / (1 - beta_2**t)
-    size = np.abs(decayed) + np.abs(change) * lost
-    return size, np.abs(m) + np.abs(gradient), v + gradient**2
-
-
-def adamw(*inputs, weight_decay=0.004, **attrs):
-    return adam(*inputs, weight_decay=weight_decay, **attrs)
-
-
-def adamw_terms(*inputs, weight_decay=0.004, **attrs):
-    return adam_terms(*inputs, weight_decay=weight_decay, **attrs)
-
-
 def exactly(function: Callable[..., Any], **options: Any) -> Reference:
     """Moves, integers, and what IEEE 754 rounds correctly."""
     return Reference(function, **options)
@@ -512,19 +371,57 @@ TABLE: dict[str, Reference] = {
     "uniform": exactly(randomness.uniform),
     "normal": maths(randomness.normal, 5),
     "dropout": exactly(randomness.dropout, dtyped=True),
+    "bernoulli": exactly(randomness.bernoulli, dtyped=True),
+    "randint": exactly(randomness.randint),
+    "permutation": exactly(randomness.permutation),
+    "truncated_normal": sums(randomness.truncated_normal, 8, randomness.truncated_normal_terms),
+    "exponential": maths(randomness.exponential, 3),
+    "gumbel": sums(randomness.gumbel, 4, randomness.gumbel_terms),
+    "categorical": exactly(randomness.categorical, dtyped=True),
     "relu": exactly(lambda x: np.maximum(x, x.dtype.type(0)), unsigned_zero=True),
-    "gelu": sums(gelu, 3, lambda x, *, approximate=False: np.abs(x)),
-    "softmax": sums(softmax, 3, softmax_terms),
-    "log_softmax": sums(log_softmax, 2, lambda x, *, axis=-1: 2 * largest(x, axis=axis, keepdims=True)),
-    "logsumexp": sums(logsumexp, 2, largest),
-    "layer_norm": sums(layer_norm, 4, layer_norm_terms),
-    "batch_norm": sums(batch_norm, 4, batch_norm_terms),
-    "batch_norm_training": sums(batch_norm_training, 4, batch_norm_training_terms),
-    "softmax_cross_entropy": sums(softmax_cross_entropy, 2, lambda logits, labels: 2 * largest(logits, axis=[-1])),
-    "sgd": sums(sgd, 2, sgd_terms),
-    "sgd_momentum": Reference(sgd_momentum, 2, magnitude=sgd_momentum_terms, dtyped=True),
-    "adam": Reference(adam, 4, magnitude=adam_terms, dtyped=True),
-    "adamw": Reference(adamw, 4, magnitude=adamw_terms, dtyped=True),
+    "relu6": exactly(lambda x: np.clip(x, 0, 6), unsigned_zero=True),
+    "leaky_relu": Reference(networks.leaky_relu, 1, dtyped=True),
+    "elu": Reference(networks.elu, 3, dtyped=True),
+    "selu": maths(networks.selu, 5),
+    "gelu": sums(networks.gelu, 3, lambda x, *, approximate=False: np.abs(x)),
+    "silu": maths(lambda x: wide(x) * special.expit(wide(x)), 3),
+    "mish": maths(lambda x: wide(x) * np.tanh(np.logaddexp(0, wide(x))), 8),
+    "softplus": maths(lambda x: np.logaddexp(0, wide(x)), 5),
+    "log_sigmoid": maths(lambda x: -np.logaddexp(0, -wide(x)), 5),
+    "softsign": maths(lambda x: wide(x) / (1 + np.abs(wide(x)))),
+    "hard_sigmoid": maths(networks.hard_sigmoid),
+    "hard_silu": maths(lambda x: wide(x) * networks.hard_sigmoid(x)),
+    "hard_tanh": exactly(lambda x: np.clip(x, -1, 1)),
+    "softmax": sums(networks.softmax, 3, networks.softmax_terms),
+    "log_softmax": sums(networks.log_softmax, 2, networks.log_softmax_terms),
+    "logsumexp": sums(networks.logsumexp, 2, networks.largest),
+    "embedding": exactly(lambda table, indices: table[indices]),
+    "attention": sums(networks.attention, 4, networks.attention_terms),
+    "layer_norm": sums(networks.layer_norm, 4, networks.layer_norm_terms),
+    "rms_norm": maths(networks.rms_norm, 4),
+    "group_norm": sums(networks.group_norm, 4, networks.group_norm_terms),
+    "batch_norm": sums(networks.batch_norm, 4, networks.batch_norm_terms),
+    "batch_norm_training": sums(networks.batch_norm_training, 4, networks.batch_norm_training_terms),
+    "softmax_cross_entropy": sums(networks.softmax_cross_entropy, 3, networks.softmax_cross_entropy_terms),
+    "sigmoid_cross_entropy": sums(networks.sigmoid_cross_entropy, 3, lambda logits, labels: 1 + np.abs(logits)),
+    "mean_squared_error": sums(networks.mean_squared_error, 3, networks.mean_squared_error_terms),
+    "mean_absolute_error": sums(networks.mean_absolute_error, 3, networks.mean_absolute_error_terms),
+    "huber": sums(networks.huber, 3, networks.huber_terms),
+    "sgd": sums(training.sgd, 2, training.sgd_terms),
+    "sgd_momentum": Reference(training.sgd_momentum, 2, magnitude=training.sgd_momentum_terms, dtyped=True),
+    "rmsprop": Reference(training.rmsprop, 4, magnitude=training.rmsprop_terms, dtyped=True),
+    "rmsprop_momentum": Reference(training.rmsprop_momentum, 4, magnitude=training.rmsprop_momentum_terms, dtyped=True),
+    "rmsprop_centered": Reference(training.rmsprop_centered, 4, magnitude=training.rmsprop_centered_terms, dtyped=True),
+    "rmsprop_centered_momentum": Reference(
+        training.rmsprop_centered_momentum, 4, magnitude=training.rmsprop_centered_momentum_terms, dtyped=True
+    ),
+    "adagrad": Reference(training.adagrad, 4, magnitude=training.adagrad_terms, dtyped=True),
+    "adam": Reference(training.adam, 4, magnitude=training.adam_terms, dtyped=True),
+    "adamw": Reference(training.adamw, 4, magnitude=training.adamw_terms, dtyped=True),
+    "constant_schedule": maths(training.constant_schedule, 1),
+    "cosine_schedule": maths(training.cosine_schedule, 6),
+    "exponential_schedule": maths(training.exponential_schedule, 4),
+    "global_norm": maths(training.global_norm, 3),
 }
 
 # Ops without an answer here, and why.

@@ -37,13 +37,18 @@ fn attr_type(attr: &AttrDef) -> String {
     if attr.default == Some("null") { format!("{name} | None") } else { name.to_string() }
 }
 
-/// The dtype that numbers and lists take as this input, where it is not that of the other inputs.
-fn number_dtype(input: &InputDef) -> Option<DType> {
+/// The dtype that numbers and lists take as this input, where it is not that of the other inputs; "own" is the one that
+/// is usual for them, where the input means different things by dtype.
+fn number_dtype(input: &InputDef) -> Option<&'static str> {
     let usual = [DType::I64, DType::F32, DType::Bool, DType::U32];
     match input.accepts {
         Accepts::T => None,
         Accepts::Set(set) if set == DTypes::ALL => None,
-        Accepts::Set(set) => usual.into_iter().find(|dtype| set.contains(*dtype)),
+        Accepts::Set(set) => {
+            let mut found = usual.into_iter().filter(|dtype| set.contains(*dtype));
+            let several = set.contains(DType::F32) && (set.contains(DType::I64) || set.contains(DType::Bool));
+            if several { Some("own") } else { found.next().map(DType::name) }
+        }
     }
 }
 
@@ -53,7 +58,7 @@ fn number_dtypes(def: &OpDef) -> String {
     if dtypes.iter().all(Option::is_none) {
         return String::new();
     }
-    let text = |dtype: Option<DType>| dtype.map_or("None".to_string(), |dtype| format!("\"{dtype}\""));
+    let text = |dtype: Option<&str>| dtype.map_or("None".to_string(), |dtype| format!("\"{dtype}\""));
     format!(", {}", tuple(dtypes.into_iter().map(text)))
 }
 

@@ -87,6 +87,49 @@ pub fn split(work: &mut Work, key: [u32; 2], output: &mut [u32]) -> Result<(), S
     super::copy::generate(work, output, |number| threefry(key, (number / 2) as u64)[number % 2])
 }
 
+/// A double word, `high * 2^BITS + low`, modulo a number above 0.
+pub trait Modulo: Word {
+    /// What is left of it.
+    fn modulo(high: Self, low: Self, span: u64) -> u64;
+}
+
+impl Modulo for u32 {
+    #[inline(always)]
+    fn modulo(high: u32, low: u32, span: u64) -> u64 {
+        (u64::from(high) << 32 | u64::from(low)) % span
+    }
+}
+
+impl Modulo for u64 {
+    #[inline(always)]
+    fn modulo(high: u64, low: u64, span: u64) -> u64 {
+        match span {
+            // 2^64 mod span: what follows stays below 2^64, and needs no division of 128 bits.
+            ..=0xffff_ffff => {
+                let factor = (u64::MAX % span + 1) % span;
+                ((high % span) * factor + low % span) % span
+            }
+            _ => ((u128::from(high) << 64 | u128::from(low)) % u128::from(span)) as u64,
+        }
+    }
+}
+
+/// What `integer` makes of numbers below `span`, each by the words that two keys of `key` make of its place.
+pub fn integers<W: Modulo, T: crate::dtype::Element>(
+    work: &mut Work,
+    key: [u32; 2],
+    span: u64,
+    output: &mut [T],
+    integer: impl Fn(u64) -> T + Sync,
+) -> Result<(), Stop> {
+    let (first, second) = (threefry(key, 0), threefry(key, 1));
+    let word = |key, number: usize| {
+        let [a, b] = threefry(key, number as u64);
+        W::of(a, b)
+    };
+    super::copy::generate(work, output, |number| integer(W::modulo(word(first, number), word(second, number), span)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +170,20 @@ mod tests {
             }
         }
         set_num_threads(0);
+    }
+
+    #[test]
+    fn a_double_word_is_divided_whole() {
+        let words = [0, 1, 5, 0x8000_0000, 0xffff_fffe, 0xffff_ffff, 0xdead_beef_1234_5678, u64::MAX];
+        for span in [1, 2, 3, 10, 65_536, 65_537, 0x7fff_ffff, 0xffff_ffff, 1 << 32, (1 << 32) + 1, u64::MAX] {
+            for (high, low) in words.iter().flat_map(|&high| words.map(|low| (high, low))) {
+                let exact = (u128::from(high) << 64 | u128::from(low)) % u128::from(span);
+                assert_eq!(u128::from(u64::modulo(high, low, span)), exact, "{high} {low} % {span}");
+                let (high, low) = (high as u32, low as u32);
+                let exact = (u64::from(high) << 32 | u64::from(low)) % span;
+                assert_eq!(u32::modulo(high, low, span), exact, "{high} {low} % {span}");
+            }
+        }
     }
 
     #[test]

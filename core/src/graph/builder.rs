@@ -96,6 +96,8 @@ pub struct Builder {
     states: Vec<BuilderState>,
     functions: Vec<Draft>,
     draws: Option<Draws>,
+    /// Of optimizers by name: what their learning rate is multiplied by.
+    schedules: Vec<(String, Op)>,
 }
 
 impl Builder {
@@ -244,6 +246,29 @@ impl Builder {
         found.ok_or_else(|| Error::argument(format!("{value} is not state of this graph")))
     }
 
+    /// Gives the optimiser of that name a schedule: [`Builder::optimize`] then multiplies its learning rate by what the
+    /// schedule's op makes of its step. Its state, and so what a caller may change, stays the rate before that.
+    ///
+    /// # Errors
+    /// `argument`: not a schedule's op.
+    pub fn schedule(&mut self, name: &str, schedule: &Op) -> Result<()> {
+        let def = schedule.def;
+        if !matches!((def.inputs, def.outputs), ([input], ["factor"]) if input.name == "step") {
+            return Err(Error::argument(format!("{} is not a schedule", def.name)).with_argument("schedule"));
+        }
+        self.schedules.retain(|(other, _)| other != name);
+        self.schedules.push((name.to_string(), schedule.clone()));
+        Ok(())
+    }
+
+    /// The learning rate of an optimiser's step, from its state.
+    fn scheduled(&mut self, name: &str, rate: Value, step: Value) -> Result<Value> {
+        let Some((_, schedule)) = self.schedules.iter().find(|(other, _)| other == name) else { return Ok(rate) };
+        let factor = self.graph.apply(schedule, Vec::new(), &[step])?[0];
+        let factor = self.graph.cast(factor, self.graph.spec(rate).dtype)?;
+        self.graph.mul(rate, factor)
+    }
+
     /// Makes a function train: applies an optimiser's op to each parameter and its gradient.
     ///
     /// The op's inputs are `parameter`, `gradient`, `learning_rate`, `step`, then its slots; its outputs are the new
@@ -269,6 +294,7 @@ impl Builder {
         self.training(function, parameters, gradients)?;
         let rate = self.own_state(&format!("{name}/learning_rate"), learning_rate)?;
         let step = self.own_state(&format!("{name}/step"), Tensor::scalar(DType::I64, 0.0)?)?;
+        let rate = self.scheduled(name, rate, step)?;
         for (&parameter, &gradient) in parameters.iter().zip(gradients) {
             let initial = self.states[self.state_index(parameter)?].state.clone();
             let mut operands = vec![parameter, gradient, rate, step];

@@ -1,9 +1,11 @@
 //! The ops, one file per family; each op stands complete in one place.
 
+mod activations;
 mod arrange;
 mod cluster;
 mod control;
 mod conv;
+mod distributions;
 mod dynamic;
 mod einsum;
 mod elementwise;
@@ -14,12 +16,14 @@ mod linear;
 mod losses;
 mod movement;
 mod nn;
+mod normalization;
 mod optimizers;
 mod parts;
 mod pool;
 mod random;
 mod reduce;
 mod scan;
+mod schedules;
 mod sort;
 #[cfg(test)]
 mod testing;
@@ -47,9 +51,13 @@ pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Gathering and scattering", gather::OPS),
     ("Parts by index", dynamic::OPS),
     ("Random numbers", random::OPS),
+    ("Distributions", distributions::OPS),
+    ("Activations", activations::OPS),
     ("Neural networks", nn::OPS),
+    ("Normalization", normalization::OPS),
     ("Losses", losses::OPS),
     ("Optimizers", optimizers::OPS),
+    ("Learning rate schedules", schedules::OPS),
     ("Control flow", control::OPS),
 ];
 

@@ -1,27 +1,16 @@
 //! What layers of neural networks are made of. `float16` and `bfloat16` are computed in `float32` and rounded at the end.
 
-use crate::attrs::{AttrDef, AttrType, Attrs};
-use crate::dtype::DTypes;
+use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
+use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
-use crate::infer::{Infer, elementwise, like_first};
+use crate::infer::Infer;
 use crate::op::{Backward, InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axes, normalize_axis, one};
-use crate::scalar::Binary;
-use crate::shape::Shape;
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use crate::shape::{Dim, Shape};
 
 const X: InputDef = InputDef::of("x");
-const SCALE: InputDef = InputDef::of("scale");
-const OFFSET: InputDef = InputDef::of("offset");
-
 const LAST_AXIS: AttrDef =
     AttrDef { name: "axis", kind: AttrType::Int, default: Some("-1"), doc: "The axis along which values compete." };
-const EPSILON: AttrDef = AttrDef {
-    name: "epsilon",
-    kind: AttrType::Float,
-    default: Some("1e-5"),
-    doc: "What is added to the variance before its root.",
-};
 
 /// The value in the dtype that its elements are computed in.
 pub(super) fn widen(graph: &mut Graph, x: Value) -> Result<Value> {
@@ -39,30 +28,6 @@ fn infer_along_axis(infer: &mut Infer) -> Result<Vec<Spec>> {
     let x = infer.input(0)?;
     normalize_axis(infer.attrs.int("axis")?, x.shape.rank())?;
     Ok(vec![x.clone()])
-}
-
-fn lower_gelu(lowering: &mut Lowering) -> Result<Vec<Value>> {
-    let (dtype, approximate) = (lowering.dtype(0), lowering.attrs.bool("approximate")?);
-    let g = &mut *lowering.graph;
-    let x = widen(g, lowering.inputs[0])?;
-    let (half, one) = (g.scalar_like(x, 0.5)?, g.scalar_like(x, 1.0)?);
-    let bend = if approximate {
-        let (cubic, slope) = (g.scalar_like(x, 0.044715)?, g.scalar_like(x, FRAC_2_SQRT_PI * FRAC_1_SQRT_2)?);
-        let cube = g.mul(x, x)?;
-        let cube = g.mul(cube, x)?;
-        let cube = g.mul(cubic, cube)?;
-        let inner = g.add(x, cube)?;
-        let inner = g.mul(slope, inner)?;
-        g.tanh(inner)?
-    } else {
-        let scale = g.scalar_like(x, FRAC_1_SQRT_2)?;
-        let inner = g.mul(x, scale)?;
-        g.erf(inner)?
-    };
-    let gate = g.add(one, bend)?;
-    let halved = g.mul(half, x)?;
-    let output = g.mul(halved, gate)?;
-    Ok(vec![g.cast(output, dtype)?])
 }
 
 fn lower_softmax(lowering: &mut Lowering) -> Result<Vec<Value>> {
@@ -140,132 +105,164 @@ fn lower_logsumexp(lowering: &mut Lowering) -> Result<Vec<Value>> {
     Ok(vec![g.cast(output, dtype)?])
 }
 
-/// x less its mean over `axes`, that mean, and the variance about it; the axes stay with size 1 if `keepdims`.
-fn moments(g: &mut Graph, x: Value, axes: &[i64], keepdims: bool) -> Result<(Value, Value, Value)> {
-    let mean = g.reduce("mean", x, axes, keepdims)?;
-    let centered = g.sub(x, mean)?;
-    let square = g.mul(centered, centered)?;
-    let variance = g.reduce("mean", square, axes, keepdims)?;
-    Ok((centered, mean, variance))
+fn infer_embedding(infer: &mut Infer) -> Result<Vec<Spec>> {
+    let (table, indices) = (infer.input(0)?, infer.input(1)?);
+    let Some((_, features)) = table.shape.split_first() else {
+        return Err(Error::shape("table is a scalar; its first axis is that of the rows").with_argument("table"));
+    };
+    let shape = indices.shape.iter().chain(features).cloned().collect();
+    Ok(vec![Spec::new(table.dtype, Shape::new(shape)?)])
 }
 
-/// 1 / sqrt(variance + epsilon).
-fn inverse_deviation(g: &mut Graph, variance: Value, epsilon: f64) -> Result<Value> {
-    let epsilon = g.scalar_like(variance, epsilon)?;
-    let sum = g.add(variance, epsilon)?;
-    g.rsqrt(sum)
+/// The sizes of an attention: its inputs are [batch, length, heads, depth] and [batch, source, shared, depth].
+struct Heads {
+    batch: Dim,
+    length: Dim,
+    source: Dim,
+    heads: Dim,
+    /// The heads of key and value.
+    shared: Dim,
+    /// How many heads of the query each of those serves.
+    each: Dim,
 }
 
-fn epsilon(attrs: &Attrs) -> Result<f64> {
-    match attrs.float("epsilon")? {
-        value if value >= 0.0 => Ok(value),
-        value => Err(Error::argument(format!("epsilon is {value}; it takes 0 or more")).with_argument("epsilon")),
+impl Heads {
+    fn new(query: &Shape, key: &Shape) -> Heads {
+        let (heads, shared) = (query[2].clone(), key[2].clone());
+        let each = match (heads.as_constant(), shared.as_constant()) {
+            (Some(heads), Some(shared)) if shared > 0 => Dim::constant(heads / shared),
+            _ => one(),
+        };
+        Heads { batch: query[0].clone(), length: query[1].clone(), source: key[1].clone(), heads, shared, each }
+    }
+
+    /// The shape of the logits, and of what masks broadcast to.
+    fn logits(&self) -> [Dim; 4] {
+        [&self.batch, &self.heads, &self.length, &self.source].map(Dim::clone)
     }
 }
 
-/// Checks that an input, if it is there, has exactly this shape.
-fn require_shape(infer: &mut Infer, index: usize, shape: &Shape, whose: &str) -> Result<()> {
-    let Some(spec) = infer.optional(index) else { return Ok(()) };
-    infer.unify_shapes(shape, &spec.shape).map(|_| ()).map_err(|_| {
-        let name = infer.def.input(index).map_or("?", |input| input.name);
-        Error::shape(format!("{name} has shape {}, not {shape}, {whose}", spec.shape)).with_argument(name)
-    })
-}
-
-fn infer_layer_norm(infer: &mut Infer) -> Result<Vec<Spec>> {
-    let x = infer.input(0)?;
-    epsilon(infer.attrs)?;
-    let axes = normalize_axes(Some(&infer.attrs.ints("axis")?), x.shape.rank())?;
-    if axes.is_empty() {
-        return Err(Error::argument("axis is []; there is nothing to normalize over").with_argument("axis"));
-    }
-    let shape: Shape = axes.iter().map(|&axis| x.shape[axis].clone()).collect();
-    for index in [1, 2] {
-        require_shape(infer, index, &shape, "that of x along the normalized axes")?;
-    }
-    Ok(vec![x.clone()])
-}
-
-fn lower_layer_norm(lowering: &mut Lowering) -> Result<Vec<Value>> {
-    let (dtype, shape, epsilon) = (lowering.dtype(0), lowering.shape(0), epsilon(lowering.attrs)?);
-    let axes = normalize_axes(Some(&lowering.attrs.ints("axis")?), shape.rank())?;
-    let (scale, offset) = (lowering.optional(1), lowering.optional(2));
-    let g = &mut *lowering.graph;
-    let along = |axis: usize| if axes.contains(&axis) { shape[axis].clone() } else { one() };
-    let dims: Vec<_> = (axes[0]..shape.rank()).map(along).collect();
-    let list: Vec<_> = axes.iter().map(|&axis| axis as i64).collect();
-    let x = widen(g, lowering.inputs[0])?;
-    let (centered, _, variance) = moments(g, x, &list, true)?;
-    let factor = inverse_deviation(g, variance, epsilon)?;
-    let mut output = g.mul(centered, factor)?;
-    if let Some(scale) = scale {
-        let scale = g.reshape(scale, &dims)?;
-        let scale = widen(g, scale)?;
-        output = g.mul(output, scale)?;
-    }
-    if let Some(offset) = offset {
-        let offset = g.reshape(offset, &dims)?;
-        let offset = widen(g, offset)?;
-        output = g.add(output, offset)?;
-    }
-    Ok(vec![g.cast(output, dtype)?])
-}
-
-/// The shape [channels] of what batch norm's inputs after x have.
-fn channels(infer: &mut Infer, least_rank: usize) -> Result<Shape> {
-    let x = &infer.input(0)?.shape;
-    epsilon(infer.attrs)?;
-    match x.last() {
-        Some(last) if x.rank() >= least_rank => Shape::new(vec![last.clone()]),
-        _ => Err(Error::shape(format!("x has shape {x}; it takes at least {least_rank} dims")).with_argument("x")),
+/// The attr `scale`, or 1 / sqrt(depth).
+fn attention_scale(attrs: &Attrs, query: &Shape) -> Result<f64> {
+    match (attrs.optional_float("scale"), query[3].as_constant()) {
+        (Some(scale), _) => Ok(scale),
+        (None, Some(depth)) => Ok(1.0 / (depth as f64).sqrt()),
+        (None, None) => {
+            let text = format!("query has shape {query}; give a scale, or a depth (the last dim) that is a number");
+            Err(Error::argument(text).with_argument("scale"))
+        }
     }
 }
 
-fn infer_batch_norm(infer: &mut Infer) -> Result<Vec<Spec>> {
-    let shape = channels(infer, 1)?;
-    for index in 1..5 {
-        require_shape(infer, index, &shape, "the last dim of x")?;
+fn infer_attention(infer: &mut Infer) -> Result<Vec<Spec>> {
+    let (query, key) = (infer.shape_of_rank(0, 4)?, infer.shape_of_rank(1, 4)?);
+    let value = infer.shape_of_rank(2, 4)?;
+    attention_scale(infer.attrs, query)?;
+    let differ = |name: &'static str, shape: &Shape, of: &str, other: &Shape, what: &str| {
+        let text = format!("{name} has shape {shape}, {of} {other}: they differ in {what}");
+        Error::shape(text).with_argument(name)
+    };
+    for (axis, what) in [(0, "batch"), (3, "depth")] {
+        infer.unify(&query[axis], &key[axis]).map_err(|_| differ("key", key, "query", query, what))?;
     }
-    like_first(infer)
-}
-
-fn infer_batch_norm_training(infer: &mut Infer) -> Result<Vec<Spec>> {
-    let shape = channels(infer, 2)?;
-    for index in 1..3 {
-        require_shape(infer, index, &shape, "the last dim of x")?;
+    for (axis, what) in [(0, "batch"), (1, "length"), (2, "heads")] {
+        infer.unify(&key[axis], &value[axis]).map_err(|_| differ("value", value, "key", key, what))?;
     }
-    let x = infer.input(0)?;
-    let statistic = Spec::new(x.dtype, shape);
-    Ok(vec![x.clone(), statistic.clone(), statistic])
+    match (query[2].as_constant(), key[2].as_constant()) {
+        (Some(heads), Some(shared)) if shared > 0 && heads % shared == 0 => {}
+        (Some(heads), Some(shared)) => {
+            let text = format!("the {shared} heads of key do not divide the {heads} heads of query");
+            return Err(Error::shape(text).with_argument("key"));
+        }
+        _ => {
+            infer.unify(&query[2], &key[2]).map_err(|_| differ("key", key, "query", query, "heads"))?;
+        }
+    }
+    if let Some(mask) = infer.optional(3) {
+        let whole = Shape::new(Heads::new(query, key).logits().to_vec())?;
+        let fits = infer.broadcast(&mask.shape, &whole).is_ok_and(|shape| shape == whole);
+        if !fits {
+            let text = format!("mask has shape {}, which does not broadcast to {whole}", mask.shape);
+            return Err(Error::shape(text).with_argument("mask"));
+        }
+    }
+    let [batch, length, heads] = [0, 1, 2].map(|axis| query[axis].clone());
+    Ok(vec![Spec::new(infer.input(0)?.dtype, Shape::new(vec![batch, length, heads, value[3].clone()])?)])
 }
 
-/// centered * scale / sqrt(variance + epsilon) + offset, all but `centered` along the last axis.
-fn normalize(lowering: &mut Lowering, centered: Value, variance: Value) -> Result<Value> {
-    let (dtype, epsilon) = (lowering.dtype(0), epsilon(lowering.attrs)?);
-    let g = &mut *lowering.graph;
-    let (scale, offset) = (widen(g, lowering.inputs[1])?, widen(g, lowering.inputs[2])?);
-    let factor = inverse_deviation(g, variance, epsilon)?;
-    let factor = g.mul(factor, scale)?;
-    let output = g.mul(centered, factor)?;
-    let output = g.add(output, offset)?;
-    g.cast(output, dtype)
+/// Where the key's place is not after the query's: `bool[length, source]`.
+fn not_after(g: &mut Graph, heads: &Heads) -> Result<Value> {
+    let mut places = |shape: [Dim; 2], axis: i64| {
+        g.op("iota", &[("shape", AttrValue::Dims(shape.to_vec())), ("axis", AttrValue::Int(axis))], &[])
+    };
+    let (rows, columns) = (places([heads.length.clone(), one()], 0)?, places([one(), heads.source.clone()], 1)?);
+    g.less_equal(columns, rows)
 }
 
-fn lower_batch_norm(lowering: &mut Lowering) -> Result<Vec<Value>> {
-    let x = widen(lowering.graph, lowering.inputs[0])?;
-    let mean = widen(lowering.graph, lowering.inputs[3])?;
-    let variance = widen(lowering.graph, lowering.inputs[4])?;
-    let centered = lowering.graph.sub(x, mean)?;
-    Ok(vec![normalize(lowering, centered, variance)?])
+/// The logits with a mask added, where it is a float, and where they count.
+fn masked(g: &mut Graph, logits: Value, mask: Value) -> Result<(Value, Value)> {
+    if g.spec(mask).dtype == DType::Bool {
+        return Ok((logits, mask));
+    }
+    let mask = g.cast(mask, g.spec(logits).dtype)?;
+    let never = g.scalar_like(mask, f64::NEG_INFINITY)?;
+    let allowed = g.not_equal(mask, never)?;
+    Ok((g.add(logits, mask)?, allowed))
 }
 
-fn lower_batch_norm_training(lowering: &mut Lowering) -> Result<Vec<Value>> {
-    let (dtype, rank) = (lowering.dtype(0), lowering.shape(0).rank());
-    let axes: Vec<_> = (0..rank as i64 - 1).collect();
-    let x = widen(lowering.graph, lowering.inputs[0])?;
-    let (centered, mean, variance) = moments(lowering.graph, x, &axes, false)?;
-    let output = normalize(lowering, centered, variance)?;
-    Ok(vec![output, lowering.graph.cast(mean, dtype)?, lowering.graph.cast(variance, dtype)?])
+/// Logits that do not count are the least finite number, so that a row of them alone has finite probabilities, which
+/// are made 0 afterwards.
+fn lower_attention(l: &mut Lowering) -> Result<Vec<Value>> {
+    let (dtype, query, key) = (l.dtype(0), l.shape(0), l.shape(1));
+    let (scale, causal, mask) = (attention_scale(l.attrs, &query)?, l.attrs.bool("causal")?, l.optional(3));
+    let heads = Heads::new(&query, &key);
+    let Heads { batch, length, source, shared, each, .. } = &heads;
+    let grouped = |last: &Dim| [batch, length, shared, each, last].map(Dim::clone);
+    let g = &mut *l.graph;
+    let [q, k, v] = [0, 1, 2].map(|index| l.inputs[index]);
+    let (q, k, v) = (widen(g, q)?, widen(g, k)?, widen(g, v)?);
+    let q = g.reshape(q, &grouped(&query[3]))?;
+    let q = g.transpose(q, &[0, 2, 3, 1, 4])?;
+    let logits = product(g, (q, [0, 1], 4), (k, [0, 2], 3))?;
+    let mut logits = g.reshape(logits, &heads.logits())?;
+    let factor = g.scalar_like(logits, scale)?;
+    logits = g.mul(logits, factor)?;
+    let mut allowed = if causal { Some(not_after(g, &heads)?) } else { None };
+    if let Some(mask) = mask {
+        let (sum, counts) = masked(g, logits, mask)?;
+        logits = sum;
+        allowed = Some(match allowed {
+            Some(allowed) => g.logical_and(allowed, counts)?,
+            None => counts,
+        });
+    }
+    if let Some(allowed) = allowed {
+        let least = if g.spec(logits).dtype == DType::F64 { f64::MIN } else { f64::from(f32::MIN) };
+        let least = g.scalar_like(logits, least)?;
+        logits = g.select(allowed, logits, least)?;
+    }
+    let mut shares = g.op("softmax", &[], &[logits])?;
+    if let (Some(allowed), Some(_)) = (allowed, mask) {
+        let zero = g.scalar_like(shares, 0.0)?;
+        shares = g.select(allowed, shares, zero)?;
+    }
+    let shares = g.reshape(shares, &[batch, shared, each, length, source].map(Dim::clone))?;
+    let output = product(g, (shares, [0, 1], 4), (v, [0, 2], 1))?;
+    let output = g.transpose(output, &[0, 3, 1, 2, 4])?;
+    let last = l.graph.spec(v).shape[3].clone();
+    let output = l.graph.reshape(output, &[batch, length, &heads.heads, &last].map(Dim::clone))?;
+    Ok(vec![l.graph.cast(output, dtype)?])
+}
+
+/// Products of two values, each with its two batch axes and the axis that is summed over.
+fn product(g: &mut Graph, x: (Value, [i64; 2], i64), y: (Value, [i64; 2], i64)) -> Result<Value> {
+    let attrs = [
+        ("x_batch", AttrValue::Ints(x.1.to_vec())),
+        ("y_batch", AttrValue::Ints(y.1.to_vec())),
+        ("x_contract", AttrValue::Ints(vec![x.2])),
+        ("y_contract", AttrValue::Ints(vec![y.2])),
+    ];
+    g.op("dot_general", &attrs, &[x.0, y.0])
 }
 
 const ALONG: &[Sample] = &[
@@ -274,60 +271,9 @@ const ALONG: &[Sample] = &[
     Sample { inputs: &["T[3, 100] in -50..50"], attrs: "{}" },
     Sample { inputs: &["T[0, 3]"], attrs: "{}" },
 ];
-const ANY: &[Sample] = &[
-    Sample { inputs: &["T[2, 3]"], attrs: "{}" },
-    Sample { inputs: &["T[]"], attrs: "{}" },
-    Sample { inputs: &["T[1003]"], attrs: "{}" },
-];
 
 /// The family.
 pub static OPS: &[OpDef] = &[
-    OpDef {
-        name: "relu",
-        version: 1,
-        doc: "Rectified linear unit: the greater of x and 0; NaN stays NaN. Its gradient at 0 is 0.",
-        dtypes: DTypes::NUMERIC,
-        inputs: &[X],
-        outputs: &["output"],
-        attrs: &[],
-        regions: &[],
-        infer: elementwise,
-        meaning: Meaning::Scalar(|e, _, x| {
-            let zero = e.constant(e.dtype(x[0]), 0.0);
-            e.binary(Binary::Max, x[0], zero)
-        }),
-        vjp: Vjp::Rule(|b| {
-            let (x, cotangent) = (b.inputs[0], b.cotangent()?);
-            let zero = b.graph.scalar_like(x, 0.0)?;
-            let positive = b.graph.less(zero, x)?;
-            Ok(vec![Some(b.graph.select(positive, cotangent, zero)?)])
-        }),
-        samples: ANY,
-    },
-    OpDef {
-        name: "gelu",
-        version: 1,
-        doc: "Gaussian error linear unit: x (1 + erf(x / sqrt(2))) / 2.\n\
-            With `approximate` it is x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Hendrycks and Gimpel 2016.",
-        dtypes: DTypes::FLOAT,
-        inputs: &[X],
-        outputs: &["output"],
-        attrs: &[AttrDef {
-            name: "approximate",
-            kind: AttrType::Bool,
-            default: Some("false"),
-            doc: "Whether to take the form with tanh.",
-        }],
-        regions: &[],
-        infer: like_first,
-        meaning: Meaning::Lower(lower_gelu),
-        vjp: Vjp::Lowered,
-        samples: &[
-            Sample { inputs: &["T[2, 3]"], attrs: "{}" },
-            Sample { inputs: &["T[1003]"], attrs: "{}" },
-            Sample { inputs: &["T[2, 3]"], attrs: r#"{"approximate": true}"# },
-        ],
-    },
     OpDef {
         name: "softmax",
         version: 1,
@@ -387,73 +333,74 @@ pub static OPS: &[OpDef] = &[
         ],
     },
     OpDef {
-        name: "layer_norm",
+        name: "embedding",
         version: 1,
-        doc: "Layer normalization: (x - mean) / sqrt(variance + epsilon), times scale plus offset.\n\
-            Mean and variance (the mean square of x - mean) are those over the axes, for each place along the others. \
-            scale and offset have the shape of x along these axes. Ba, Kiros and Hinton 2016.",
+        doc: "Rows of a table: table[indices].\n\
+            table is [rows, features...], the output [indices..., features...]. A negative index counts from the end; one \
+            outside of [-rows, rows) gives NaN. The gradient is that of take: dense, the cotangents of a row added up.",
         dtypes: DTypes::FLOAT,
-        inputs: &[X, SCALE.optional(), OFFSET.optional()],
+        inputs: &[InputDef::of("table"), InputDef::in_set("indices", DTypes::INDEX)],
+        outputs: &["output"],
+        attrs: &[],
+        regions: &[],
+        infer: infer_embedding,
+        meaning: Meaning::Lower(|l| Ok(vec![l.graph.op("take", &[], l.inputs)?])),
+        vjp: Vjp::Lowered,
+        samples: &[
+            Sample { inputs: &["T[5, 3]", "int32[2, 4] in 0..4"], attrs: "{}" },
+            Sample { inputs: &["T[5, 2, 3]", "int64[] in -5..4"], attrs: "{}" },
+            Sample { inputs: &["T[5]", "int64[7] in -5..4"], attrs: "{}" },
+            Sample { inputs: &["T[5, 3]", "int64[0] in 0..4"], attrs: "{}" },
+        ],
+    },
+    OpDef {
+        name: "attention",
+        version: 1,
+        doc: "Scaled dot product attention: softmax(scale * query key^T) value, for each example and head.\n\
+            query is [batch, length, heads, depth], key [batch, source, heads, depth], value [batch, source, heads, \
+            features], as in Keras and JAX; the output is [batch, length, heads, features]. key and value may have fewer \
+            heads, which divide those of the query: then each serves as many neighbouring ones. mask broadcasts to \
+            [batch, heads, length, source]: a bool says where the softmax looks, a float is added to the logits, and \
+            -inf in it is as false. A place that may look nowhere by the mask gets 0. `float16` and `bfloat16` are \
+            computed in `float32`. Vaswani et al. 2017; Ainslie et al. 2023 for fewer heads.",
+        dtypes: DTypes::FLOAT,
+        inputs: &[
+            InputDef::of("query"),
+            InputDef::of("key"),
+            InputDef::of("value"),
+            InputDef::in_set("mask", DTypes::of(&[DType::Bool, DType::F16, DType::BF16, DType::F32, DType::F64]))
+                .optional(),
+        ],
         outputs: &["output"],
         attrs: &[
             AttrDef {
-                name: "axis",
-                kind: AttrType::Ints,
-                default: Some("[-1]"),
-                doc: "The axes over which x is normalized.",
+                name: "causal",
+                kind: AttrType::Bool,
+                default: Some("false"),
+                doc: "Whether place i of the query looks at places 0 to i of the source alone.",
             },
-            EPSILON,
+            AttrDef {
+                name: "scale",
+                kind: AttrType::Float,
+                default: Some("null"),
+                doc: "What the logits are multiplied by; null is 1 / sqrt(depth).",
+            },
         ],
         regions: &[],
-        infer: infer_layer_norm,
-        meaning: Meaning::Lower(lower_layer_norm),
+        infer: infer_attention,
+        meaning: Meaning::Lower(lower_attention),
         vjp: Vjp::Lowered,
         samples: &[
-            Sample { inputs: &["T[2, 5]"], attrs: "{}" },
-            Sample { inputs: &["T[2, 3, 5]", "T[5]", "T[5]"], attrs: "{}" },
-            Sample { inputs: &["T[2, 5]", "-", "T[5]"], attrs: r#"{"epsilon": 0.1}"# },
-            Sample { inputs: &["T[2, 3, 4]", "T[3, 4]", "T[3, 4]"], attrs: r#"{"axis": [1, 2]}"# },
-            Sample { inputs: &["T[2, 3, 4]", "T[2, 4]", "-"], attrs: r#"{"axis": [-1, 0]}"# },
-        ],
-    },
-    OpDef {
-        name: "batch_norm",
-        version: 1,
-        doc: "Batch normalization with given statistics: (x - mean) / sqrt(variance + epsilon) times scale plus offset.\n\
-            All inputs but x have the shape [channels], the last dim of x. Ioffe and Szegedy 2015.",
-        dtypes: DTypes::FLOAT,
-        inputs: &[X, SCALE, OFFSET, InputDef::of("mean"), InputDef::of("variance")],
-        outputs: &["output"],
-        attrs: &[EPSILON],
-        regions: &[],
-        infer: infer_batch_norm,
-        meaning: Meaning::Lower(lower_batch_norm),
-        vjp: Vjp::Lowered,
-        samples: &[
-            Sample { inputs: &["T[2, 3]", "T[3]", "T[3]", "T[3]", "T[3] in 0.5..2"], attrs: "{}" },
+            Sample { inputs: &["T[2, 3, 2, 4]", "T[2, 5, 2, 4]", "T[2, 5, 2, 3]", "-"], attrs: "{}" },
+            Sample { inputs: &["T[1, 4, 2, 3]", "T[1, 4, 2, 3]", "T[1, 4, 2, 3]", "-"], attrs: r#"{"causal": true}"# },
             Sample {
-                inputs: &["T[2, 4, 4, 3]", "T[3]", "T[3]", "T[3]", "T[3] in 0.5..2"],
-                attrs: r#"{"epsilon": 0.001}"#,
+                inputs: &["T[2, 3, 4, 3]", "T[2, 5, 2, 3]", "T[2, 5, 2, 3]", "bool[2, 1, 3, 5]"],
+                attrs: r#"{"scale": 0.5}"#,
             },
-        ],
-    },
-    OpDef {
-        name: "batch_norm_training",
-        version: 1,
-        doc: "Batch normalization with the statistics of x, which it gives too.\n\
-            Mean and variance (the mean square of x - mean) are those over all axes but the last; the output is that of \
-            batch_norm with them. Ioffe and Szegedy 2015.",
-        dtypes: DTypes::FLOAT,
-        inputs: &[X, SCALE, OFFSET],
-        outputs: &["output", "mean", "variance"],
-        attrs: &[EPSILON],
-        regions: &[],
-        infer: infer_batch_norm_training,
-        meaning: Meaning::Lower(lower_batch_norm_training),
-        vjp: Vjp::Lowered,
-        samples: &[
-            Sample { inputs: &["T[5, 3]", "T[3]", "T[3]"], attrs: "{}" },
-            Sample { inputs: &["T[2, 4, 3, 2]", "T[2]", "T[2]"], attrs: r#"{"epsilon": 0.001}"# },
+            Sample {
+                inputs: &["T[2, 3, 2, 3]", "T[2, 5, 1, 3]", "T[2, 5, 1, 3]", "T[3, 5]"],
+                attrs: r#"{"causal": true}"#,
+            },
         ],
     },
 ];
@@ -480,44 +427,57 @@ mod tests {
                 (r#"{"axis": [0, -2]}"#, &["float32[n, 3]"], "logsumexp: axis 0 stands twice in [0, -2]"),
             ],
         );
+    }
+    #[test]
+    fn rows_of_a_table_keep_its_features() {
         check(
-            "layer_norm",
+            "embedding",
             &[
-                ("{}", &["float32[n, 3]", "float32[3]", "float32[c]"], "float32[n, 3] where 3 == c"),
-                (r#"{"axis": [-1, 0]}"#, &["float32[4, n, 3]", "-", "float32[4, 3]"], "float32[4, n, 3]"),
-                (
-                    "{}",
-                    &["float32[n, 3]", "float32[4]"],
-                    "layer_norm: scale has shape [4], not [3], that of x along the normalized axes",
-                ),
-                (r#"{"axis": []}"#, &["float32[n, 3]"], "layer_norm: axis is []; there is nothing to normalize over"),
-                (r#"{"epsilon": -1.0}"#, &["float32[n, 3]"], "layer_norm: epsilon is -1; it takes 0 or more"),
+                ("{}", &["float16[rows, 8]", "int32[b, t]"], "float16[b, t, 8]"),
+                ("{}", &["float32[]", "int32[b]"], "embedding: table is a scalar; its first axis is that of the rows"),
+                ("{}", &["float32[5, 2]", "float32[b]"], "embedding: indices is float32; it can be int32, int64"),
             ],
         );
     }
 
     #[test]
-    fn batch_norm_normalizes_channels() {
-        let channels = ["float32[b, h, 3]", "float32[3]", "float32[3]", "float32[3]", "float32[3]"];
+    fn heads_of_key_divide_those_of_query() {
+        let (q, k) = ("float32[b, t, 6, 8]", "float32[b, s, 2, 8]");
         check(
-            "batch_norm",
+            "attention",
             &[
-                ("{}", &channels, "float32[b, h, 3]"),
+                ("{}", &[q, k, "float32[b, s, 2, 5]"], "float32[b, t, 6, 5]"),
+                ("{}", &[q, k, k, "bool[t, s]"], "float32[b, t, 6, 8]"),
                 (
                     "{}",
-                    &["float32[b, 3]", "float32[3]", "float32[3]", "float32[2]", "float32[3]"],
-                    "batch_norm: mean has shape [2], not [3], the last dim of x",
+                    &[q, "float32[b, s, 4, 8]", "float32[b, s, 4, 8]"],
+                    "attention: the 4 heads of key do not divide the 6 heads of query",
                 ),
-            ],
-        );
-        check(
-            "batch_norm_training",
-            &[
-                ("{}", &channels[..3], "float32[b, h, 3], float32[3], float32[3]"),
                 (
                     "{}",
-                    &["float32[3]", "float32[3]", "float32[3]"],
-                    "batch_norm_training: x has shape [3]; it takes at least 2 dims",
+                    &[q, "float32[b, s, 2, 7]", k],
+                    "attention: key has shape [b, s, 2, 7], query [b, t, 6, 8]: they differ in depth",
+                ),
+                (
+                    "{}",
+                    &[q, k, "float32[b, s, 1, 8]"],
+                    "attention: value has shape [b, s, 1, 8], key [b, s, 2, 8]: they differ in heads",
+                ),
+                (
+                    "{}",
+                    &[q, k, k, "bool[b, 2, t, s]"],
+                    "attention: mask has shape [b, 2, t, s], which does not broadcast to [b, 6, t, s]",
+                ),
+                (
+                    "{}",
+                    &[q, k, k, "int32[t, s]"],
+                    "attention: mask is int32; it can be bool, float16, bfloat16, float32, float64",
+                ),
+                ("{}", &["float32[t, 6, 8]", k, k], "attention: query has shape [t, 6, 8], not rank 4"),
+                (
+                    "{}",
+                    &["float32[b, t, 6, d]", "float32[b, s, 2, d]", k],
+                    "attention: query has shape [b, t, 6, d]; give a scale, or a depth (the last dim) that is a number",
                 ),
             ],
         );

@@ -15,14 +15,28 @@ const GRADIENT: InputDef = InputDef::of("gradient");
 const LEARNING_RATE: InputDef = InputDef::in_set("learning_rate", DTypes::FLOAT);
 const STEP: InputDef = InputDef::in_set("step", DTypes::of(&[DType::I64]));
 
+const VELOCITY: InputDef = InputDef::of("velocity");
+const AVERAGE: InputDef = InputDef::of("average_gradient");
+const CHANGE: InputDef = InputDef::of("change");
+
 const fn number(name: &'static str, default: &'static str, doc: &'static str) -> AttrDef {
     AttrDef { name, kind: AttrType::Float, default: Some(default), doc }
 }
 
 const MOMENTUM: AttrDef = number("momentum", "0.9", "How much of the velocity stays from step to step.");
+const NESTEROV: AttrDef = AttrDef {
+    name: "nesterov",
+    kind: AttrType::Bool,
+    default: Some("false"),
+    doc: "Whether the parameter moves on by where the velocity will take it: Nesterov's form.",
+};
+const RHO: AttrDef = number("rho", "0.9", "How much of the averages stays from step to step.");
+const CARRIED: AttrDef = number("momentum", "0.9", "How much of the change stays from step to step.");
 const BETA_1: AttrDef = number("beta_1", "0.9", "How much of the first moment stays from step to step.");
 const BETA_2: AttrDef = number("beta_2", "0.999", "How much of the second moment stays from step to step.");
 const EPSILON: AttrDef = number("epsilon", "1e-7", "What is added to the root of the second moment.");
+const INSIDE: AttrDef = number("epsilon", "1e-7", "What is added under the root.");
+const START: AttrDef = number("initial_accumulator_value", "0.1", "What the sum of squares begins with.");
 const WEIGHT_DECAY: AttrDef =
     number("weight_decay", "0.004", "What part of the parameter, times the learning rate, each step takes off.");
 
@@ -39,10 +53,10 @@ fn require_below(attrs: &Attrs, name: &str, end: f64) -> Result<()> {
 
 /// The parameter's spec for it and each slot, which have one shape; the rate and the step are scalars.
 fn infer_optimizer(infer: &mut Infer) -> Result<Vec<Spec>> {
-    for name in ["momentum", "beta_1", "beta_2"] {
+    for name in ["momentum", "rho", "beta_1", "beta_2"] {
         require_below(infer.attrs, name, 1.0)?;
     }
-    for name in ["epsilon", "weight_decay"] {
+    for name in ["epsilon", "initial_accumulator_value", "weight_decay"] {
         require_below(infer.attrs, name, f64::INFINITY)?;
     }
     infer.shape_of_rank(2, 0)?;
@@ -84,14 +98,68 @@ fn lower_sgd(lowering: &mut Lowering) -> Result<Vec<Value>> {
 
 fn lower_momentum(lowering: &mut Lowering) -> Result<Vec<Value>> {
     let [parameter, gradient, rate, velocity] = operands(lowering)?;
-    let momentum = lowering.attrs.float("momentum")?;
+    let (momentum, nesterov) = (lowering.attrs.float("momentum")?, lowering.attrs.bool("nesterov")?);
     let g = &mut *lowering.graph;
     let momentum = g.scalar_like(velocity, momentum)?;
     let kept = g.mul(velocity, momentum)?;
     let change = g.mul(gradient, rate)?;
     let velocity = g.sub(kept, change)?;
-    let parameter = g.add(parameter, velocity)?;
+    let step = if nesterov {
+        let ahead = g.mul(velocity, momentum)?;
+        g.sub(ahead, change)?
+    } else {
+        velocity
+    };
+    let parameter = g.add(parameter, step)?;
     rounded(lowering, &[parameter, velocity])
+}
+
+/// The slots are the velocity (the average of squares), then the average gradient if it is centered, then the change
+/// if there is a momentum: as many as `N` less parameter, gradient and rate.
+fn lower_rmsprop<const N: usize>(lowering: &mut Lowering, centered: bool) -> Result<Vec<Value>> {
+    let operands = operands::<N>(lowering)?;
+    let (parameter, gradient, rate, velocity) = (operands[0], operands[1], operands[2], operands[3]);
+    let (rho, epsilon) = (lowering.attrs.float("rho")?, lowering.attrs.float("epsilon")?);
+    let momentum = lowering.attrs.optional_float("momentum");
+    let g = &mut *lowering.graph;
+    let square = g.mul(gradient, gradient)?;
+    let velocity = blend(g, velocity, square, rho)?;
+    let (mut slots, mut spread) = (vec![velocity], velocity);
+    if centered {
+        let average = blend(g, operands[4], gradient, rho)?;
+        let square = g.mul(average, average)?;
+        spread = g.sub(velocity, square)?;
+        slots.push(average);
+    }
+    let epsilon = g.scalar_like(spread, epsilon)?;
+    let spread = g.add(spread, epsilon)?;
+    let deviation = g.sqrt(spread)?;
+    let change = g.mul(gradient, rate)?;
+    let mut change = g.div(change, deviation)?;
+    if let Some(momentum) = momentum {
+        let momentum = g.scalar_like(change, momentum)?;
+        let kept = g.mul(operands[N - 1], momentum)?;
+        change = g.add(kept, change)?;
+        slots.push(change);
+    }
+    let parameter = g.sub(parameter, change)?;
+    slots.insert(0, parameter);
+    rounded(lowering, &slots)
+}
+
+fn lower_adagrad(lowering: &mut Lowering) -> Result<Vec<Value>> {
+    let [parameter, gradient, rate, accumulator] = operands(lowering)?;
+    let (start, epsilon) = (lowering.attrs.float("initial_accumulator_value")?, lowering.attrs.float("epsilon")?);
+    let g = &mut *lowering.graph;
+    let square = g.mul(gradient, gradient)?;
+    let accumulator = g.add(accumulator, square)?;
+    let start = g.scalar_like(accumulator, start + epsilon)?;
+    let sum = g.add(accumulator, start)?;
+    let deviation = g.sqrt(sum)?;
+    let change = g.mul(gradient, rate)?;
+    let change = g.div(change, deviation)?;
+    let parameter = g.sub(parameter, change)?;
+    rounded(lowering, &[parameter, accumulator])
 }
 
 /// 1 - beta^t.
@@ -192,10 +260,11 @@ pub static OPS: &[OpDef] = &[
     optimizer(
         "sgd_momentum",
         "A step of gradient descent with momentum, as in Keras.\n\
-            velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity. The step is not \
-            used; every optimizer takes it.",
-        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, InputDef::of("velocity")], &["parameter", "velocity"]),
-        &[MOMENTUM],
+            velocity = momentum * velocity - learning_rate * gradient, parameter = parameter + velocity; with `nesterov` \
+            parameter = parameter + momentum * velocity - learning_rate * gradient. The step is not used; every optimizer \
+            takes it.",
+        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY], &["parameter", "velocity"]),
+        &[MOMENTUM, NESTEROV],
         lower_momentum,
         &[
             Sample {
@@ -205,6 +274,101 @@ pub static OPS: &[OpDef] = &[
             Sample {
                 inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3]"],
                 attrs: r#"{"momentum": 0.0}"#,
+            },
+            Sample {
+                inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3]"],
+                attrs: r#"{"nesterov": true}"#,
+            },
+        ],
+    ),
+    optimizer(
+        "rmsprop",
+        "A step of RMSprop, as in Keras. Tieleman and Hinton 2012.\n\
+            velocity = velocity + (gradient^2 - velocity) (1 - rho), parameter = parameter - learning_rate * gradient / \
+            sqrt(velocity + epsilon). The step is not used; every optimizer takes it.",
+        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY], &["parameter", "velocity"]),
+        &[RHO, INSIDE],
+        |l| lower_rmsprop::<4>(l, false),
+        &[
+            Sample {
+                inputs: &["T[2, 3]", "T[2, 3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[2, 3] in 0.1..1"],
+                attrs: "{}",
+            },
+            Sample {
+                inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3] in 0.1..1"],
+                attrs: r#"{"rho": 0.5, "epsilon": 0.01}"#,
+            },
+        ],
+    ),
+    optimizer(
+        "rmsprop_momentum",
+        "A step of RMSprop with momentum, as in Keras.\n\
+            velocity is that of rmsprop, change = momentum * change + learning_rate * gradient / sqrt(velocity + epsilon), \
+            parameter = parameter - change.",
+        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, CHANGE], &["parameter", "velocity", "change"]),
+        &[RHO, INSIDE, CARRIED],
+        |l| lower_rmsprop::<5>(l, false),
+        &[Sample {
+            inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3] in 0.1..1", "T[3]"],
+            attrs: r#"{"momentum": 0.5}"#,
+        }],
+    ),
+    optimizer(
+        "rmsprop_centered",
+        "A step of centered RMSprop, as in Keras: the squares are those about the average gradient.\n\
+            velocity is that of rmsprop, average = average + (gradient - average) (1 - rho), parameter = parameter - \
+            learning_rate * gradient / sqrt(velocity - average^2 + epsilon).",
+        (
+            &[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, AVERAGE],
+            &["parameter", "velocity", "average_gradient"],
+        ),
+        &[RHO, INSIDE],
+        |l| lower_rmsprop::<5>(l, true),
+        &[Sample {
+            inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3] in 1..2", "T[3] in -0.5..0.5"],
+            attrs: "{}",
+        }],
+    ),
+    optimizer(
+        "rmsprop_centered_momentum",
+        "A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through that of \
+            rmsprop_momentum.",
+        (
+            &[PARAMETER, GRADIENT, LEARNING_RATE, STEP, VELOCITY, AVERAGE, CHANGE],
+            &["parameter", "velocity", "average_gradient", "change"],
+        ),
+        &[RHO, INSIDE, CARRIED],
+        |l| lower_rmsprop::<6>(l, true),
+        &[Sample {
+            inputs: &[
+                "T[3]",
+                "T[3]",
+                "float32[] in 0.01..0.1",
+                "int64[] in 0..5",
+                "T[3] in 1..2",
+                "T[3] in -0.5..0.5",
+                "T[3]",
+            ],
+            attrs: r#"{"momentum": 0.5, "epsilon": 0.01}"#,
+        }],
+    ),
+    optimizer(
+        "adagrad",
+        "A step of Adagrad, as in Keras. Duchi, Hazan and Singer 2011.\n\
+            accumulator = accumulator + gradient^2, parameter = parameter - learning_rate * gradient / sqrt(accumulator + \
+            initial_accumulator_value + epsilon): the slot, which begins with 0, holds the sum of squares without the \
+            initial value that Keras' begins with. The step is not used; every optimizer takes it.",
+        (&[PARAMETER, GRADIENT, LEARNING_RATE, STEP, InputDef::of("accumulator")], &["parameter", "accumulator"]),
+        &[START, INSIDE],
+        lower_adagrad,
+        &[
+            Sample {
+                inputs: &["T[2, 3]", "T[2, 3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[2, 3] in 0..3"],
+                attrs: "{}",
+            },
+            Sample {
+                inputs: &["T[3]", "T[3]", "float32[] in 0.01..0.1", "int64[] in 0..5", "T[3] in 0.1..1"],
+                attrs: r#"{"initial_accumulator_value": 0.0, "epsilon": 0.01}"#,
             },
         ],
     ),
@@ -255,6 +419,29 @@ mod tests {
                     "sgd_momentum: momentum is 1; it takes from 0 to below 1",
                 ),
             ],
+        );
+        check(
+            "rmsprop_centered_momentum",
+            &[
+                (
+                    "{}",
+                    &[p, p, "float32[]", "int64[]", p, p, p],
+                    "float32[3, 4], float32[3, 4], float32[3, 4], float32[3, 4]",
+                ),
+                (
+                    r#"{"rho": 1.5}"#,
+                    &[p, p, "float32[]", "int64[]", p, p, p],
+                    "rmsprop_centered_momentum: rho is 1.5; it takes from 0 to below 1",
+                ),
+            ],
+        );
+        check(
+            "adagrad",
+            &[(
+                r#"{"initial_accumulator_value": -1.0}"#,
+                &[p, p, "float32[]", "int64[]", p],
+                "adagrad: initial_accumulator_value is -1; it takes 0 or more",
+            )],
         );
         check(
             "adamw",

@@ -13,11 +13,11 @@ use crate::op::{Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Sp
 use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 
-const KEY: InputDef = InputDef::in_set("key", DTypes::KEY);
-const SHAPE: AttrDef = required("shape", AttrType::Dims, "The shape of the output.");
-const FLOAT_DTYPE: AttrDef =
+pub(super) const KEY: InputDef = InputDef::in_set("key", DTypes::KEY);
+pub(super) const SHAPE: AttrDef = required("shape", AttrType::Dims, "The shape of the output.");
+pub(super) const FLOAT_DTYPE: AttrDef =
     defaulted("dtype", AttrType::DType, "\"float32\"", "The dtype of the output, a floating-point type.");
-const BITS: Vjp = Vjp::NotDifferentiable("random bits do not depend on numbers");
+pub(super) const BITS: Vjp = Vjp::NotDifferentiable("random bits do not depend on numbers");
 
 /// The largest `float32` below 0 that is above -1: where `normal` draws from begins.
 const ABOVE_MINUS_ONE: f64 = -0.999_999_940_395_355_2;
@@ -25,7 +25,7 @@ const ABOVE_MINUS_ONE: f64 = -0.999_999_940_395_355_2;
 const ABOVE_MINUS_ONE_64: f64 = -0.999_999_999_999_999_9;
 
 /// Checks that the input of that index is a key.
-fn check_key(infer: &Infer, index: usize) -> Result<()> {
+pub(super) fn check_key(infer: &Infer, index: usize) -> Result<()> {
     let shape = &infer.input(index)?.shape;
     match shape[..] == [Dim::constant(2)] {
         true => Ok(()),
@@ -33,7 +33,8 @@ fn check_key(infer: &Infer, index: usize) -> Result<()> {
     }
 }
 
-fn key(call: &Call) -> [u32; 2] {
+/// The words of the first input.
+pub(super) fn key(call: &Call) -> [u32; 2] {
     match call.input(0).elements::<u32>() {
         &[first, second] => [first, second],
         _ => unreachable!("infer has checked that a key has two words"),
@@ -94,7 +95,8 @@ fn run_fold_in(call: &mut Call) -> Result<(), Stop> {
     call.work.check()
 }
 
-fn infer_float(infer: &mut Infer) -> Result<Vec<Spec>> {
+/// A key, and the spec that the attrs shape and dtype say.
+pub(super) fn infer_float(infer: &mut Infer) -> Result<Vec<Spec>> {
     check_key(infer, 0)?;
     let dtype = infer.attrs.dtype("dtype")?;
     if !dtype.is_float() {
@@ -115,7 +117,7 @@ fn infer_uniform(infer: &mut Infer) -> Result<Vec<Spec>> {
 }
 
 /// Numbers in [0, 1) of `float32` or `float64`: the high bits of a word as the fraction of a number in [1, 2), less 1.
-fn fraction(graph: &mut Graph, key: Value, shape: &[Dim], dtype: DType) -> Result<Value> {
+pub(super) fn fraction(graph: &mut Graph, key: Value, shape: &[Dim], dtype: DType) -> Result<Value> {
     let (word, shift, one) = match dtype {
         DType::F64 => (DType::U64, Tensor::from_slice(DType::U64, &[], &[12u64]), 1f64.to_bits()),
         _ => (DType::U32, Tensor::from_slice(DType::U32, &[], &[9u32]), u64::from(1f32.to_bits())),
@@ -135,16 +137,21 @@ fn fraction(graph: &mut Graph, key: Value, shape: &[Dim], dtype: DType) -> Resul
 }
 
 /// Numbers in [low, high), computed in `float32` or `float64`.
-fn between(graph: &mut Graph, key: Value, shape: &[Dim], dtype: DType, (low, high): (f64, f64)) -> Result<Value> {
-    let fraction = fraction(graph, key, shape, dtype)?;
-    if (low, high) == (0.0, 1.0) {
+pub(super) fn between(g: &mut Graph, key: Value, shape: &[Dim], dtype: DType, bounds: (f64, f64)) -> Result<Value> {
+    let fraction = fraction(g, key, shape, dtype)?;
+    if bounds == (0.0, 1.0) {
         return Ok(fraction);
     }
-    let (low, high) = (graph.scalar(dtype, low)?, graph.scalar(dtype, high)?);
-    let width = graph.sub(high, low)?;
-    let scaled = graph.mul(fraction, width)?;
-    let moved = graph.add(scaled, low)?;
-    graph.maximum(moved, low)
+    let (low, high) = (g.scalar(dtype, bounds.0)?, g.scalar(dtype, bounds.1)?);
+    stretched(g, fraction, low, high)
+}
+
+/// Numbers in [0, 1) moved to [low, high).
+pub(super) fn stretched(g: &mut Graph, fraction: Value, low: Value, high: Value) -> Result<Value> {
+    let width = g.sub(high, low)?;
+    let scaled = g.mul(fraction, width)?;
+    let moved = g.add(scaled, low)?;
+    g.maximum(moved, low)
 }
 
 fn lower_uniform(l: &mut Lowering) -> Result<Vec<Value>> {

@@ -1,4 +1,4 @@
-//! A node whose operands are constants => a constant, if that takes at most 64 KiB.
+//! A node whose operands and attrs are constants => a constant, if that takes at most 64 KiB.
 
 use crate::cpu::single;
 use crate::error::Result;
@@ -28,9 +28,9 @@ pub fn run(graph: &Graph) -> Result<Graph> {
     rewrite.finish()
 }
 
-/// The outputs of a node whose operands are known; `None` if they are not, or are large.
+/// The outputs of a node whose operands and attrs are known; `None` if they are not, or are large.
 fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>) -> Result<Option<Vec<Tensor>>> {
-    if !matches!(node.op.def.meaning, Meaning::Scalar(_) | Meaning::Kernel(_)) {
+    if !matches!(node.op.def.meaning, Meaning::Scalar(_) | Meaning::Kernel(_)) || node.op.attrs.is_symbolic() {
         return Ok(None);
     }
     for value in node.outputs() {
