@@ -51,8 +51,11 @@ pub unsafe extern "C" fn cdl_program_new(
     })
 }
 
-/// Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object;
-/// none are known yet.
+/// Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object:
+/// `map` (false). Where it is true the file is not read: state and constants are the file's own pages, and training
+/// never writes them. That is for files that nobody changes, other than by renaming a new one over them. A run, eager
+/// call or save that finds the file's length or time of change to be another is the error `CDL_IO`; a change after that
+/// look, or while `data` of a tensor is read, shows through, and on Unix reading what was cut off is `SIGBUS`.
 ///
 /// # Safety
 /// `path` and `options` are readable text, `limits` is NULL or live, `out` is writable.
@@ -69,9 +72,14 @@ pub unsafe extern "C" fn cdl_program_open(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
-        unsafe { self::options("options", options, options_len, &[]) }?;
+        let options = unsafe { self::options("options", options, options_len, &["map"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        out.write(give_program(save::open(path, Some(limits.budget()))?));
+        let program = match options.get("map").map_or(Some(false), Json::as_bool) {
+            Some(true) => save::open_mapped(path, Some(limits.budget())),
+            Some(false) => save::open(path, Some(limits.budget())),
+            None => Err(Error::argument("options: map is neither true nor false").with_argument("options")),
+        };
+        out.write(give_program(program?));
         Ok(())
     })
 }

@@ -16,13 +16,14 @@ pub use assemble::MAX_NODES;
 pub use builder::{Builder, FunctionId, Notes, Role, check_name, check_path};
 pub use rewrite::Rewrite;
 
-use crate::attrs::Attrs;
+use crate::attrs::{AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::error::{Error, Location, Result};
 use crate::infer::Infer;
 use crate::op::{Accepts, Arity, Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::{Constraint, Dim};
+use crate::tensor::Tensor;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -198,6 +199,22 @@ impl Graph {
             Source::Node(index) => self.nodes.get(index as usize),
             Source::Input(_) => None,
         }
+    }
+
+    /// The tensors among the attrs of its nodes and of its regions' nodes; those of a shared region once.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let (mut found, mut seen, mut left) = (Vec::new(), HashSet::new(), vec![self]);
+        while let Some(graph) = left.pop() {
+            for node in &graph.nodes {
+                found.extend(node.op.attrs.changed().filter_map(|(_, value)| match value {
+                    AttrValue::Tensor(tensor) => Some(tensor),
+                    _ => None,
+                }));
+                let new = node.regions.iter().filter(|region| seen.insert(Arc::as_ptr(region)));
+                left.extend(new.map(|region| &**region));
+            }
+        }
+        found
     }
 
     /// How deep its regions nest: 0 without regions.

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::function::Executable;
+use crate::cpu::memory::check_watched;
 use crate::cpu::single::{self, output_specs, run_kernel, run_tape};
 use crate::cpu::tape::Tape;
 use crate::dtype::DType;
@@ -40,12 +41,14 @@ impl EagerOp {
     /// Runs the op.
     ///
     /// # Errors
-    /// What the op refuses, with its name; `memory`, `deadline`, `cancelled`; `unsupported`: it has regions.
+    /// What the op refuses, with its name; `memory`, `deadline`, `cancelled`; `unsupported`: it has regions; `io`: an
+    /// input lies in a mapped file that has changed.
     pub fn call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
         self.try_call(inputs, limits).map_err(|error| error.with_op(self.op.def.name))
     }
 
     fn try_call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
+        check_watched(inputs.iter().flatten().map(Tensor::buffer))?;
         let specs: Vec<_> = inputs.iter().map(|input| input.as_ref().map(Tensor::spec)).collect();
         let casts = check_inputs(self.op.def, &specs.iter().map(Option::as_ref).collect::<Vec<_>>())?;
         if casts.is_empty() {

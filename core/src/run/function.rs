@@ -4,7 +4,7 @@ use super::Limits;
 use super::executor::{Execution, Progress};
 use super::gate;
 use super::variable::{self, Variable, Writers};
-use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::memory::{Budget, Buffer, check_watched};
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
@@ -112,7 +112,8 @@ impl Executable {
     /// Begins a run. `spare(i)` may give memory for the output of that index of the graph.
     ///
     /// # Errors
-    /// Those of [`Instance::new`]; `memory`: over the budget.
+    /// Those of [`Instance::new`]; `memory`: over the budget; `io`: an input or constant lies in a mapped file that has
+    /// changed.
     pub fn start(
         self: &Arc<Self>,
         inputs: Vec<Tensor>,
@@ -120,6 +121,7 @@ impl Executable {
         budget: &Arc<Budget>,
         spare: impl Fn(usize, usize) -> Option<Buffer>,
     ) -> Result<Run> {
+        check_watched(inputs.iter().chain(&self.plan.constants).map(Tensor::buffer))?;
         let instance = self.instance(sizes)?;
         let results = self.output_bytes(sizes)?;
         let arena = budget.take(instance.bytes())?;
@@ -224,6 +226,9 @@ impl BoundFunction {
         if let Some(executable) = &*executable {
             return Ok(executable.clone());
         }
+        // Passes look into constants.
+        check_watched(self.function.graph.tensors().into_iter().map(Tensor::buffer))
+            .map_err(|error| error.with_op(&self.function.name))?;
         let made = Executable::new(&self.function.graph, passes::OPTIMIZED);
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         *executable = Some(made.clone());

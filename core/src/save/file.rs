@@ -1,6 +1,6 @@
 //! Program files on disk.
 
-use super::{Image, container, cut_short, read_buffer, safetensors};
+use super::{Image, about, container, cut_short, program_of, safetensors};
 use crate::cpu::memory::{Budget, Buffer};
 use crate::error::{Error, Result};
 use crate::program::Program;
@@ -8,7 +8,7 @@ use safetensors::PREFIX;
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -102,36 +102,98 @@ impl Drop for Temporary {
 /// # Errors
 /// `io`, with the path and what the system says; others as [`super::read`].
 pub fn open(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
-    let path = path.as_ref();
-    let subject = path.display().to_string();
-    let opened = |error: io::Error| refused("open", path, error);
-    // Looked at first: opening a pipe would wait for its other end.
-    let metadata = fs::metadata(path).map_err(opened)?;
-    if !metadata.is_file() {
-        return Err(refused("open", path, "it is not a regular file"));
-    }
-    let mut file = File::open(path).map_err(opened)?;
-    let length = file.metadata().map_err(opened)?.len();
-    let too_large = || Error::memory(format!("{subject} is larger than memory can be: {length} bytes"));
-    let size = usize::try_from(length).ok().filter(|&size| isize::try_from(size).is_ok()).ok_or_else(too_large)?;
-    let mut buffer = Buffer::zeroed(size, budget)?;
+    let mut source = Source::open(path.as_ref())?;
+    let base = source.base()?;
+    let mut buffer = Buffer::zeroed(source.size, budget)?;
     let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
-    let mut read = |bytes: &mut [u8]| {
-        file.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => Error::format(format!("{subject} became shorter while it was read")),
-            _ => refused("read", path, error),
-        })
-    };
     // The header is looked at before the rest is read: most of what is no such file ends here.
-    let prefix = size.min(PREFIX);
-    read(&mut bytes[..prefix])?;
-    let header = safetensors::header_length(&bytes[..prefix], length).map_err(|error| super::about(&subject, error))?;
-    let base = PREFIX as u64 + header;
-    let Some(base) = usize::try_from(base).ok().filter(|&base| base <= size) else {
-        return Err(cut_short(&subject, length, base));
-    };
-    read(&mut bytes[PREFIX..base])?;
-    container(&bytes[..base], length, &subject, budget)?;
-    read(&mut bytes[base..])?;
-    read_buffer(&Arc::new(buffer), &subject, budget)
+    bytes[..PREFIX].copy_from_slice(&source.prefix);
+    source.read(&mut bytes[PREFIX..base])?;
+    let container = container(&bytes[..base], source.length(), &source.subject, budget)?;
+    source.read(&mut bytes[base..])?;
+    program_of(&Arc::new(buffer), container, budget).map_err(|error| about(&source.subject, error))
+}
+
+/// Opens a program's file without reading its state and constants: they are the file's own pages, shared with all who
+/// map or read it. They do not count in the budget; what lies unaligned is copied, and does. Functions that write state
+/// write it to new memory, never to the file.
+///
+/// This is for a caller who knows that nobody changes the file. Replacing it by another, as [`save`] does, is no
+/// change: the mapping keeps the old one. Each run, eager call and save first looks whether the file has still its
+/// length and its time of change, and else is the error `io`. What changes after that look, or is read through a view
+/// of a tensor's memory, is not noticed: overwritten bytes show through, and on Unix a read beyond the end of a file
+/// that became shorter ends the process by `SIGBUS`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_mapped(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
+    let mut source = Source::open(path.as_ref())?;
+    let base = source.base()?;
+    // The parser does not read from the mapping: text that changes under it would not be text.
+    let mut header = Buffer::zeroed(base, budget)?;
+    let Some(bytes) = header.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
+    bytes[..PREFIX].copy_from_slice(&source.prefix);
+    source.read(&mut bytes[PREFIX..])?;
+    let container = container(bytes, source.length(), &source.subject, budget)?;
+    drop(header);
+    let Source { file, subject, metadata, size, .. } = source;
+    let whole = super::map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
+    program_of(&Arc::new(whole), container, budget).map_err(|error| about(&subject, error))
+}
+
+/// A program's file while it is opened.
+struct Source {
+    file: File,
+    path: PathBuf,
+    /// The path in messages.
+    subject: String,
+    /// What the file was like when it was opened.
+    metadata: Metadata,
+    /// Its length then.
+    size: usize,
+    /// Its first bytes; fewer are in a file that is shorter.
+    prefix: [u8; PREFIX],
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Source> {
+        let subject = path.display().to_string();
+        let opened = |error: io::Error| refused("open", path, error);
+        // Looked at first: opening a pipe would wait for its other end.
+        if !fs::metadata(path).map_err(opened)?.is_file() {
+            return Err(refused("open", path, "it is not a regular file"));
+        }
+        let file = File::open(path).map_err(opened)?;
+        let metadata = file.metadata().map_err(opened)?;
+        let length = metadata.len();
+        let size = usize::try_from(length).ok().filter(|&size| isize::try_from(size).is_ok());
+        let too_large = || Error::memory(format!("{subject} is larger than memory can be: {length} bytes"));
+        let size = size.ok_or_else(too_large)?;
+        let mut source = Source { file, path: path.to_path_buf(), subject, metadata, size, prefix: [0; PREFIX] };
+        let mut prefix = [0; PREFIX];
+        source.read(&mut prefix[..size.min(PREFIX)])?;
+        source.prefix = prefix;
+        Ok(source)
+    }
+
+    fn length(&self) -> u64 {
+        self.metadata.len()
+    }
+
+    /// The bytes that follow.
+    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_exact(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Error::format(format!("{} became shorter while it was read", self.subject)),
+            _ => refused("read", &self.path, error),
+        })
+    }
+
+    /// Where the header ends.
+    fn base(&self) -> Result<usize> {
+        let prefix = &self.prefix[..self.size.min(PREFIX)];
+        let header = safetensors::header_length(prefix, self.length()).map_err(|error| about(&self.subject, error))?;
+        let base = PREFIX as u64 + header;
+        let inside = usize::try_from(base).ok().filter(|&base| base <= self.size);
+        inside.ok_or_else(|| cut_short(&self.subject, self.length(), base))
+    }
 }

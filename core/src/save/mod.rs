@@ -12,15 +12,17 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
+#[cfg(not(target_arch = "wasm32"))]
+mod map;
 mod program;
 mod safetensors;
 #[cfg(test)]
 mod tests;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use file::{open, save};
+pub use file::{open, open_mapped, save};
 
-use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::memory::{Budget, Buffer, check_watched};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::graph::Role;
@@ -67,8 +69,11 @@ impl Part {
 
 impl Image {
     /// # Errors
-    /// `argument`: a program that could not be read back.
+    /// `argument`: a program that could not be read back; `io`: a part of it lies in a mapped file that has changed.
     fn of(program: &Program) -> Result<Image> {
+        let tensors = program.functions.iter().flat_map(|function| function.graph.tensors());
+        let tensors = program.state.iter().map(|state| &state.value).chain(tensors);
+        check_watched(tensors.map(Tensor::buffer))?;
         let (text, constants) = program::to_json(program)?;
         let digest = digest(text.as_bytes());
         let state = program.state.iter().map(|state| (state.name.clone(), state.value.clone()));
@@ -211,7 +216,11 @@ fn program_of(whole: &Arc<Buffer>, container: Container, budget: Option<&Arc<Bud
     let (mut state, mut constants, mut graph) = (BTreeMap::new(), BTreeMap::new(), None);
     for slot in container.tensors {
         if slot.name == GRAPH {
-            graph = Some(tensor(whole, &slot, budget)?);
+            let mapped = tensor(whole, &slot, budget)?;
+            // What is parsed is not left in memory that may change under the parser.
+            let own = !mapped.buffer().is_watched();
+            let copy = |mapped: &Tensor| Tensor::from_bytes(mapped.dtype(), mapped.sizes(), mapped.bytes(), budget);
+            graph = Some(if own { mapped } else { copy(&mapped)? });
         } else if let Some(number) = slot.name.strip_prefix(CONSTANT) {
             constants.insert(constant_number(number)?, tensor(whole, &slot, budget)?);
         } else if !slot.name.starts_with(program::OWN) {

@@ -26,7 +26,7 @@ fn state(name: &str, role: Role, value: Tensor) -> State {
     State { name: name.into(), role, value }
 }
 
-fn program() -> Program {
+pub(super) fn program() -> Program {
     let train = Function {
         name: "train_step".into(),
         doc: "One step.\n\"quoted\" é".into(),
@@ -51,7 +51,7 @@ fn program() -> Program {
     }
 }
 
-fn bytes() -> Vec<u8> {
+pub(super) fn bytes() -> Vec<u8> {
     write(&program()).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn header_of(bytes: &[u8]) -> (usize, Json) {
 }
 
 /// A safetensors file, whatever its header says.
-fn file(header: &str, data: &[u8]) -> Vec<u8> {
+pub(super) fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(data);
@@ -423,10 +423,10 @@ fn no_changed_graph_behind_a_right_digest_panics() {
 }
 
 /// A folder of its own for a test; removed at its end.
-struct Folder(std::path::PathBuf);
+pub(super) struct Folder(pub(super) std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("caudal-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
