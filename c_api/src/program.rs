@@ -75,8 +75,8 @@ pub unsafe extern "C" fn cdl_program_open(
         let options = unsafe { self::options("options", options, options_len, &["map"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
         let program = match options.get("map").map_or(Some(false), Json::as_bool) {
-            Some(true) => save::open_mapped(path, Some(limits.budget())),
-            Some(false) => save::open(path, Some(limits.budget())),
+            Some(true) => save::open_mapped(path, Some(&limits)),
+            Some(false) => save::open(path, Some(&limits)),
             None => Err(Error::argument("options: map is neither true nor false").with_argument("options")),
         };
         out.write(give_program(program?));
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn cdl_program_read(
         // SAFETY: the caller's word, for the whole body.
         let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        out.write(give_program(save::read(data, Some(limits.budget()))?));
+        out.write(give_program(save::read(data, Some(&limits))?));
         Ok(())
     })
 }

@@ -78,6 +78,12 @@ impl Budget {
         Ok(())
     }
 
+    /// Takes `bytes` that are held already, even past the limit.
+    pub fn add(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.peak.fetch_max(used, Ordering::Relaxed);
+    }
+
     /// Memory of at least `bytes` bytes for a run: that of an earlier one, or new. What it holds is not defined.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use super::{Graph, Input, Node, Value};
 use crate::error::{Error, Result};
+use crate::meter::Meter;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A graph being copied node by node into another.
@@ -14,9 +16,12 @@ pub struct Rewrite<'a> {
 }
 
 impl<'a> Rewrite<'a> {
-    /// Starts a copy: the inputs are copied, no node is.
-    pub fn new(source: &'a Graph) -> Result<Rewrite<'a>> {
-        let mut rewrite = Rewrite::empty(source);
+    /// Starts a copy that is charged to a meter: the inputs are copied, no node is.
+    ///
+    /// # Errors
+    /// What the meter refuses.
+    pub fn new(source: &'a Graph, meter: &Meter) -> Result<Rewrite<'a>> {
+        let mut rewrite = Rewrite::onto(source, Graph::metered(meter)?);
         for Input { name, value } in &source.inputs {
             let copy = rewrite.target.input(name, source.spec(*value).clone())?;
             rewrite.set(*value, copy);
@@ -85,6 +90,7 @@ impl<'a> Rewrite<'a> {
         self.target.set_requirements(self.source.requirements.clone());
         made.into_iter().for_each(|requirement| self.target.require(requirement));
         self.target.set_outputs(outputs)?;
+        self.target.settle()?;
         Ok(self.target)
     }
 }
@@ -116,8 +122,9 @@ impl Graph {
             let copy = rewrite.target.input(name, self.spec(value).clone())?;
             rewrite.set(value, copy);
         }
+        let known: HashSet<_> = given.iter().collect();
         if let Some(missing) =
-            self.inputs.iter().find(|input| needed[input.value.index()] && !given.contains(&input.value))
+            self.inputs.iter().find(|input| needed[input.value.index()] && !known.contains(&input.value))
         {
             return Err(Error::argument(format!("the outputs need the input {:?}", &*missing.name)));
         }

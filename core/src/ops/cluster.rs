@@ -6,10 +6,40 @@ use crate::error::{Error, Result};
 use crate::infer::{Infer, like_first};
 use crate::op::{Accepts, Arity, InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
 
+/// The most nodes of a cluster, its scalar constants not counted: its operands and results stay in the L1 cache.
+pub const MAX_NODES: usize = 48;
+
+/// With a constant for each operand.
+const MAX_CLUSTER: usize = 4 * MAX_NODES;
+
 const INTERNAL: Vjp = Vjp::NotDifferentiable("passes make it after gradients are taken");
 
+/// The region holds element-wise ops of one shape and scalar constants, on the operands; the pass `fuse` makes no other,
+/// and the engine relies on it.
 fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     let [region] = infer.regions else { return Err(Error::internal("fused has one region")) };
+    let operands = (0..infer.inputs.len()).map(|index| infer.input(index)).collect::<Result<Vec<_>>>()?;
+    let inputs: Vec<_> = region.inputs().iter().map(|input| region.spec(input.value)).collect();
+    if inputs != operands {
+        return Err(Error::argument("the region takes other specs than those of the operands"));
+    }
+    if region.nodes().len() > MAX_CLUSTER || inputs.len() > 3 * MAX_CLUSTER {
+        return Err(Error::argument(format!("the region has more than {MAX_CLUSTER} nodes or their operands")));
+    }
+    let mut shape = None;
+    for node in region.nodes() {
+        let spec = region.spec(node.first);
+        match node.op.def.meaning {
+            Meaning::Scalar(_) if *shape.get_or_insert(&spec.shape) == &spec.shape => {}
+            _ if node.op.def.name == "constant" && spec.shape.rank() == 0 => {}
+            _ => return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name))),
+        }
+    }
+    for &value in region.outputs() {
+        if !region.producer(value).is_some_and(|node| matches!(node.op.def.meaning, Meaning::Scalar(_))) {
+            return Err(Error::argument(format!("the region gives {value}, which no element-wise op makes")));
+        }
+    }
     Ok(region.outputs().iter().map(|&value| region.spec(value).clone()).collect())
 }
 

@@ -7,20 +7,19 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
+use crate::meter::Meter;
 use crate::op::Meaning;
+use crate::ops::MAX_CLUSTER as MAX_NODES;
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A tape keeps its operands and intermediate results in the L1 cache; beyond this it no longer fits.
-const MAX_NODES: usize = 48;
-
-pub fn run(graph: &Graph) -> Result<Graph> {
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
     let stage = stages(graph);
     let clusters = Clusters::find(graph, &stage);
     let mut order: Vec<_> = (0..graph.nodes().len()).collect();
     order.sort_by_key(|&index| (stage[index], index));
-    let mut rewrite = Rewrite::new(graph)?;
+    let mut rewrite = Rewrite::new(graph, meter)?;
     for index in order {
         let members = &clusters.members[clusters.of[index]];
         if members.len() == 1 {

@@ -8,6 +8,7 @@ use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value, check_inputs, op};
+use crate::meter::Meter;
 use crate::op::{Meaning, Op, Spec};
 use crate::passes;
 use crate::shape::Bindings;
@@ -123,7 +124,7 @@ impl EagerOp {
         }
         let outputs = graph.apply(&self.op, Vec::new(), &operands)?;
         graph.set_outputs(outputs)?;
-        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED)?);
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default())?);
         if composites.len() == KEPT {
             composites.remove(0);
         }
@@ -137,7 +138,7 @@ impl EagerOp {
 /// # Errors
 /// As [`EagerOp::call`].
 pub fn evaluate(graph: &Graph, inputs: Vec<Tensor>, limits: &Limits) -> Result<Vec<Tensor>> {
-    let executable = Arc::new(Executable::new(graph, passes::PLAIN)?);
+    let executable = Arc::new(Executable::new(graph, passes::PLAIN, &limits.meter())?);
     let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_, _| None)?;
     run.advance(&limits.watch())?;
     run.finish()

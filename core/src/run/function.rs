@@ -8,6 +8,7 @@ use crate::cpu::memory::{Budget, Buffer, check_watched};
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
+use crate::meter::Meter;
 use crate::passes::{self, Pass};
 use crate::plan::Plan;
 use crate::plan::instance::Instance;
@@ -40,11 +41,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Executable {
-    /// Runs the passes over a graph and plans it.
+    /// Runs the passes over a graph and plans it; what that takes is charged to a meter.
     ///
     /// # Errors
-    /// What passes and plan refuse.
-    pub fn new(graph: &Graph, passes: &[Pass]) -> Result<Executable> {
+    /// What passes, plan and meter refuse.
+    pub fn new(graph: &Graph, passes: &[Pass], meter: &Meter) -> Result<Executable> {
         let mut computed: Vec<Value> = Vec::new();
         let mut outputs = Vec::new();
         for &value in graph.outputs() {
@@ -58,10 +59,10 @@ impl Executable {
                 }
             });
         }
-        let mut graph = graph.clone();
+        let mut graph = graph.copied(meter)?;
         graph.set_outputs(computed)?;
-        let graph = passes::run(&Arc::new(graph), passes, &mut |_, _| {})?;
-        let plan = Arc::new(Plan::new(&graph)?);
+        let graph = passes::run(&Arc::new(graph), passes, meter, &mut |_, _| {})?;
+        let plan = Arc::new(Plan::new(&graph, meter)?);
         Ok(Executable { outputs, plan, sizes: Mutex::default() })
     }
 
@@ -69,7 +70,7 @@ impl Executable {
     ///
     /// # Errors
     /// Those of [`Instance::new`].
-    pub fn instance(&self, sizes: &Bindings) -> Result<Arc<Instance>> {
+    pub fn instance(&self, sizes: &Bindings, meter: &Meter) -> Result<Arc<Instance>> {
         {
             let mut kept = lock(&self.sizes);
             if let Some(index) = kept.iter().position(|(other, _)| other == sizes) {
@@ -79,7 +80,7 @@ impl Executable {
                 return Ok(instance);
             }
         }
-        let instance = Arc::new(Instance::new(&self.plan, sizes)?);
+        let instance = Arc::new(Instance::new(&self.plan, sizes, meter)?);
         let mut kept = lock(&self.sizes);
         if kept.len() == KEPT_SIZES {
             kept.remove(0);
@@ -104,8 +105,8 @@ impl Executable {
     ///
     /// # Errors
     /// Those of [`Instance::new`].
-    pub fn memory(&self, sizes: &Bindings) -> Result<u64> {
-        let own = self.instance(sizes)?.bytes() as u64;
+    pub fn memory(&self, sizes: &Bindings, meter: &Meter) -> Result<u64> {
+        let own = self.instance(sizes, meter)?.bytes() as u64;
         Ok(self.output_bytes(sizes)?.iter().fold(own, |sum, (_, _, bytes)| sum.saturating_add(*bytes as u64)))
     }
 
@@ -122,8 +123,13 @@ impl Executable {
         spare: impl Fn(usize, usize) -> Option<Buffer>,
     ) -> Result<Run> {
         check_watched(inputs.iter().chain(&self.plan.constants).map(Tensor::buffer))?;
-        let instance = self.instance(sizes)?;
+        let instance = self.instance(sizes, &Meter::new(budget, Watch::default()))?;
         let results = self.output_bytes(sizes)?;
+        let needed = self.memory(sizes, &Meter::default())?;
+        if budget.limit() != 0 && needed > budget.limit() {
+            let limit = budget.limit();
+            return Err(Error::memory(format!("a call needs {needed} bytes, the limit is {limit}")));
+        }
         let arena = budget.take(instance.bytes())?;
         let mut buffers = Vec::with_capacity(results.len());
         for (computed, (_, _, bytes)) in results.iter().enumerate() {
@@ -221,7 +227,7 @@ impl BoundFunction {
     ///
     /// # Errors
     /// Those of [`Executable::new`].
-    pub fn executable(&self) -> Result<Arc<Executable>> {
+    pub fn executable(&self, meter: &Meter) -> Result<Arc<Executable>> {
         let mut executable = lock(&self.executable);
         if let Some(executable) = &*executable {
             return Ok(executable.clone());
@@ -229,7 +235,7 @@ impl BoundFunction {
         // Passes look into constants.
         check_watched(self.function.graph.tensors().into_iter().map(Tensor::buffer))
             .map_err(|error| error.with_op(&self.function.name))?;
-        let made = Executable::new(&self.function.graph, passes::OPTIMIZED);
+        let made = Executable::new(&self.function.graph, passes::OPTIMIZED, meter);
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         *executable = Some(made.clone());
         Ok(made)
@@ -284,7 +290,7 @@ impl BoundFunction {
         pass: gate::Pass,
     ) -> Result<Call> {
         let watch = limits.watch();
-        let (sizes, executable) = (self.bind(inputs)?, self.executable()?);
+        let (sizes, executable) = (self.bind(inputs)?, self.executable(&Meter::new(limits.budget(), watch.clone()))?);
         let waiting = Waiting { executable, inputs: inputs.to_vec(), sizes, budget: limits.budget().clone() };
         let (function, outputs) = (self.function.name.clone(), self.function.outputs.len());
         Ok(Call { function, stage: Stage::Waiting(waiting), watch, reads, writes, outputs, _pass: pass })

@@ -109,7 +109,8 @@ impl Session {
     /// `name`; `argument`: a dim that is missing.
     pub fn memory(&self, function: usize, sizes: &Bindings) -> Result<u64> {
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
-        bound.executable()?.memory(sizes)
+        let meter = self.limits.meter();
+        bound.executable(&meter)?.memory(sizes, &meter)
     }
 
     /// The value of state.
@@ -161,7 +162,12 @@ impl Session {
         let values = variable::read(variables.iter());
         let state = self.state.iter().zip(values);
         let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
-        Ok(Program { functions: self.program.functions.clone(), state, metadata: self.program.metadata.clone() })
+        Ok(Program {
+            functions: self.program.functions.clone(),
+            state,
+            metadata: self.program.metadata.clone(),
+            held: self.program.held.clone(),
+        })
     }
 
     /// Takes the state of a program, by name: all of it if `strict`, else what both have.

@@ -1,9 +1,11 @@
 //! Program files on disk.
 
-use super::{Image, about, container, cut_short, program_of, safetensors};
-use crate::cpu::memory::{Budget, Buffer};
+use super::{Image, about, container, cut_short, meter_of, program_of, safetensors};
+use crate::cpu::memory::Buffer;
 use crate::error::{Error, Result};
+use crate::meter::Meter;
 use crate::program::Program;
+use crate::run::Limits;
 use safetensors::PREFIX;
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
@@ -101,17 +103,18 @@ impl Drop for Temporary {
 ///
 /// # Errors
 /// `io`, with the path and what the system says; others as [`super::read`].
-pub fn open(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
+pub fn open(path: impl AsRef<Path>, limits: Option<&Limits>) -> Result<Program> {
+    let meter = meter_of(limits);
     let mut source = Source::open(path.as_ref())?;
     let base = source.base()?;
-    let mut buffer = Buffer::zeroed(source.size, budget)?;
+    let mut buffer = Buffer::zeroed(source.size, meter.budget()).map_err(|error| about(&source.subject, error))?;
     let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
     // The header is looked at before the rest is read: most of what is no such file ends here.
     bytes[..PREFIX].copy_from_slice(&source.prefix);
-    source.read(&mut bytes[PREFIX..base])?;
-    let container = container(&bytes[..base], source.length(), &source.subject, budget)?;
-    source.read(&mut bytes[base..])?;
-    program_of(&Arc::new(buffer), container, budget).map_err(|error| about(&source.subject, error))
+    source.read(&mut bytes[PREFIX..base], &meter)?;
+    let container = container(&bytes[..base], source.length(), &source.subject, &meter)?;
+    source.read(&mut bytes[base..], &meter)?;
+    program_of(&Arc::new(buffer), container, &meter).map_err(|error| about(&source.subject, error))
 }
 
 /// Opens a program's file without reading its state and constants: they are the file's own pages, shared with all who
@@ -126,19 +129,20 @@ pub fn open(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Prog
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_mapped(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
+pub fn open_mapped(path: impl AsRef<Path>, limits: Option<&Limits>) -> Result<Program> {
+    let meter = meter_of(limits);
     let mut source = Source::open(path.as_ref())?;
     let base = source.base()?;
     // The parser does not read from the mapping: text that changes under it would not be text.
-    let mut header = Buffer::zeroed(base, budget)?;
+    let mut header = Buffer::zeroed(base, meter.budget()).map_err(|error| about(&source.subject, error))?;
     let Some(bytes) = header.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
     bytes[..PREFIX].copy_from_slice(&source.prefix);
-    source.read(&mut bytes[PREFIX..])?;
-    let container = container(bytes, source.length(), &source.subject, budget)?;
+    source.read(&mut bytes[PREFIX..], &meter)?;
+    let container = container(bytes, source.length(), &source.subject, &meter)?;
     drop(header);
     let Source { file, subject, metadata, size, .. } = source;
     let whole = super::map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
-    program_of(&Arc::new(whole), container, budget).map_err(|error| about(&subject, error))
+    program_of(&Arc::new(whole), container, &meter).map_err(|error| about(&subject, error))
 }
 
 /// A program's file while it is opened.
@@ -171,7 +175,7 @@ impl Source {
         let size = size.ok_or_else(too_large)?;
         let mut source = Source { file, path: path.to_path_buf(), subject, metadata, size, prefix: [0; PREFIX] };
         let mut prefix = [0; PREFIX];
-        source.read(&mut prefix[..size.min(PREFIX)])?;
+        source.read(&mut prefix[..size.min(PREFIX)], &Meter::default())?;
         source.prefix = prefix;
         Ok(source)
     }
@@ -181,11 +185,17 @@ impl Source {
     }
 
     /// The bytes that follow.
-    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
-        self.file.read_exact(bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => Error::format(format!("{} became shorter while it was read", self.subject)),
-            _ => refused("read", &self.path, error),
-        })
+    fn read(&mut self, bytes: &mut [u8], meter: &Meter) -> Result<()> {
+        // Read in a few milliseconds, so that a deadline is seen.
+        const PIECE: usize = 8 << 20;
+        for piece in bytes.chunks_mut(PIECE) {
+            meter.check().map_err(|error| about(&self.subject, error))?;
+            self.file.read_exact(piece).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => Error::format(format!("{} became shorter while it was read", self.subject)),
+                _ => refused("read", &self.path, error),
+            })?;
+        }
+        Ok(())
     }
 
     /// Where the header ends.

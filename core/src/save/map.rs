@@ -63,7 +63,6 @@ impl Watched for Mapping {
 mod tests {
     use super::super::tests::{Folder, bytes, file, program};
     use super::super::{open, open_mapped, save, write};
-    use crate::cpu::memory::Budget;
     use crate::dtype::DType;
     use crate::error::Code;
     use crate::program::Program;
@@ -81,6 +80,13 @@ mod tests {
         path
     }
 
+    /// What a program takes beside the bytes of its file, when it is read.
+    fn read_back_cost(path: &Path) -> u64 {
+        let limits = Limits::none();
+        let _program = open(path, Some(&limits)).unwrap();
+        limits.budget().used() - fs::metadata(path).unwrap().len()
+    }
+
     fn cut(path: &Path, length: u64) {
         OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
     }
@@ -89,10 +95,12 @@ mod tests {
     fn mapped_tensors_are_those_of_the_file_and_cost_no_memory() {
         let folder = Folder::new("map");
         let path = saved(&folder);
-        let budget = Arc::new(Budget::new(0));
-        let mapped = open_mapped(&path, Some(&budget)).unwrap();
+        let limits = Limits::none();
+        let mapped = open_mapped(&path, Some(&limits)).unwrap();
         assert_eq!(mapped, program());
-        assert_eq!(budget.used(), 0);
+        // The program's graphs and names, not its tensors.
+        let state: usize = mapped.state.iter().map(|state| state.value.bytes().len()).sum();
+        assert!(state > 0 && limits.budget().used() == read_back_cost(&path), "{}", limits.budget().used());
         let watched =
             |program: &Program| program.state.iter().filter(|state| state.value.buffer().is_watched()).count();
         // The one that is empty has no memory.
@@ -110,9 +118,11 @@ mod tests {
             \"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]}}";
         let header = format!("{header}{}", " ".repeat(header.len().next_multiple_of(8) - header.len()));
         fs::write(&path, file(&header, &[7, 0, 0, 128, 63, 0, 0, 0, 64])).unwrap();
-        let budget = Arc::new(Budget::new(0));
-        let mapped = open_mapped(&path, Some(&budget)).unwrap();
-        assert_eq!(budget.used(), 8);
+        let (limits, read) = (Limits::none(), Limits::none());
+        let mapped = open_mapped(&path, Some(&limits)).unwrap();
+        let whole = fs::metadata(&path).unwrap().len();
+        let _read = open(&path, Some(&read)).unwrap();
+        assert_eq!(limits.budget().used(), read.budget().used() - whole);
         let watched: Vec<_> = mapped.state.iter().map(|state| state.value.buffer().is_watched()).collect();
         assert_eq!(watched, [true, false]);
         assert_eq!(mapped.state[1].value, Tensor::from_slice(DType::F32, &[2], &[1f32, 2.0]).unwrap());

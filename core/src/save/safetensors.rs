@@ -4,7 +4,9 @@
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::graph::json::within;
 use crate::json::{self, Json, Map};
+use crate::meter::{Charge, Meter};
 use crate::tensor::byte_count;
 use std::ops::Range;
 
@@ -101,6 +103,8 @@ pub struct Container {
     pub metadata: Map<String, Json>,
     /// How long the file has to be.
     pub length: u64,
+    /// What all this takes, and some more.
+    pub held: Charge,
 }
 
 /// The length of the header, from the first bytes of a file of `length` bytes.
@@ -125,16 +129,14 @@ pub fn header_length(prefix: &[u8], length: u64) -> Result<u64> {
 /// the other without holes and overlaps.
 ///
 /// # Errors
-/// `format`: it is not such a header; `unsupported`: a dtype that caudal lacks.
-pub fn parse(header: &[u8]) -> Result<Container> {
+/// `format`: it is not such a header; `unsupported`: a dtype that caudal lacks; what the meter refuses.
+pub fn parse(header: &[u8], meter: &Meter) -> Result<Container> {
     let text = std::str::from_utf8(header).map_err(|_| Error::format("its header is not UTF-8"))?;
     if !text.starts_with('{') {
         return Err(Error::format("its header does not begin with `{`"));
     }
-    let Json::Object(mut object) = json::parse(text).map_err(|error| Error::format(format!("its header: {error}")))?
-    else {
-        return Err(Error::format("its header is not an object"));
-    };
+    let (json, held) = json::parse_metered(text, meter).map_err(|error| within("its header", error))?;
+    let Json::Object(mut object) = json else { return Err(Error::format("its header is not an object")) };
     let metadata = match object.remove(METADATA) {
         None => Map::new(),
         Some(Json::Object(metadata)) if metadata.values().all(Json::is_string) => metadata,
@@ -143,7 +145,7 @@ pub fn parse(header: &[u8]) -> Result<Container> {
     let base = PREFIX as u64 + header.len() as u64;
     let tensors = object.into_iter().map(|(name, json)| slot(name, &json, base)).collect::<Result<Vec<_>>>()?;
     let length = check_order(&tensors, base)?;
-    Ok(Container { tensors, metadata, length })
+    Ok(Container { tensors, metadata, length, held })
 }
 
 fn slot(name: String, json: &Json, base: u64) -> Result<Slot> {

@@ -1,16 +1,29 @@
 //! [`Bindings`]: the values of symbols, found by comparing the shapes of arguments with their specs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::dim::{Atom, Dim, Term};
 use super::{Shape, sizes_text};
 
-/// The values of symbols. There are few, so a list is faster than a map.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The values of symbols. There are few, so that a list is faster than a map; where there are many it has an index.
+#[derive(Debug, Clone, Default)]
 pub struct Bindings {
     values: Vec<(Arc<str>, i64)>,
+    /// Where each symbol stands, once there are more than [`FEW`].
+    index: HashMap<Arc<str>, usize>,
 }
+
+const FEW: usize = 32;
+
+impl PartialEq for Bindings {
+    fn eq(&self, other: &Bindings) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for Bindings {}
 
 /// How an argument's shape does not fit its spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,20 +61,37 @@ impl Bindings {
 
     /// The value of the symbol `name`.
     pub fn get(&self, name: &str) -> Option<i64> {
-        self.values.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value)
+        self.position(name).map(|index| self.values[index].1)
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        match self.values.len() {
+            ..=FEW => self.values.iter().position(|(known, _)| **known == *name),
+            _ => self.index.get(name).copied(),
+        }
+    }
+
+    fn push(&mut self, name: Arc<str>, value: i64) {
+        self.values.push((name, value));
+        if self.values.len() > FEW {
+            for (position, (name, _)) in self.values.iter().enumerate().skip(self.index.len()) {
+                self.index.insert(name.clone(), position);
+            }
+        }
     }
 
     /// Gives a symbol a value, in place of an earlier one.
     pub fn set(&mut self, name: &Arc<str>, value: i64) {
-        match self.values.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value,
-            None => self.values.push((name.clone(), value)),
+        match self.position(name) {
+            Some(position) => self.values[position].1 = value,
+            None => self.push(name.clone(), value),
         }
     }
 
     /// Forgets all values and keeps the memory.
     pub fn clear(&mut self) {
         self.values.clear();
+        self.index.clear();
     }
 
     /// All symbols with their values, in the order in which they were bound.
@@ -118,7 +148,7 @@ impl Bindings {
             match self.get(name) {
                 Some(bound) if bound == value => {}
                 Some(bound) => return Err(differs(format!("{name} = {bound}"))),
-                None => self.values.push((name.clone(), value)),
+                None => self.push(name.clone(), value),
             }
         }
         Ok(())
@@ -180,7 +210,7 @@ impl Bindings {
         };
         match (rest.checked_rem(scale), rest.checked_div(scale).map(i64::try_from)) {
             (Some(0), Some(Ok(value))) if value >= 0 => {
-                self.values.push((name.clone(), value));
+                self.push(name.clone(), value);
                 Outcome::Fits
             }
             _ => Outcome::Differs(dim.to_string()),

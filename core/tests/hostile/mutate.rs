@@ -134,11 +134,8 @@ fn change(json: &mut Json, donor: Json, random: &mut Random) {
     match json {
         Json::Number(number) => {
             let near = number.as_i64().unwrap_or(0);
-            let value = if random.one_in(2) {
-                near.wrapping_add(random.pick(&[1, -1, 2, -2]))
-            } else {
-                random.pick(&NUMBERS)
-            };
+            let value =
+                if random.one_in(2) { near.wrapping_add(random.pick(&[1, -1, 2, -2])) } else { random.pick(&NUMBERS) };
             *json = json::from_integer(value);
         }
         Json::String(text) => *json = changed_text(text, random).into(),

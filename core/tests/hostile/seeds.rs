@@ -2,6 +2,7 @@
 
 use caudal::graph::{Builder, Notes, text};
 use caudal::json::{self, Json};
+use caudal::meter::Charge;
 use caudal::{Attrs, DType, Function, Graph, Op, OpDef, Program, Spec, Value, ops, save};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub fn program(graph: Graph) -> Program {
         writes: Vec::new(),
         graph: Arc::new(graph),
     };
-    Program { functions: vec![function], state: Vec::new(), metadata: Json::Null }
+    Program { functions: vec![function], state: Vec::new(), metadata: Json::Null, held: Charge::default() }
 }
 
 fn sample_graph(def: &'static OpDef, inputs: &[&str], attrs: &str, dtype: DType) -> Graph {
