@@ -4,12 +4,11 @@ use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::text;
 use crate::json::{self, Json, Map};
-use crate::meter::Meter;
 use crate::op::Spec;
 use crate::passes;
 use crate::program::{Function, Program};
-use crate::run::Session;
 use crate::run::function::Executable;
+use crate::run::{Limits, Session};
 use crate::shape::Bindings;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
@@ -56,10 +55,10 @@ fn op_counts<'a>(graph: &'a Arc<Graph>, done: &'a mut HashMap<*const Graph, Coun
 }
 
 /// Bytes that a call needs when every symbol is 1.
-fn least_memory(function: &Function) -> Result<u64> {
+fn least_memory(function: &Function, limits: &Limits) -> Result<u64> {
     let mut sizes = Bindings::new();
     symbols(function).iter().for_each(|symbol| sizes.set(&symbol.as_str().into(), 1));
-    let meter = Meter::default();
+    let meter = limits.meter();
     Executable::new(&function.graph, passes::OPTIMIZED, &meter)?.memory(&sizes, &meter)
 }
 
@@ -119,15 +118,15 @@ fn bytes(count: u64) -> String {
     }
 }
 
-/// What a program holds, for people.
-pub fn text(program: &Program) -> String {
+/// What a program holds, for people. Planning its functions, which says how much memory they take, is limited.
+pub fn text(program: &Program, limits: &Limits) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write_text(program, &mut out);
+    let _ = write_text(program, limits, &mut out);
     out
 }
 
-fn write_text(program: &Program, out: &mut String) -> std::fmt::Result {
+fn write_text(program: &Program, limits: &Limits, out: &mut String) -> std::fmt::Result {
     let mut done = HashMap::new();
     for function in &program.functions {
         let side = |names: &[String], spec: &dyn Fn(usize) -> Option<Spec>| {
@@ -151,7 +150,7 @@ fn write_text(program: &Program, out: &mut String) -> std::fmt::Result {
         }
         let sizes: Vec<_> = symbols(function).iter().map(|symbol| format!("{symbol} = 1")).collect();
         let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(", ")) };
-        match least_memory(function) {
+        match least_memory(function, limits) {
             Ok(memory) => writeln!(out, "    memory of a call{at}: {}", bytes(memory))?,
             Err(error) => writeln!(out, "    memory of a call{at}: {error}")?,
         }

@@ -143,8 +143,8 @@ def containers() -> None:
     shapes: dict[str, tuple[Any, str]] = {
         "size_negative": ([-1], "its shape is not a list of sizes"),
         "size_a_half": ([0.5], "its shape is not a list of sizes"),
-        "size_2_63": ([1 << 63], "its shape is too large"),
-        "rank_33": ([1] * 33, "its shape is too large"),
+        "size_2_63": ([1 << 63], "its size 9223372036854775808 is larger than memory can be"),
+        "rank_33": ([1] * 33, "its shape has 33 dims, more than 32"),
         "bytes_2_66": (
             [1 << 32, 1 << 31],
             "a float64 tensor of shape [4294967296, 2147483648] is larger than memory can be",

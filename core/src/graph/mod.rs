@@ -199,7 +199,7 @@ impl Graph {
     ///
     /// # Errors
     /// `memory`: it takes more than the budget has.
-    fn settle(&mut self) -> Result<()> {
+    pub fn settle(&mut self) -> Result<()> {
         self.meter = Meter::default();
         self.held.add(0)
     }

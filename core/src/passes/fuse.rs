@@ -11,7 +11,7 @@ use crate::meter::Meter;
 use crate::op::Meaning;
 use crate::ops::MAX_CLUSTER as MAX_NODES;
 use crate::tensor::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
@@ -25,7 +25,7 @@ pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
         if members.len() == 1 {
             rewrite.copy(&graph.nodes()[index])?;
         } else if members.last() == Some(&index) {
-            clusters.fuse(&mut rewrite, members)?;
+            clusters.fuse(&mut rewrite, members, meter)?;
         }
     }
     rewrite.finish()
@@ -83,33 +83,38 @@ impl Clusters {
     }
 
     /// Puts the members of a cluster into a region, and applies `fused` with it.
-    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize]) -> Result<()> {
+    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize], meter: &Meter) -> Result<()> {
         let graph = rewrite.source;
-        let mut region = Rewrite::empty(graph);
+        let mut region = Graph::metered(meter)?;
+        let mut copies: HashMap<Value, Value> = HashMap::new();
         let mut operands = Vec::new();
         for &index in members {
             let node = &graph.nodes()[index];
             for operand in node.operands() {
                 // Members come in topological order: what has no copy yet is made outside.
-                if region.get(operand) != Value::ABSENT {
+                if copies.contains_key(&operand) {
                     continue;
                 }
                 let copy = match scalar_constant(graph, operand) {
-                    Some(constant) => region.target.constant(constant)?,
+                    Some(constant) => region.constant(constant)?,
                     None => {
                         operands.push(rewrite.get(operand));
-                        region.target.input(&format!("value_{}", operands.len() - 1), graph.spec(operand).clone())?
+                        region.input(&format!("value_{}", operands.len() - 1), graph.spec(operand).clone())?
                     }
                 };
-                region.set(operand, copy);
+                copies.insert(operand, copy);
             }
-            region.copy(node)?;
+            let inputs = node.inputs.iter().map(|value| copies.get(value).copied().unwrap_or(Value::ABSENT)).collect();
+            let specs = node.outputs().map(|value| graph.spec(value).clone()).collect();
+            let made = region.push(Node { inputs, ..node.clone() }, specs)?;
+            copies.extend(node.outputs().zip(made));
         }
         let outputs = members.iter().flat_map(|&index| graph.nodes()[index].outputs());
         let outputs: Vec<_> = outputs.filter(|value| self.escapes[value.index()]).collect();
-        region.target.set_outputs(outputs.iter().map(|&value| region.get(value)).collect())?;
+        region.set_outputs(outputs.iter().map(|value| copies[value]).collect())?;
+        region.settle()?;
         rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
-        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region.target)], &operands)?;
+        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region)], &operands)?;
         outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
         Ok(())
     }

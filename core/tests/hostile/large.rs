@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 /// A hundred times what a large model has.
-const MANY: usize = 50_000;
+const MANY: usize = 20_000;
 /// No deadline that a slow machine would meet by chance, but one that 2.5 billion of anything does not.
 const SECONDS: f64 = 60.0;
 

@@ -191,6 +191,11 @@ fn changed_spec(spec: &Spec, random: &mut Random) -> Spec {
     let mut dims = spec.shape.to_vec();
     let at = random.below(dims.len() + 1);
     let dtypes: Vec<DType> = DType::ALL.to_vec();
+    // Empty, however large: what multiplies sizes must not overflow.
+    if random.one_in(6) {
+        let sizes: Vec<i64> = dims.iter().map(|_| random.pick(&[0, 1, 1 << 40, 1 << 62])).collect();
+        return Spec::new(spec.dtype, Shape::of(&sizes));
+    }
     match random.below(5) {
         0 => return Spec::new(random.pick(&dtypes), spec.shape.clone()),
         1 if at < dims.len() => drop(dims.remove(at)),
