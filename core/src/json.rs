@@ -157,7 +157,7 @@ impl Strict<'_> {
     fn charge<E: de::Error>(self, bytes: usize) -> std::result::Result<(), E> {
         let mut state = self.state.borrow_mut();
         state.values = state.values.wrapping_add(1);
-        let look = if state.values % LOOK == 0 { self.meter.check() } else { Ok(()) };
+        let look = if state.values.is_multiple_of(LOOK) { self.meter.check() } else { Ok(()) };
         look.and_then(|()| state.charge.add(bytes as u64)).map_err(|error| {
             state.refused = Some(error);
             E::custom("refused")

@@ -3,7 +3,7 @@
 use super::{Graph, Input, Node, Value};
 use crate::error::{Error, Result};
 use crate::meter::Meter;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A graph being copied node by node into another.
@@ -166,14 +166,26 @@ impl Graph {
         result.map(|()| outputs)
     }
 
-    /// The graph without the user's lines, in its regions too.
+    /// The graph without the user's lines, in its regions too; shared ones stay shared.
     pub fn without_lines(&self) -> Graph {
+        self.lines_removed(&mut HashMap::new())
+    }
+
+    fn lines_removed(&self, done: &mut HashMap<*const Graph, Arc<Graph>>) -> Graph {
         let mut graph = self.clone();
         graph.location = None;
         graph.requirements.iter_mut().for_each(|requirement| requirement.location = None);
         for node in &mut graph.nodes {
             node.location = None;
-            node.regions.iter_mut().for_each(|region| *region = Arc::new(region.without_lines()));
+            for region in &mut node.regions {
+                let pointer = Arc::as_ptr(region);
+                let bare = match done.get(&pointer) {
+                    Some(bare) => bare.clone(),
+                    None => Arc::new(region.lines_removed(done)),
+                };
+                done.insert(pointer, bare.clone());
+                *region = bare;
+            }
         }
         graph
     }

@@ -46,7 +46,7 @@ pub struct Instance {
 const VALUE: usize = size_of::<Layout>() + size_of::<Part>() + 192;
 const AXIS: usize = size_of::<usize>() + size_of::<isize>();
 /// The same for a step: its attrs with known dims, its workspace, when its buffers begin and end.
-const STEP: usize = size_of::<Option<Attrs>>() + 3 * size_of::<Part>() + 8 * size_of::<usize>();
+const STEP: usize = size_of::<Option<Attrs>>() + 3 * size_of::<Part>() + size_of::<[usize; 8]>();
 
 impl Instance {
     /// Works out a plan for known dims.

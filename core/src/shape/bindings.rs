@@ -120,17 +120,46 @@ impl Bindings {
         for (position, (spec, actual)) in arguments.clone().enumerate() {
             self.bind_symbols(spec, actual).map_err(|mismatch| (position, mismatch))?;
         }
-        loop {
-            let known = self.values.len();
-            let mut open = None;
-            for (position, (spec, actual)) in arguments.clone().enumerate() {
-                let first_open = self.compare_others(spec, actual).map_err(|mismatch| (position, mismatch))?;
-                open = open.or(first_open.map(|mismatch| (position, mismatch)));
+        let (known, mut open) = (self.values.len(), false);
+        for (position, (spec, actual)) in arguments.clone().enumerate() {
+            open |= self.compare_others(spec, actual).map_err(|mismatch| (position, mismatch))?.is_some();
+        }
+        if open { self.bind_open(arguments, known) } else { Ok(()) }
+    }
+
+    /// Decides the dims that are open. Each is looked at once more whenever one of its symbols, of which those after the
+    /// first `known` are new, has got a value.
+    fn bind_open<'a, I>(&mut self, arguments: I, known: usize) -> Result<(), (usize, Mismatch)>
+    where
+        I: Iterator<Item = (&'a Shape, &'a [usize])>,
+    {
+        let (mut open, mut waiting) = (Vec::new(), HashMap::<String, Vec<usize>>::new());
+        for (position, (spec, actual)) in arguments.enumerate() {
+            for (axis, (dim, &size)) in spec.iter().zip(actual).enumerate().filter(|(_, (dim, _))| dim.is_symbolic()) {
+                dim.symbols(&mut |name| waiting.entry(name.into()).or_default().push(open.len()));
+                open.push((position, axis, dim, size));
             }
-            match open {
-                None => return Ok(()),
-                Some(mismatch) if self.values.len() == known => return Err(mismatch),
-                Some(_) => {}
+        }
+        let mut next = known;
+        while let Some((name, _)) = self.values.get(next) {
+            for index in waiting.remove(&**name).unwrap_or_default() {
+                let (position, axis, dim, size) = open[index];
+                if let Outcome::Differs(expected) = self.compare(dim, size) {
+                    return Err((position, Mismatch { axis: Some(axis), expected, actual: size.to_string() }));
+                }
+            }
+            next += 1;
+        }
+        let undecided = |dim: &Dim| {
+            let mut unknown = false;
+            dim.symbols(&mut |name| unknown |= self.get(name).is_none());
+            unknown
+        };
+        match open.iter().find(|(_, _, dim, _)| undecided(dim)) {
+            None => Ok(()),
+            Some(&(position, axis, dim, size)) => {
+                let (expected, actual) = (dim.to_string(), size.to_string());
+                Err((position, Mismatch { axis: Some(axis), expected, actual }))
             }
         }
     }
