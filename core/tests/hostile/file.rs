@@ -66,7 +66,7 @@ impl File {
         let about = Map::from_iter([("caudal".to_string(), Json::Object(about).to_string().into())]);
         header.insert("__metadata__".into(), Json::Object(about));
         let mut header = Json::Object(header).to_string();
-        while (PREFIX + header.len()) % 64 != 0 {
+        while !(PREFIX + header.len()).is_multiple_of(64) {
             header.push(' ');
         }
         container(&header, self.tensors.iter().map(|(_, _, bytes)| &bytes[..]))

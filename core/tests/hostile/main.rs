@@ -5,6 +5,7 @@ mod allocator;
 mod attacks;
 mod file;
 mod large;
+mod limits;
 mod mutate;
 mod random;
 mod seeds;

@@ -108,6 +108,12 @@ fn sample_graph(def: &'static OpDef, inputs: &[&str], attrs: &str, dtype: DType)
     graph
 }
 
+/// The file that the first release wrote.
+pub fn fixture() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/0.1.0.caudal");
+    std::fs::read(path).unwrap()
+}
+
 /// The bytes of every file, each with a name for messages.
 pub fn files() -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -118,8 +124,7 @@ pub fn files() -> Vec<(String, Vec<u8>)> {
             files.push((format!("{} {index}", def.name), save::write(&program(graph)).unwrap()));
         }
     }
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/0.1.0.caudal");
-    let fixture = std::fs::read(fixture).unwrap();
+    let fixture = fixture();
     // As many as the samples of an op or two, so that regions, state and optimizers get their share.
     for copy in 0..12 {
         files.push((format!("fixture {copy}"), fixture.clone()));
