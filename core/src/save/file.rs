@@ -1,10 +1,11 @@
 //! Program files on disk.
 
+use super::map::{self, Pages};
 use super::{Image, about, container, cut_short, program_of, safetensors};
 use crate::cpu::memory::{Budget, Buffer};
 use crate::error::{Error, Result};
 use crate::program::Program;
-use safetensors::PREFIX;
+use safetensors::{Container, PREFIX};
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -13,6 +14,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Files of this many bytes are read into pages of their own.
+const LARGE: usize = 4 << 20;
 
 fn refused(action: &str, path: &Path, error: impl Display) -> Error {
     Error::io(format!("cannot {action} {}: {error}", path.display()))
@@ -104,14 +108,17 @@ impl Drop for Temporary {
 pub fn open(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Result<Program> {
     let mut source = Source::open(path.as_ref())?;
     let base = source.base()?;
-    let mut buffer = Buffer::zeroed(source.size, budget)?;
-    let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
-    // The header is looked at before the rest is read: most of what is no such file ends here.
-    bytes[..PREFIX].copy_from_slice(&source.prefix);
-    source.read(&mut bytes[PREFIX..base])?;
-    let container = container(&bytes[..base], source.length(), &source.subject, budget)?;
-    source.read(&mut bytes[base..])?;
-    program_of(&Arc::new(buffer), container, budget).map_err(|error| about(&source.subject, error))
+    let (whole, container) = if source.size < LARGE {
+        let mut buffer = Buffer::zeroed(source.size, budget)?;
+        let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
+        let container = source.read_whole(bytes, base, budget)?;
+        (buffer, container)
+    } else {
+        let mut pages = Pages::new(source.size, budget)?;
+        let container = source.read_whole(pages.bytes_mut(), base, budget)?;
+        (pages.into_buffer(), container)
+    };
+    program_of(&Arc::new(whole), container, budget).map_err(|error| about(&source.subject, error))
 }
 
 /// Opens a program's file without reading its state and constants: they are the file's own pages, shared with all who
@@ -137,7 +144,7 @@ pub fn open_mapped(path: impl AsRef<Path>, budget: Option<&Arc<Budget>>) -> Resu
     let container = container(bytes, source.length(), &source.subject, budget)?;
     drop(header);
     let Source { file, subject, metadata, size, .. } = source;
-    let whole = super::map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
+    let whole = map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
     program_of(&Arc::new(whole), container, budget).map_err(|error| about(&subject, error))
 }
 
@@ -186,6 +193,16 @@ impl Source {
             ErrorKind::UnexpectedEof => Error::format(format!("{} became shorter while it was read", self.subject)),
             _ => refused("read", &self.path, error),
         })
+    }
+
+    /// Reads the whole file. Its header ends at `base` and is looked at before the rest is read: most of what is no
+    /// such file ends there.
+    fn read_whole(&mut self, bytes: &mut [u8], base: usize, budget: Option<&Arc<Budget>>) -> Result<Container> {
+        bytes[..PREFIX].copy_from_slice(&self.prefix);
+        self.read(&mut bytes[PREFIX..base])?;
+        let container = container(&bytes[..base], self.length(), &self.subject, budget)?;
+        self.read(&mut bytes[base..])?;
+        Ok(container)
     }
 
     /// Where the header ends.
