@@ -1,7 +1,7 @@
 """How long it takes to open a file with 400 MB of weights, read and mapped, beside what the system and peers take.
 
-The file lies in the page cache. Each contender opens it once a round, another one beginning each round; what it opened
-is gone before the next one. ``system`` is `cat` to /dev/null, which reads it all and keeps nothing.
+The file lies in the page cache. Each contender opens it once a round, in an order that changes; what it opened is
+gone before the next one. ``system`` is `cat` to /dev/null, which reads it all and keeps nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import json
 import os
+import random
 import statistics
 import subprocess
 import tempfile
@@ -78,9 +79,9 @@ def contenders(paths: dict[str, Path]) -> dict[str, Open]:
 def measure(found: dict[str, Open], rounds: int) -> dict[str, list[float]]:
     """The seconds of each contender in each round."""
     times: dict[str, list[float]] = {name: [] for name in found}
-    names = list(found)
+    order = random.Random(0)
     for turn in range(rounds + 1):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for name in order.sample(list(found), len(found)):
             start = time.perf_counter()
             opened = found[name]()
             seconds = time.perf_counter() - start

@@ -19,7 +19,7 @@ import caudal as cd
 
 WIDTH = 96
 STEPS = 4
-FORKS = 10
+FORKS = 5
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(WIDTH, WIDTH)).astype("f4")
@@ -27,8 +27,12 @@ Y = rng.normal(size=(WIDTH, WIDTH)).astype("f4")
 
 
 def session() -> cd.Session:
-    """Linear regression, large enough for several threads."""
+    """Linear regression, large enough for several threads; and runs that last as long as they are told."""
     w = cd.Variable(np.zeros((WIDTH, WIDTH), "f4"), name="w")
+
+    def loop(steps: cd.Tensor) -> cd.Tensor:
+        start = (steps, w * 1.0)
+        return cd.while_loop(lambda value: value[0] != 0, lambda value: (value[0] - 1, value[1] * 1.0), start)[1]
 
     @cd.function(signature={"x": f"float32[n, {WIDTH}]"})
     def predict(x: cd.Tensor) -> cd.Tensor:
@@ -40,7 +44,17 @@ def session() -> cd.Session:
         w.assign(w - grads[0] * 50.0)
         return loss
 
-    return cd.Program.of({"predict": predict, "train_step": train_step}).session()
+    @cd.function(signature={"steps": "int64[]"})
+    def look(steps: cd.Tensor) -> cd.Tensor:
+        return cd.sum(loop(steps))
+
+    @cd.function(signature={"steps": "int64[]"})
+    def rewrite(steps: cd.Tensor) -> cd.Tensor:
+        w.assign(loop(steps))
+        return steps
+
+    functions = {"predict": predict, "train_step": train_step, "look": look, "rewrite": rewrite}
+    return cd.Program.of(functions).session()
 
 
 def train(s: cd.Session, steps: int = STEPS) -> list[bytes]:
@@ -96,71 +110,86 @@ def never_run() -> bool:
     return len(train(s)) == 2 * STEPS and ended_well(child)
 
 
-def pooled(index: int) -> tuple[list[bytes], bytes]:
-    return train(SESSIONS[index]), eager()
-
-
 SESSIONS: list[cd.Session] = []
+SNAPSHOTS: list[cd.Program] = []
+
+
+def pooled(_: int) -> tuple[list[bytes], bytes]:
+    """A worker may take several tasks; each begins with the state of the snapshot."""
+    SESSIONS[0].restore(SNAPSHOTS[0])
+    return train(SESSIONS[0]), eager()
 
 
 def pool() -> bool:
-    """A pool of forked workers, each with the session as it was."""
-    s, other = session(), session()
-    expected, losses = eager(), train(other, 2 * STEPS)
+    """Workers of multiprocessing, forked after runs."""
+    s, twin, expected = session(), session(), eager()
+    first, rest = train(twin), train(twin)
+    right = train(s) == first
     SESSIONS.append(s)
-    train(s)
+    SNAPSHOTS.append(s.snapshot())
     with multiprocessing.get_context("fork").Pool(3) as workers:
-        answers = workers.map(pooled, [0] * 3, chunksize=1)
-    # A worker may have taken more than one.
-    return all(part in (losses[2 * STEPS :], train(other, 0)) or len(part) == 2 * STEPS for part, _ in answers) and all(
-        answer == expected for _, answer in answers
-    )
+        answers = workers.map(pooled, range(6), chunksize=1)
+    return right and answers == [(rest, expected)] * 6 and train(s) == rest
 
 
-def beside(work: Callable[[], object], s: cd.Session, child_work: Callable[[], bool], forks: int) -> bool:
-    """Forks several times while another thread works."""
-    stop = threading.Event()
+def beside(name: str) -> bool:
+    """Forks several times in the middle of another thread's run of a function."""
+    s, twin, expected = session(), session(), eager()
+    first, rest = train(twin), train(twin)
+    right = train(s) == first
+    limits = cd.Limits()
 
-    def on() -> None:
-        while not stop.is_set():
-            work()
-
-    thread = threading.Thread(target=on)
-    thread.start()
-    right = True
-    for _ in range(forks):
-        time.sleep(0.01)
-        right = right and ended_well(in_child(child_work))
-    stop.set()
-    thread.join()
-    return right and len(train(s)) == 2 * STEPS
-
-
-def beside_training() -> bool:
-    """Another thread trains the same session; the child trains on from a whole version, and closes it."""
-    s = session()
-    s.train_step(X, Y)
+    def run_on() -> None:
+        try:
+            s.run(name, {"steps": -1}, limits=limits)
+        except cd.CancelledError:
+            return
+        raise AssertionError("an endless run came to an end")
 
     def work() -> bool:
-        before = s.state["w"].numpy().copy()
-        twin = session()
-        twin.state["w"] = before
-        right = train(s) == train(twin)
+        done = train(s) == rest and eager() == expected
+        # The run that the other thread was in is not in this process.
         s.close()
-        return right
+        return done
 
-    return beside(lambda: s.train_step(X, Y), s, work, FORKS)
+    thread = threading.Thread(target=run_on)
+    thread.start()
+    for _ in range(FORKS):
+        time.sleep(0.05)
+        right = ended_well(in_child(work)) and thread.is_alive() and right
+    limits.cancel()
+    thread.join()
+    return right and train(s) == rest
 
 
 def beside_predicting() -> bool:
-    s = session()
-    expected = train(session())
-    return beside(lambda: s.predict(X), s, lambda: train(s) == expected, FORKS)
+    """Another thread's run reads the state."""
+    return beside("look")
+
+
+def beside_training() -> bool:
+    """Another thread's run is about to write the state; in the child it never will."""
+    return beside("rewrite")
 
 
 def beside_eager() -> bool:
-    s, expected = session(), eager()
-    return beside(eager, s, lambda: eager() == expected and len(train(s)) == 2 * STEPS, FORKS)
+    """Another thread is in eager calls, each of which takes long."""
+    s, expected, stop = session(), eager(), threading.Event()
+    large = cd.asarray(np.ones((1200, 1200), "f4"))
+
+    def call_on() -> None:
+        while not stop.is_set():
+            large @ large
+
+    thread = threading.Thread(target=call_on)
+    thread.start()
+    right = True
+    for _ in range(FORKS):
+        time.sleep(0.05)
+        right = ended_well(in_child(lambda: eager() == expected and len(train(s)) == 2 * STEPS)) and right
+    stop.set()
+    thread.join()
+    return right and len(train(s)) == 2 * STEPS
 
 
 CASES = [plain, never_run, pool, beside_training, beside_predicting, beside_eager]
