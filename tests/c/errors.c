@@ -139,7 +139,7 @@ static void files(void) {
           cdl_program_open(S("/no/such.caudal"), NULL, 0, NULL, &read));
     FAILS(CDL_IO, "cannot save /no/such/place.caudal: No such file or directory (os error 2)",
           cdl_program_save(program, S("/no/such/place.caudal")));
-    FAILS(CDL_ARGUMENT, "options has no \"mmap\"; known are map",
+    FAILS(CDL_ARGUMENT, "options has no \"mmap\"; there are: map",
           cdl_program_open(S("x"), S("{\"mmap\": true}"), NULL, &read));
     FAILS_AT(CDL_ARGUMENT, "options: map is neither true nor false", "options",
              cdl_program_open(S("x"), S("{\"map\": 1}"), NULL, &read));

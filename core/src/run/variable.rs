@@ -2,6 +2,7 @@
 
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
+use crate::cpu::threads::generation;
 use crate::cpu::work::{Stop, Watch};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -17,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A cell of state, which sessions may share.
 pub struct Variable {
     cell: Mutex<Cell>,
-    writing: Mutex<bool>,
+    /// The generation of the process in which a run writes it, if one does.
+    writing: Mutex<Option<u32>>,
     written: Condvar,
 }
 
@@ -37,7 +39,7 @@ impl Variable {
     pub fn new(initial: Tensor) -> Variable {
         Variable {
             cell: Mutex::new(Cell { value: initial, spare: None }),
-            writing: Mutex::new(false),
+            writing: Mutex::new(None),
             written: Condvar::new(),
         }
     }
@@ -102,6 +104,7 @@ pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
 /// The right to write some variables; others wait.
 pub struct Writers {
     held: Vec<Arc<Variable>>,
+    generation: u32,
 }
 
 /// Waits until no other run writes any of these.
@@ -121,10 +124,11 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
     // One order for all, so that two who wait for each other cannot be.
     variables.sort_by_key(|variable| Arc::as_ptr(variable) as usize);
     variables.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    let mut writers = Writers { held: Vec::with_capacity(variables.len()) };
+    let mut writers = Writers { held: Vec::with_capacity(variables.len()), generation: generation() };
     for variable in variables {
         let mut busy = lock(&variable.writing);
-        while *busy {
+        // A run of the process that this one was forked from does not write here.
+        while *busy == Some(writers.generation) {
             if cfg!(target_family = "wasm") {
                 return Err(Error::argument("another run that writes this state has not ended"));
             }
@@ -135,7 +139,7 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
             }
             busy = variable.written.wait_timeout(busy, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *busy = true;
+        *busy = Some(writers.generation);
         drop(busy);
         writers.held.push(variable);
     }
@@ -145,7 +149,12 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
 impl Drop for Writers {
     fn drop(&mut self) {
         for variable in &self.held {
-            *lock(&variable.writing) = false;
+            let mut busy = lock(&variable.writing);
+            // In a child, a run that was forked in its middle has lost it to one that came later.
+            if *busy == Some(self.generation) {
+                *busy = None;
+            }
+            drop(busy);
             variable.written.notify_one();
         }
     }

@@ -1,39 +1,62 @@
 //! Program files on disk.
 
+use super::map::{self, Pages};
 use super::{Image, about, container, cut_short, meter_of, program_of, safetensors};
 use crate::cpu::memory::Buffer;
 use crate::error::{Error, Result};
 use crate::meter::Meter;
 use crate::program::Program;
 use crate::run::Limits;
-use safetensors::PREFIX;
+use safetensors::{Container, PREFIX};
 use std::collections::hash_map::RandomState;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Files of this many bytes are read into pages of their own.
+const LARGE: usize = 4 << 20;
 
 fn refused(action: &str, path: &Path, error: impl Display) -> Error {
     Error::io(format!("cannot {action} {}: {error}", path.display()))
 }
 
 /// Saves a program. The file is complete or as it was before, whatever happens: it is written beside its place under
-/// another name, flushed to the disk and renamed. It keeps the permissions of a file that it replaces.
+/// another name, flushed to the disk and renamed. It keeps the permissions of a file that it replaces; a link stays,
+/// and the file that it leads to is replaced. A process that dies while it saves leaves `.NAME.` and 16 digits; the
+/// next save to that place removes it.
 ///
 /// # Errors
-/// `io`, with the path and what the system says; others as [`super::write`].
+/// `io`, with the path and what the system says; others as [`super::write`]. The file is as it was before, but for the
+/// error that says that it was saved.
 pub fn save(program: &Program, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let image = Image::of(program)?;
-    replace(path, &image).map_err(|error| refused("save", path, error))
+    let folder = replace(path, &image).map_err(|error| refused("save", path, error))?;
+    flush_folder(&folder).map_err(|error| {
+        let (path, folder) = (path.display(), folder.display());
+        Error::io(format!("saved {path}, but a crash of the system may undo it: cannot flush {folder}: {error}"))
+    })
 }
 
-fn replace(path: &Path, image: &Image) -> io::Result<()> {
-    // A link stays a link: the file that it leads to is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+/// The file that a path means, links followed. It need not be there.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => match fs::read_link(path) {
+            // The system refuses longer chains of links than it follows, and those that are rings.
+            Ok(link) => target_of(&path.parent().unwrap_or(Path::new("")).join(link)),
+            Err(_) => Ok(path.to_path_buf()),
+        },
+        found => found,
+    }
+}
+
+/// Puts a new file in its place; gives the folder.
+fn replace(path: &Path, image: &Image) -> io::Result<PathBuf> {
+    let target = target_of(path)?;
     let replaced = match fs::metadata(&target) {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
         Ok(_) => return Err(io::Error::other("it is not a regular file")),
@@ -45,7 +68,8 @@ fn replace(path: &Path, image: &Image) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut temporary = Temporary::create(folder, name.to_os_string())?;
+    remove_leftovers(folder, name);
+    let mut temporary = Temporary::create(folder, name, replaced.is_some())?;
     for chunk in image.chunks() {
         temporary.file.write_all(chunk)?;
     }
@@ -55,15 +79,51 @@ fn replace(path: &Path, image: &Image) -> io::Result<()> {
     temporary.file.sync_all()?;
     fs::rename(&temporary.path, &target)?;
     temporary.renamed = true;
-    flush_folder(folder)
+    Ok(folder.to_path_buf())
 }
 
-/// Makes the new name last. Other systems than Unix flush it themselves.
+/// Makes the new name last. Other systems than Unix flush it themselves, and so do file systems that refuse it; a folder
+/// that may be written but not read cannot be flushed.
 fn flush_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    let Ok(open) = File::open(folder) else { return Ok(()) };
+    match open.sync_all() {
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) || !cfg!(unix) => Ok(()),
+        flushed => flushed,
+    }
 }
 
-/// A new file that is removed unless it was renamed.
+/// The name of a temporary file for `name`, up to its digits.
+fn temporary_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    prefix
+}
+
+/// Removes the temporary files of saves whose process has died: those that nobody holds locked. What cannot be looked
+/// at or removed stays.
+fn remove_leftovers(folder: &Path, name: &OsStr) {
+    let prefix = temporary_prefix(name);
+    let is_temporary = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let digits = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        digits.is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(is_temporary) {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = OpenOptions::new().write(true).open(&path)
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// How many digits make the name of a temporary file unique.
+const DIGITS: usize = 16;
+
+/// A new file that is removed unless it was renamed. It is locked while this lives.
 struct Temporary {
     file: File,
     path: PathBuf,
@@ -71,22 +131,37 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(folder: &Path, name: OsString) -> io::Result<Temporary> {
+    /// With `private` only the owner may read it.
+    fn create(folder: &Path, name: &OsStr, private: bool) -> io::Result<Temporary> {
         const ATTEMPTS: usize = 100;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        if private {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        #[cfg(not(unix))]
+        let _ = private;
         for _ in 0..ATTEMPTS {
-            let mut unique = OsString::from(".");
-            unique.push(&name);
+            let mut unique = temporary_prefix(name);
             // The standard library's random keys: another name in every process and at every call.
-            unique.push(format!(".{:016x}", RandomState::new().build_hasher().finish()));
+            unique.push(format!("{:0DIGITS$x}", RandomState::new().build_hasher().finish()));
             let path = folder.join(unique);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Temporary { file, path, renamed: false }),
+            match options.open(&path) {
+                Ok(file) if is_kept(&file, &path) => return Ok(Temporary { file, path, renamed: false }),
+                Ok(_) => drop(fs::remove_file(&path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
         Err(io::Error::other("no name for a temporary file is free"))
     }
+}
+
+/// Locks a new file; false if another save has taken it for a leftover meanwhile. Where files cannot be locked, none
+/// is a leftover.
+fn is_kept(file: &File, path: &Path) -> bool {
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && fs::symlink_metadata(path).is_ok()
 }
 
 impl Drop for Temporary {
@@ -107,14 +182,19 @@ pub fn open(path: impl AsRef<Path>, limits: Option<&Limits>) -> Result<Program> 
     let meter = meter_of(limits);
     let mut source = Source::open(path.as_ref())?;
     let base = source.base()?;
-    let mut buffer = Buffer::zeroed(source.size, meter.budget()).map_err(|error| about(&source.subject, error))?;
-    let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
-    // The header is looked at before the rest is read: most of what is no such file ends here.
-    bytes[..PREFIX].copy_from_slice(&source.prefix);
-    source.read(&mut bytes[PREFIX..base], &meter)?;
-    let container = container(&bytes[..base], source.length(), &source.subject, &meter)?;
-    source.read(&mut bytes[base..], &meter)?;
-    program_of(&Arc::new(buffer), container, &meter).map_err(|error| about(&source.subject, error))
+    let subject = source.subject.clone();
+    let short = |error: Error| about(&subject, error);
+    let (whole, container) = if source.size < LARGE {
+        let mut buffer = Buffer::zeroed(source.size, meter.budget()).map_err(short)?;
+        let Some(bytes) = buffer.bytes_mut() else { return Err(Error::internal("a new buffer is not writable")) };
+        let container = source.read_whole(bytes, base, &meter)?;
+        (buffer, container)
+    } else {
+        let mut pages = Pages::new(source.size, meter.budget()).map_err(short)?;
+        let container = source.read_whole(pages.bytes_mut(), base, &meter)?;
+        (pages.into_buffer(), container)
+    };
+    program_of(&Arc::new(whole), container, &meter).map_err(short)
 }
 
 /// Opens a program's file without reading its state and constants: they are the file's own pages, shared with all who
@@ -141,7 +221,7 @@ pub fn open_mapped(path: impl AsRef<Path>, limits: Option<&Limits>) -> Result<Pr
     let container = container(bytes, source.length(), &source.subject, &meter)?;
     drop(header);
     let Source { file, subject, metadata, size, .. } = source;
-    let whole = super::map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
+    let whole = map::map(file, path.as_ref().to_path_buf(), &metadata, size)?;
     program_of(&Arc::new(whole), container, &meter).map_err(|error| about(&subject, error))
 }
 
@@ -196,6 +276,16 @@ impl Source {
             })?;
         }
         Ok(())
+    }
+
+    /// Reads the whole file. Its header ends at `base` and is looked at before the rest is read: most of what is no
+    /// such file ends there.
+    fn read_whole(&mut self, bytes: &mut [u8], base: usize, meter: &Meter) -> Result<Container> {
+        bytes[..PREFIX].copy_from_slice(&self.prefix);
+        self.read(&mut bytes[PREFIX..base], meter)?;
+        let container = container(&bytes[..base], self.length(), &self.subject, meter)?;
+        self.read(&mut bytes[base..], meter)?;
+        Ok(container)
     }
 
     /// Where the header ends.

@@ -1,13 +1,14 @@
-//! Mapped files: memory that is the file's own pages, and is looked at before it is used.
+//! Pages: mapped files, whose memory is the file's own and is looked at before it is used, and memory for large files
+//! that are read.
 //!
 //! Systems let others change a file that is mapped, and no lock that works everywhere forbids it. On Unix, reading a
 //! page beyond the new end of a shortened file is the signal `SIGBUS`, whose handler belongs to the process, not to a
 //! library; Windows refuses to shorten the file. So the length and the time of change are compared with those at
 //! opening wherever the core is about to read.
 
-use crate::cpu::memory::{Buffer, Watched};
+use crate::cpu::memory::{Budget, Buffer, Watched};
 use crate::error::{Error, Result};
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::PathBuf;
@@ -59,13 +60,59 @@ impl Watched for Mapping {
     }
 }
 
+/// Pages of zeros for the bytes of a large file. The allocator's memory would be filled with zeros twice, by the system
+/// and by itself, and in small pages; that takes several times as long as reading.
+pub(super) struct Pages {
+    pages: MmapMut,
+    /// Where the bytes are charged.
+    budget: Option<Arc<Budget>>,
+}
+
+impl Pages {
+    /// # Errors
+    /// `memory`: over the budget, or the system has no more.
+    pub(super) fn new(size: usize, budget: Option<&Arc<Budget>>) -> Result<Pages> {
+        budget.map_or(Ok(()), |budget| budget.charge(size as u64))?;
+        let Ok(pages) = MmapMut::map_anon(size) else {
+            budget.inspect(|budget| budget.release(size as u64));
+            return Err(Error::memory(format!("the system has no {size} bytes of memory")));
+        };
+        // Only a wish: without it everything is the same, but slower.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Ok(Pages { pages, budget: budget.cloned() })
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.pages
+    }
+
+    /// The pages, which nobody writes any more.
+    pub(super) fn into_buffer(self) -> Buffer {
+        let (data, size) = (NonNull::from(&self.pages[..]).cast(), self.pages.len());
+        // SAFETY: the pages live in the owner and do not move with it; `self` was their only access.
+        unsafe { Buffer::foreign(data, size, Box::new(self)) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.release(self.pages.len() as u64);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Folder, bytes, file, program};
     use super::super::{open, open_mapped, save, write};
     use crate::dtype::DType;
     use crate::error::Code;
-    use crate::program::Program;
+    use crate::graph::Role;
+    use crate::json::Json;
+    use crate::meter::Charge;
+    use crate::program::{Program, State};
     use crate::run::eager::EagerOp;
     use crate::run::{Limits, Session};
     use crate::tensor::Tensor;
@@ -185,6 +232,29 @@ mod tests {
         let error = session.run("predict", &[x]).unwrap_err();
         let message = format!("predict: {} is mapped and has been written to since", path.display());
         assert_eq!((error.to_string(), error.code()), (message, Code::Io));
+    }
+
+    #[test]
+    fn a_large_file_is_read_into_pages_that_the_budget_counts() {
+        let folder = Folder::new("large");
+        let path = folder.0.join("w.safetensors");
+        let elements: Vec<f32> = (0..1 << 21).map(|i| i as f32).collect();
+        let value = Tensor::from_slice(DType::F32, &[1 << 21], &elements).unwrap();
+        let state = vec![State { name: "w".into(), role: Role::Parameter, value: value.clone() }];
+        save(&Program { functions: vec![], state, metadata: Json::Null, held: Charge::default() }, &path).unwrap();
+        let length = fs::metadata(&path).unwrap().len();
+        let limits = Limits::none();
+        let budget = limits.budget();
+        let mut program = open(&path, Some(&limits)).unwrap();
+        // The names, beside the pages.
+        let held = length + super::super::program::state_cost("w");
+        assert_eq!((&program.state[0].value, budget.used()), (&value, held));
+        assert!(program.state[0].value.bytes_mut().is_none());
+        drop(program);
+        assert_eq!(budget.used(), 0);
+        let small = Limits::new(length - 1, 0.0);
+        assert_eq!(open(&path, Some(&small)).unwrap_err().code(), Code::Memory);
+        assert_eq!(small.budget().used(), 0);
     }
 
     #[test]
