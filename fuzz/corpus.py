@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def put(target: str, seeds: list[bytes]) -> None:
+    """Writes the seeds of a target."""
     folder = ROOT / "fuzz" / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
     for index, seed in enumerate(seeds):
@@ -30,6 +31,7 @@ def graph_of(data: bytes) -> bytes:
 
 
 def main() -> None:
+    """Writes the seeds of all targets."""
     files = [*(ROOT / "tests" / "attacks" / "files").iterdir(), *(ROOT / "tests" / "fixtures").glob("*.caudal")]
     data = [path.read_bytes() for path in sorted(files)]
     put("loader", data + [text for text in map(graph_of, data) if text])

@@ -162,7 +162,11 @@ def containers() -> None:
     for name, (start, end, message) in ranges.items():
         refused(name, tensors({"w": tensor("U8", [1], start, end)}, b"1"), f'tensor "w": {message}')
     first = tensor("U8", [4], 0, 4)
-    refused("overlap", tensors({"a": first, "b": tensor("U8", [4], 3, 7)}, bytes(8)), 'tensor "b" overlaps the one before it')
+    refused(
+        "overlap",
+        tensors({"a": first, "b": tensor("U8", [4], 3, 7)}, bytes(8)),
+        'tensor "b" overlaps the one before it',
+    )
     refused("same_bytes", tensors({"a": first, "b": first}, bytes(4)), 'tensor "b" overlaps the one before it')
     refused("gap", tensors({"a": first, "b": tensor("U8", [4], 5, 9)}, bytes(9)), 'tensor "b" follows a hole')
     refused("gap_in_front", tensors({"a": tensor("U8", [4], 1, 5)}, bytes(5)), 'tensor "a" follows a hole')
@@ -181,7 +185,9 @@ def programs() -> None:
     entry = {"caudal.graph": tensor("U8", [2], 0, 2)}
     refused("graph_without_metadata", tensors(entry, b"{}"), "it has tensors of caudal and no caudal metadata")
     refused("metadata_no_json", tensors(entry, b"{}", "{"), "JSON: EOF while parsing an object at line 1 column 1")
-    refused("metadata_without_digest", tensors(entry, b"{}", '{"format":1,"reader":1}'), "its caudal metadata has no digest")
+    refused(
+        "metadata_without_digest", tensors(entry, b"{}", '{"format":1,"reader":1}'), "its caudal metadata has no digest"
+    )
     refused("reader_a_text", program(GOOD, {"reader": "x"}), "its caudal metadata has a reader that is no number")
     refused("newer", program(GOOD, {"reader": 2, "format": 9}), "{file} needs caudal format 2; this is 1", "newer")
     right, wrong = "sha256:" + hashlib.sha256(GOOD.encode()).hexdigest(), "sha256:" + "0" * 64
@@ -198,9 +204,17 @@ def programs() -> None:
     refused("graph_not_utf8", program(b'"\xff"'), "caudal.graph is not UTF-8")
     refused("graph_no_json", program("{]"), "JSON: key must be a string at line 1 column 2")
     refused("graph_deep", program("[" * 1000), "JSON: recursion limit exceeded at line 1 column 128")
-    refused("graph_key_twice", program('{"state":[],"state":[]}'), 'JSON: the key "state" stands twice in one object at line 1 column 19')
+    refused(
+        "graph_key_twice",
+        program('{"state":[],"state":[]}'),
+        'JSON: the key "state" stands twice in one object at line 1 column 19',
+    )
     known = "known are functions, graphs, metadata, state"
-    refused("graph_key_unknown", program(text({**json.loads(GOOD), "code": "import os"})), f'caudal.graph has the key "code"; {known}')
+    refused(
+        "graph_key_unknown",
+        program(text({**json.loads(GOOD), "code": "import os"})),
+        f'caudal.graph has the key "code"; {known}',
+    )
     exp = graph([("x", VECTOR)], [node("exp", [0], VECTOR)], [1])
     stateful = function(0, [], ["y"], reads=["w"])
     w = {"w": ("F32", [2], bytes(8))}
@@ -214,24 +228,36 @@ def programs() -> None:
     message = 'function "f": the state "w" is float32[3], its graph says float32[2]'
     refused("state_that_does_not_fit", program(document([exp], [stateful], state=another), None, **three), message)
     weight = [["w", "weight", VECTOR]]
-    refused("role_unknown", program(document([exp], [stateful], state=weight), None, **w), 'state "w" has the role "weight"')
+    refused(
+        "role_unknown", program(document([exp], [stateful], state=weight), None, **w), 'state "w" has the role "weight"'
+    )
     functions: dict[str, tuple[Any, str]] = {
         "function_name": (function(0, ["x"], ["y"], name="f()"), 'function name "f()" is not [A-Za-z_][A-Za-z0-9_]*'),
         "function_graph": (function(7, ["x"], ["y"]), 'function "f": graph 7 is not in the table'),
         "function_inputs": (function(0, [], ["y"]), 'function "f": it has 0 inputs and 0 of state, its graph has 1'),
-        "function_outputs": (function(0, ["x"], ["y", "z"]), 'function "f": it has 2 outputs and 0 of state, its graph has 1'),
+        "function_outputs": (
+            function(0, ["x"], ["y", "z"]),
+            'function "f": it has 2 outputs and 0 of state, its graph has 1',
+        ),
         "function_key": (
             function(0, ["x"], ["y"], code="import os"),
             'a function has the key "code"; known are doc, graph, inputs, name, outputs, reads, structure, writes',
         ),
-        "structure_deep": (function(0, ["x"], ["y"], structure=nested(65)), 'function "f": structure nests deeper than 64'),
+        "structure_deep": (
+            function(0, ["x"], ["y"], structure=nested(65)),
+            'function "f": structure nests deeper than 64',
+        ),
     }
     for name, (entry, message) in functions.items():
         refused(name, program(document([exp], [entry])), message)
     both = [function(0, ["x"], ["y"])] * 2
     refused("function_twice", program(document([exp], both)), 'two functions are named "f"')
     twice = graph([("x", VECTOR), ("z", VECTOR)], [], [0])
-    refused("input_twice", program(document([twice], [function(0, ["x", "x"], ["y"])])), 'function "f": two inputs are named "x"')
+    refused(
+        "input_twice",
+        program(document([twice], [function(0, ["x", "x"], ["y"])])),
+        'function "f": two inputs are named "x"',
+    )
 
 
 def nested(depth: int) -> Any:
@@ -244,9 +270,7 @@ def nested(depth: int) -> Any:
 def graphs() -> None:
     """Ops, attrs, specs, values, regions."""
     ops = {"exp": 1, "frobnicate": 1, "warp": 2, "add": 9, "fused": 1}
-    message = (
-        "{file}: it uses ops that this caudal does not have: add v9 (this caudal has v1), frobnicate, fused, warp"
-    )
+    message = "{file}: it uses ops that this caudal does not have: add v9 (this caudal has v1), frobnicate, fused, warp"
     refused("ops_unknown", one_node(node("exp", [0], VECTOR), ops), message, "newer")
     message = '{file}: it uses ops that this caudal does not have: "os.system(\\"ls\\")"'
     refused("op_of_code", one_node(node("exp", [0], VECTOR), {"exp": 1, 'os.system("ls")': 1}), message, "unsupported")
@@ -404,9 +428,7 @@ def runs() -> None:
     scan = node("scan", [0], SCALAR, attrs={"carried": 1, "length": "9223372036854775807"}, regions=[0])
     add("scan_of_2_63_steps", f(graph([], [one, scan], [1]), body), call=f"f: {late}", code="deadline", **limits)
     stacked = graph([("x", SCALAR)], [], [0, 0])
-    scan = node(
-        "scan", [0], SCALAR, f"float32[{1 << 40}]", attrs={"carried": 1, "length": 1 << 40}, regions=[0]
-    )
+    scan = node("scan", [0], SCALAR, f"float32[{1 << 40}]", attrs={"carried": 1, "length": 1 << 40}, regions=[0])
     add(
         "stack_of_4_tb",
         f(graph([], [one, scan], [2]), stacked),
