@@ -12,6 +12,8 @@ mod info;
 mod limits;
 mod op;
 mod program;
+#[cfg(not(target_family = "wasm"))]
+mod python;
 mod session;
 mod spec;
 mod tensor;
@@ -23,6 +25,8 @@ pub use graph::*;
 pub use limits::cdl_limits;
 pub use op::cdl_op;
 pub use program::*;
+#[cfg(not(target_family = "wasm"))]
+pub use python::cdl_python_methods;
 pub use session::*;
 pub use spec::cdl_spec;
 pub use tensor::*;

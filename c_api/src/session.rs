@@ -8,11 +8,12 @@ use crate::tensor::{give_tensor, give_tensors, tensors};
 use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
 use caudal::json::{self, Json, Map};
-use caudal::run::{Call, Session};
+use caudal::run::{Call, Limits, Session};
 use caudal::shape::Bindings;
-use caudal::{Error, Result, info};
+use caudal::{Error, Result, Tensor, info};
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The inputs of a function.
 pub const CDL_INPUT: i32 = 1;
@@ -20,7 +21,7 @@ pub const CDL_INPUT: i32 = 1;
 pub const CDL_OUTPUT: i32 = 2;
 
 /// How long a piece of a call takes where the caller goes on with it itself.
-const PIECE_SECONDS: f64 = 0.05;
+pub(crate) const PIECE_SECONDS: f64 = 0.05;
 
 /// A program with live state. A run sees one version of the state, whole; runs that write it are serialised, the others
 /// go beside them. All functions may be called from many threads.
@@ -35,6 +36,7 @@ pub struct cdl_function {
     index: usize,
     inputs: Vec<(CString, OwnedSpec)>,
     outputs: Vec<(CString, OwnedSpec)>,
+    compiled: AtomicBool,
 }
 
 /// A call that has not come to its end.
@@ -59,10 +61,53 @@ impl cdl_session {
                 index,
                 inputs: side(&function.inputs, &|index| function.input_spec(index).cloned()),
                 outputs: side(&function.outputs, &|index| function.output_spec(index).cloned()),
+                compiled: AtomicBool::new(false),
             }
         });
         let functions = functions.collect();
         Box::into_raw(Box::new(cdl_session { session, functions }))
+    }
+}
+
+impl cdl_function {
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// Inputs that do not fit; `closed`.
+    pub fn start(&self, inputs: &[Tensor], limits: Option<&Limits>) -> Result<cdl_call> {
+        let call = self.session.start(self.index, inputs, limits)?;
+        self.compiled.store(true, Ordering::Relaxed);
+        Ok(cdl_call { call: Some(call), function: self.name().to_string(), outputs: self.outputs.len() })
+    }
+
+    /// Whether a call has begun before: the first one compiles, which takes a while.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn is_compiled(&self) -> bool {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    fn name(&self) -> &str {
+        &self.session.program().functions[self.index].name
+    }
+}
+
+impl cdl_call {
+    /// Goes on for about so many seconds; the outputs, once the call has come to its end.
+    ///
+    /// # Errors
+    /// `closed`: it had before. Whatever the run refuses.
+    pub fn advance(&mut self, seconds: f64) -> Result<Option<Vec<Tensor>>> {
+        let ended = || Error::closed("the call has come to its end");
+        if !self.call.as_mut().ok_or_else(ended)?.advance(seconds)? {
+            return Ok(None);
+        }
+        self.call.take().ok_or_else(ended)?.finish().map(Some)
+    }
+
+    /// Ends the call; the state is as it was before.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn cancel(&mut self) {
+        self.call = None;
     }
 }
 
@@ -327,24 +372,21 @@ pub unsafe extern "C" fn cdl_function_run(
         let function = unsafe { borrow("function", function) }?;
         let inputs = unsafe { tensors("inputs", inputs, n) }?;
         let limits = unsafe { limits_or_none(limits) }?;
-        let name = &function.session.program().functions[function.index].name;
-        let count = function.outputs.len();
-        check_outputs(name, count, outputs, n_outputs)?;
-        let mut call = function.session.start(function.index, &inputs, limits.as_ref())?;
+        check_outputs(function.name(), function.outputs.len(), outputs, n_outputs)?;
+        let mut call = function.start(&inputs, limits.as_ref())?;
         drop(inputs);
-        if rest.is_null() {
-            while !call.advance(f64::INFINITY)? {}
-        } else if !call.advance(PIECE_SECONDS)? {
-            let call = cdl_call { call: Some(call), function: name.clone(), outputs: count };
-            // SAFETY: the caller's word.
-            unsafe { rest.write(Box::into_raw(Box::new(call))) };
-            return Ok(());
+        let mut results = call.advance(if rest.is_null() { f64::INFINITY } else { PIECE_SECONDS })?;
+        while rest.is_null() && results.is_none() {
+            results = call.advance(f64::INFINITY)?;
         }
-        // SAFETY: the caller's word.
-        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
+        let unfinished = match results {
+            // SAFETY: the caller's word.
+            Some(results) => unsafe { give_tensors(results, outputs, n_outputs) }.map(|()| std::ptr::null_mut())?,
+            None => Box::into_raw(Box::new(call)),
+        };
         if !rest.is_null() {
             // SAFETY: the caller's word.
-            unsafe { rest.write(std::ptr::null_mut()) };
+            unsafe { rest.write(unfinished) };
         }
         Ok(())
     })
@@ -375,19 +417,12 @@ pub unsafe extern "C" fn cdl_call_resume(
 ) -> *mut cdl_error {
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
-        let (handle, done) = unsafe { (borrow_mut("call", call)?, place("done", done)?) };
-        let ended = || Error::closed("the call has come to its end");
-        let call = handle.call.as_mut().ok_or_else(ended)?;
-        check_outputs(&handle.function, handle.outputs, outputs, n_outputs)?;
-        if !call.advance(seconds)? {
-            done.write(0);
-            return Ok(());
-        }
-        let call = handle.call.take().ok_or_else(ended)?;
+        let (call, done) = unsafe { (borrow_mut("call", call)?, place("done", done)?) };
+        check_outputs(&call.function, call.outputs, outputs, n_outputs)?;
+        let results = call.advance(seconds)?;
+        done.write(i32::from(results.is_some()));
         // SAFETY: the caller's word.
-        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
-        done.write(1);
-        Ok(())
+        results.map_or(Ok(()), |results| unsafe { give_tensors(results, outputs, n_outputs) })
     })
 }
 

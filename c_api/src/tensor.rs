@@ -80,6 +80,15 @@ pub unsafe fn tensor(what: &str, tensor: *const cdl_tensor) -> Result<Tensor> {
     unsafe { borrow(what, tensor.cast::<OwnedTensor>()) }.map(|owned| owned.tensor.clone())
 }
 
+/// The tensor of a handle that is known to be one.
+///
+/// # Safety
+/// `tensor` is a live handle.
+pub unsafe fn live(tensor: *const cdl_tensor) -> Tensor {
+    // SAFETY: the caller's word; every handle is an `OwnedTensor`.
+    unsafe { (*tensor.cast::<OwnedTensor>()).tensor.clone() }
+}
+
 /// The tensors of an array of handles.
 ///
 /// # Safety

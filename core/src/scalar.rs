@@ -25,6 +25,24 @@ pub enum Unary {
     ErfInv,
     Sin,
     Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
+    Log2,
+    Log10,
+    Exp2,
+    Cbrt,
+    /// To the nearest integer, of two the even one; this and the next three for floats alone.
+    Round,
+    Floor,
+    Ceil,
+    Trunc,
     /// Bitwise for integers, logical for `bool`.
     Not,
 }
@@ -38,7 +56,14 @@ pub enum Binary {
     Mul,
     /// True division; for integers truncating, x/0 is 0.
     Div,
+    /// Of the division rounded down, so with the sign of the divisor; for integers x % 0 is 0.
+    Remainder,
+    /// Division rounded down; for integers x/0 is 0.
+    FloorDivide,
     Pow,
+    /// The angle of the point (second, first).
+    Atan2,
+    Hypot,
     /// NaN if either is NaN.
     Max,
     /// NaN if either is NaN.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import creation, functions, ops, optimizers, random
+from . import creation, functions, manipulation, ops, optimizers, random
 from .control import cond, scan, while_loop
 from .dims import Dim
 from .dtypes import (
@@ -62,12 +62,14 @@ if TYPE_CHECKING:
 
     # A type checker keeps the first meaning of a name, the interpreter the last.
     from .functions import *  # noqa: F403  # isort: skip
+    from .manipulation import *  # noqa: F403  # isort: skip
 
 from .creation import *  # noqa: F403, I001  # isort: skip
 
 # Functions come after the ops: some take the array API's place of an op of the same name.
 from .ops import *  # type: ignore[assignment]  # noqa: F403, I001  # isort: skip
 from .functions import *  # noqa: F403, I001  # isort: skip
+from .manipulation import *  # noqa: F403, I001  # isort: skip
 
 __version__ = version()
 
@@ -135,6 +137,7 @@ __all__ = [
 __all__ += ops.__all__
 __all__ += creation.__all__
 __all__ += functions.__all__
+__all__ += manipulation.__all__
 
 e = 2.718281828459045
 inf = float("inf")

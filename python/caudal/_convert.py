@@ -12,7 +12,7 @@ from . import _dispatch
 from . import tensor as _tensor
 from . import tracer as _tracer
 from . import variable as _variable
-from ._ffi import MAX_RANK, CData, check, ffi, lib, scratch
+from ._ffi import MAX_RANK, Handle, ffi, lib, owned_tensor
 from .dims import Dim
 from .dtypes import DType, as_dtype, bfloat16, bool_, float32, int64, of_numpy
 from .errors import ArgumentError, DTypeError, ShapeError, make
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NUMBERS = frozenset((bool, int, float))
 
 _MAX_SCALARS = 1024
-_scalars: dict[tuple[int, type, object], CData] = {}
+_scalars: dict[tuple[int, type, object], Handle] = {}
 
 
 def attr(value: object, symbolic: list[Dim]) -> object:
@@ -198,7 +198,7 @@ def _narrow(found: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
     return found.astype(dtype.dtype)
 
 
-def number(value: bool | int | float, dtype: DType | None, op: str | None = None) -> CData:
+def number(value: bool | int | float, dtype: DType | None, op: str | None = None) -> Handle:
     """The handle of a number, kept for the next time.
 
     Raises:
@@ -221,7 +221,7 @@ def number(value: bool | int | float, dtype: DType | None, op: str | None = None
     return found
 
 
-def _bfloat16(data: np.ndarray[Any, Any]) -> CData:
+def _bfloat16(data: np.ndarray[Any, Any]) -> Handle:
     """The handle of float32 data rounded to bfloat16, to nearest even."""
     bits = np.atleast_1d(data).view(np.uint32)
     rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
@@ -237,13 +237,13 @@ def _dim(dim: Dim, dtype: DType | None) -> Tensor:
     return size if dtype is None else _dispatch.cast(size, dtype)
 
 
-def plain(value: Any, dtype: DType | None) -> CData:
+def plain(value: Any, dtype: DType | None) -> Handle:
     """The handle of numbers or lists of them; see `numbers`."""
     data = numbers(value, dtype)
     return _bfloat16(data) if dtype is bfloat16 else from_numpy(data)
 
 
-def from_numpy(value: np.ndarray[Any, Any], dtype: DType | None = None) -> CData:
+def from_numpy(value: np.ndarray[Any, Any], dtype: DType | None = None) -> Handle:
     """The handle of a new tensor that holds a copy of an array, whose bits may be those of another dtype.
 
     Raises:
@@ -254,12 +254,8 @@ def from_numpy(value: np.ndarray[Any, Any], dtype: DType | None = None) -> CData
     rank = value.ndim
     if rank > MAX_RANK:
         raise make(ShapeError, f"the rank is {rank}, more than {MAX_RANK}")
-    dims = scratch.dims
-    for axis in range(rank):
-        dims[axis] = value.shape[axis]
+    dims = ffi.new("int64_t[]", value.shape)
     # A view: buffers of dtypes that Python does not know, such as bfloat16, cannot be taken.
     view = data.reshape(-1).view(np.uint8) if data.size else data
     memory = ffi.from_buffer(view) if data.size else ffi.NULL
-    out = ffi.new("cdl_tensor **")
-    check(lib.cdl_tensor_new(dtype.number, dims, rank, memory, data.nbytes, out))
-    return ffi.gc(out[0], lib.cdl_tensor_free)
+    return owned_tensor(lib.cdl_tensor_new, dtype.number, dims, rank, memory, data.nbytes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from . import _convert
+from . import _convert, _quick
 from . import tensor as _tensor
 from . import tracer as _tracer
-from ._ffi import MAX_INPUTS, MAX_OUTPUTS, NULL, CData, dumps, exception, ffi, lib, owned, scratch
+from ._ffi import Handle, check_quick, dumps, lib, owned_op
 from .dims import Dim
 from .dtypes import DType, as_dtype, numbered
 from .errors import ArgumentError, Error, make
@@ -24,15 +24,11 @@ ArrayLike: TypeAlias = "Tensor | Variable | Dim | npt.ArrayLike"
 
 _MAX_OPS = 8192
 
-_by_values: dict[tuple[object, ...], CData] = {}
-_by_text: dict[tuple[str, bytes], CData] = {}
-
-_eager = lib.cdl_eager
-_free = lib.cdl_tensor_free
-_gc = ffi.gc
+_by_values: dict[tuple[object, ...], Handle] = {}
+_by_text: dict[tuple[str, bytes], Handle] = {}
 
 
-def make_op(name: str, attrs: Mapping[str, object]) -> tuple[CData, Dim | None]:
+def make_op(name: str, attrs: Mapping[str, object]) -> tuple[Handle, Dim | None]:
     """The core's op with these attrs, made once, and a symbolic dim among them, if there is one.
 
     Raises:
@@ -43,7 +39,7 @@ def make_op(name: str, attrs: Mapping[str, object]) -> tuple[CData, Dim | None]:
     op = _by_text.get((name, text))
     if op is None:
         data = name.encode()
-        op = owned("op", lib.cdl_op_new, data, len(data), text, len(text))
+        op = owned_op(lib.cdl_op_new, data, len(data), text, len(text))
         if len(_by_text) >= _MAX_OPS:
             _by_text.clear()
         _by_text[name, text] = op
@@ -64,7 +60,7 @@ def _attr(value: object, symbolic: list[Dim]) -> object:
     return _convert.attr(value, symbolic)
 
 
-def find_op(name: str, attrs: Mapping[str, object]) -> tuple[CData, Dim | None]:
+def find_op(name: str, attrs: Mapping[str, object]) -> tuple[Handle, Dim | None]:
     """As `make_op`, quick for attrs that were seen before."""
     key = (name, *attrs.values())
     try:
@@ -88,27 +84,18 @@ def apply(name: str, inputs: Sequence[Any], attrs: Mapping[str, object], dtypes:
     if op is None:
         op, symbolic = find_op(name, attrs)
     if symbolic is None:
-        buffers = scratch
-        operands = buffers.inputs
-        index = 0
+        operands = [op]
         # One foreign call where all inputs are tensors at hand, or numbers after one.
         for value in inputs:
-            if type(value) is _tensor.Tensor:
-                if value._tracer is not None or index == MAX_INPUTS:
-                    break
-                handle = value._handle
-            elif index == 1 and not dtypes and type(value) in _convert.NUMBERS:
-                handle = _convert.number(value, numbered(operands[0].dtype), name)
+            if type(value) is _tensor.Tensor and value._tracer is None:
+                operands.append(value._handle)
+            elif len(operands) == 2 and type(value) in _convert.NUMBERS and not dtypes:
+                operands.append(_convert.number(value, numbered(_quick.dtype(operands[1])), name))
             else:
                 break
-            operands[index] = handle
-            index += 1
         else:
-            outputs = buffers.outputs
-            error = _eager(op, operands, index, NULL, outputs, MAX_OUTPUTS, buffers.count)
-            if error:
-                raise _at_user_line(exception(error))
-            return _tensor.Tensor(_gc(outputs[0], _free))
+            result = _quick.eager(*operands)
+            return _tensor.Tensor(result if type(result) is not int else _raise(result))
     return _apply(name, op, symbolic, inputs, dtypes)[0]
 
 
@@ -131,7 +118,7 @@ def apply_many(
 
 
 def _apply(
-    name: str, op: CData, symbolic: Dim | None, inputs: Sequence[Any], dtypes: Sequence[str | None]
+    name: str, op: Handle, symbolic: Dim | None, inputs: Sequence[Any], dtypes: Sequence[str | None]
 ) -> list[Tensor]:
     tensors = _convert.operands(name, inputs, dtypes)
     tracer = _choose(name, tensors, symbolic)
@@ -155,26 +142,25 @@ def _choose(name: str, tensors: Sequence[Tensor | None], symbolic: Dim | None) -
     return active if active.holds(owner) or not isinstance(owner, _tracer.Root) else owner
 
 
-def _at_user_line(error: Error) -> Error:
-    """The error of an eager call, which in a graph would name the line that its node carries."""
-    location = _tracer.user_location()
-    if error.location is None and location is not None:
-        error.location = location
-        error.args = (f"{error.args[0]} ({location})",)
-    return error
+def _raise(error: int) -> NoReturn:
+    """Raises the error of an eager call with the user's line, which in a graph its node would carry."""
+    try:
+        check_quick(error)
+    except Error as found:
+        location = _tracer.user_location()
+        if found.location is None and location is not None:
+            found.location = location
+            found.args = (f"{found.args[0]} ({location})",)
+        raise
+    raise AssertionError("an error was given")
 
 
-def run(op: CData, tensors: Sequence[Tensor | None]) -> list[Tensor]:
+def run(op: Handle, tensors: Sequence[Tensor | None]) -> list[Tensor]:
     """Applies an op to tensors at hand, at once."""
-    count = len(tensors)
-    operands = scratch.inputs if count <= MAX_INPUTS else ffi.new("cdl_tensor *[]", count)
-    for index, tensor in enumerate(tensors):
-        operands[index] = NULL if tensor is None else tensor._handle
-    outputs = scratch.outputs
-    error = _eager(op, operands, count, NULL, outputs, MAX_OUTPUTS, scratch.count)
-    if error:
-        raise _at_user_line(exception(error))
-    return [_tensor.Tensor(_gc(outputs[index], _free)) for index in range(scratch.count[0])]
+    result = _quick.eager(op, *[None if tensor is None else tensor._handle for tensor in tensors])
+    if type(result) is int:
+        _raise(result)
+    return [_tensor.Tensor(handle) for handle in (result if type(result) is tuple else (result,))]
 
 
 def as_tensor(value: Any, dtype: DType | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from ._ffi import CData, check, ffi, lib
+from ._ffi import CData, Handle, check, ffi, lib, own_tensor, tensor_of
 from .errors import ArgumentError, make
 
 # A capsule keeps the address of its name, not a copy.
@@ -35,7 +35,7 @@ _set_name = _function("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, ctype
 
 
 def _take(address: int, name: bytes) -> CData:
-    """The handle of a tensor that owns what a capsule pointed to."""
+    """The tensor that owns what a capsule pointed to."""
     out = ffi.new("cdl_tensor **")
     check(lib.cdl_tensor_from_dlpack(ffi.cast("void *", address), int(name == _VERSIONED), out))
     return out[0]
@@ -70,11 +70,11 @@ def _sweep(*_: object) -> None:
 gc.callbacks.append(_sweep)
 
 
-def export(handle: CData, versioned: bool) -> Any:
+def export(handle: Handle, versioned: bool) -> Any:
     """A capsule over a tensor's data, read-only where DLPack can say so."""
     _sweep()
     managed = ffi.new("void **")
-    check(lib.cdl_tensor_to_dlpack(handle, int(versioned), managed))
+    check(lib.cdl_tensor_to_dlpack(tensor_of(handle), int(versioned), managed))
     name = _VERSIONED if versioned else _PLAIN
     capsule = _new(int(ffi.cast("intptr_t", managed[0])), name, None)
     _lent.append(capsule)
@@ -88,7 +88,7 @@ def _data(address: int, versioned: bool) -> int:
     return data + ctypes.c_uint64.from_address(tensor + _BYTE_OFFSET).value
 
 
-def take(value: Any, *, copy: bool = True) -> CData:
+def take(value: Any, *, copy: bool = True) -> Handle:
     """The handle of a tensor over the data of anything that has ``__dlpack__``.
 
     Args:
@@ -109,10 +109,10 @@ def take(value: Any, *, copy: bool = True) -> CData:
         if _is_valid(capsule, name):
             address = _pointer(capsule, name)
             data = _data(address, name == _VERSIONED)
-            handle = _take(address, name)
+            pointer = _take(address, name)
+            handle = own_tensor(pointer)
             _set_name(capsule, used)
-            handle = ffi.gc(handle, lib.cdl_tensor_free)
-            if not copy and handle.bytes and int(ffi.cast("uintptr_t", handle.data)) != data:
+            if not copy and pointer.bytes and int(ffi.cast("uintptr_t", pointer.data)) != data:
                 text = "the data cannot be taken without a copy"
                 raise make(ArgumentError, text, op="from_dlpack", argument="copy")
             return handle

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from . import errors
+from . import _quick, errors
 from ._native import ffi as ffi
 from ._native import lib as lib
 
 CData: TypeAlias = Any
 """A pointer or array of cffi."""
 
+Handle: TypeAlias = Any
+"""A capsule that owns a tensor or an op."""
+
 NULL: CData = ffi.NULL
 ABSENT = 0xFFFFFFFF
 """In the inputs of a graph's op: an optional one that was left out."""
 
-MAX_INPUTS = 16
-MAX_OUTPUTS = 16
 MAX_RANK = 64
 MAX_DEPTH = 100
 """How deep metadata may be nested; the core's JSON reader stops a little later."""
 
 if lib.cdl_abi_version() < lib.CDL_ABI:
     raise ImportError(f"caudal's library has ABI {lib.cdl_abi_version()}, this package needs {lib.CDL_ABI}")
-
-
-class Scratch(threading.local):
-    """Buffers for the arguments of a call: a call lets other threads run, so they cannot be shared."""
-
-    def __init__(self) -> None:
-        self.inputs: CData = ffi.new("cdl_tensor *[]", MAX_INPUTS)
-        self.outputs: CData = ffi.new("cdl_tensor *[]", MAX_OUTPUTS)
-        self.count: CData = ffi.new("size_t *")
-        self.dims: CData = ffi.new("int64_t[]", MAX_RANK)
-        self.value: CData = ffi.new("uint32_t *")
-
-
-scratch = Scratch()
 
 
 def text(pointer: CData) -> str | None:
@@ -73,11 +59,56 @@ def take_bytes(pointer: CData) -> bytes:
         lib.cdl_bytes_free(pointer)
 
 
+def check_quick(result: Any) -> Any:
+    """The result of a quick call.
+
+    Raises:
+        Error: it is the address of one.
+    """
+    if type(result) is int:
+        raise exception(ffi.cast("cdl_error *", result))
+    return result
+
+
 def owned(kind: str, make: Any, *arguments: object) -> CData:
-    """What ``make(*arguments, out)`` gives: a handle of that type, freed when nobody holds it."""
+    """What ``make(*arguments, out)`` gives: a pointer to that type, freed when nobody holds it."""
     out = ffi.new(f"cdl_{kind} **")
     check(make(*arguments, out))
     return ffi.gc(out[0], getattr(lib, f"cdl_{kind}_free"))
+
+
+def owned_tensor(make: Any, *arguments: object) -> Handle:
+    """What ``make(*arguments, out)`` gives: the handle of a tensor."""
+    out = ffi.new("cdl_tensor **")
+    check(make(*arguments, out))
+    return own_tensor(out[0])
+
+
+def owned_op(make: Any, *arguments: object) -> Handle:
+    """What ``make(*arguments, out)`` gives: the handle of an op."""
+    out = ffi.new("cdl_op **")
+    check(make(*arguments, out))
+    return _quick.own_op(address(out[0]))
+
+
+def own_tensor(pointer: CData) -> Handle:
+    """The handle of a tensor that the caller owns."""
+    return _quick.own_tensor(address(pointer))
+
+
+def address(pointer: CData) -> int:
+    """A pointer as an integer."""
+    return int(ffi.cast("intptr_t", pointer))
+
+
+def tensor_of(handle: Handle) -> CData:
+    """The pointer to a handle's tensor; it lives as long as the handle."""
+    return ffi.cast("cdl_tensor *", _quick.tensor(handle))
+
+
+def op_of(handle: Handle) -> CData:
+    """The pointer to a handle's op; it lives as long as the handle."""
+    return ffi.cast("cdl_op *", _quick.op(handle))
 
 
 def bytes_of(make: Any, *arguments: object) -> bytes:
@@ -98,9 +129,9 @@ def values(ids: Sequence[int]) -> CData:
     return ffi.new("uint32_t[]", list(ids))
 
 
-def handles(tensors: Sequence[CData]) -> CData:
-    """An array of tensor handles; the caller keeps them alive."""
-    return ffi.new("cdl_tensor *[]", list(tensors))
+def tensors_of(handles: Sequence[Handle]) -> CData:
+    """An array of the pointers to handles' tensors; the caller keeps the handles alive."""
+    return ffi.new("cdl_tensor *[]", [tensor_of(handle) for handle in handles])
 
 
 def to_json(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Indexing with integers, slices, ``...``, None and one integer array."""
+"""Indexing with integers, slices, ``...``, None and integer arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from . import tensor as _tensor
 from . import tracer as _tracer
 from . import variable as _variable
 from .dims import Dim, DimLike
-from .errors import ArgumentError, DTypeError, OutOfBoundsError, UnsupportedError, make
+from .dtypes import int64
+from .errors import ArgumentError, DTypeError, OutOfBoundsError, ShapeError, UnsupportedError, make
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -29,18 +30,23 @@ def index(x: Tensor, key: Any) -> Tensor:
 
     Args:
         x: The tensor.
-        key: For each axis an integer, a slice or an array of integers, which may be one only; ``...`` stands for the
-            axes left out, None is a new axis of size 1. An integer array must stand beside the integers.
+        key: For each axis an integer, a slice or an array of integers; ``...`` stands for the axes left out, None is a
+            new axis of size 1. Arrays broadcast, and so do integers beside them; by NumPy's rule their axes come in
+            the place of the first, or at the front if a slice, None or ``...`` stands between them.
 
     Raises:
         OutOfBoundsError: an integer outside of the axis (in a traced axis of symbolic size it gives NaN or 0).
         ArgumentError: too many indices, or something that is none.
-        UnsupportedError: a mask, or several arrays.
+        ShapeError: arrays that do not broadcast.
+        UnsupportedError: a mask.
     """
     keys = _expand(key, x.ndim)
     _check_integers(x, keys)
+    arrays = [entry for entry in keys if isinstance(entry, _tensor.Tensor)]
+    if len(arrays) > 1 or (arrays and not _are_adjacent(keys)):
+        return _gather(x, keys)
+    array = arrays[0] if arrays else None
     x, keys = _take_from_symbolic(x, keys)
-    array = _only_array(keys)
     x = _slice(x, keys)
     kept, axis, place, position = list[DimLike](), 0, 0, 0
     for entry in keys:
@@ -116,18 +122,68 @@ def _take_from_symbolic(x: Tensor, keys: list[Any]) -> tuple[Tensor, list[Any]]:
     return x, keys
 
 
-def _only_array(keys: Sequence[Any]) -> Tensor | None:
-    """The array among the entries, if there is one."""
-    found = [position for position, entry in enumerate(keys) if isinstance(entry, _tensor.Tensor)]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise _refuse(UnsupportedError, "one array of indices at most is supported")
+def _are_adjacent(keys: Sequence[Any]) -> bool:
+    """Whether no other entry stands between integers and arrays."""
     advanced = [position for position, entry in enumerate(keys) if isinstance(entry, int | _tensor.Tensor)]
-    if len(advanced) > 1 and advanced[-1] - advanced[0] != len(advanced) - 1:
-        raise _refuse(UnsupportedError, "an array and an integer with a slice between them; index in two steps")
-    array: Tensor = keys[found[0]]
-    return array
+    return advanced[-1] - advanced[0] == len(advanced) - 1
+
+
+def _gather(x: Tensor, keys: Sequence[Any]) -> Tensor:
+    """Elements at several arrays of indices, or at one with integers apart from it."""
+    advanced = [(axis, entry) for axis, entry in enumerate(key for key in keys if key is not None) if _picks(entry)]
+    axes = [axis for axis, _ in advanced]
+    arrays = [_dispatch.as_tensor(entry, int64) for _, entry in advanced]
+    for axis, array in zip(axes, arrays, strict=True):
+        check_indices(x, array, axis)
+    tuples = _tuples(arrays)
+    count = tuples.ndim - 1
+    # The picked axes go to the front, and what comes of them to the place that NumPy's rule says.
+    x = _slice(x, [slice(None) if _picks(entry) else entry for entry in keys])
+    rest = [axis for axis in range(x.ndim) if axis not in axes]
+    output = _transpose(x, (*axes, *rest))
+    output = _dispatch.apply("gather", (output, tuples), {"batch_dims": 0, "fill": None})
+    place = axes[0] if _are_adjacent(keys) else 0
+    front = (*range(count, count + place), *range(count), *range(count + place, output.ndim))
+    output = _transpose(output, front)
+    return _with_new_axes(output, keys, count) if len(axes) + len(rest) < len(keys) else output
+
+
+def _picks(entry: Any) -> bool:
+    return isinstance(entry, int | _tensor.Tensor)
+
+
+def _tuples(arrays: Sequence[Tensor]) -> Tensor:
+    """Arrays of indices broadcast together, as int64 along a new last axis."""
+    from .functions import broadcast_arrays, stack
+
+    try:
+        arrays = broadcast_arrays(*arrays)
+    except ShapeError:
+        shapes = " and ".join(str(list(array.shape)) for array in arrays)
+        raise _refuse(ShapeError, f"arrays of shapes {shapes} cannot be broadcast together") from None
+    wide = [_dispatch.cast(array, int64) for array in arrays]
+    return stack(wide, axis=-1)
+
+
+def _transpose(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return x if axes == tuple(range(x.ndim)) else _dispatch.apply("transpose", (x,), {"axes": axes})
+
+
+def _with_new_axes(x: Tensor, keys: Sequence[Any], count: int) -> Tensor:
+    """The output of a gather with an axis of size 1 for each None; ``count`` of its axes come of the arrays."""
+    dims = list(x.shape)
+    shape: list[DimLike] = []
+    left = count
+    if not _are_adjacent(keys):
+        shape, dims, left = dims[:count], dims[count:], 0
+    for entry in keys:
+        if entry is None:
+            shape.append(1)
+        elif not _picks(entry):
+            shape.append(dims.pop(0))
+        else:
+            shape, dims, left = [*shape, *dims[:left]], dims[left:], 0
+    return _dispatch.apply("reshape", (x,), {"shape": tuple(shape)})
 
 
 def _slice(x: Tensor, keys: Sequence[Any]) -> Tensor:

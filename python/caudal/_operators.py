@@ -47,6 +47,24 @@ class Operators:
     def __rtruediv__(self, other: Any) -> Tensor:
         return _dispatch.apply("div", (other, self), _NONE)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return _dispatch.apply("floor_divide", (self, other), _NONE)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return _dispatch.apply("floor_divide", (other, self), _NONE)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return _dispatch.apply("remainder", (self, other), _NONE)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return _dispatch.apply("remainder", (other, self), _NONE)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
     def __pow__(self, other: Any) -> Tensor:
         return _dispatch.apply("pow", (self, other), _NONE)
 

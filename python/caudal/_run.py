@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 
-from . import _convert, dtypes
-from ._ffi import CData, check, ffi, handles, lib
+from . import _convert, _quick, dtypes
+from ._ffi import CData, Handle, check_quick, tensor_of
 from .dims import shape_text
 from .errors import DTypeError, Error, UnsupportedError, make
-from .limits import Limits, handle
+from .limits import Limits, pointer
 from .spec import TensorSpec
 from .tensor import Tensor
 from .variable import Variable
-
-_PIECE_SECONDS = 0.05
 
 _LARGE = 1 << 20
 """Bytes from which on copying an array costs more than lending it."""
@@ -49,20 +45,20 @@ class Inputs:
         if not self._writes and type(value) is np.ndarray and value.nbytes >= _LARGE:
             handle = _borrow(value, spec)
             if handle is not None:
-                self._borrowed.append(handle.data)
+                self._borrowed.append(tensor_of(handle).data)
                 self.tensors.append(Tensor(handle))
                 return
         self.tensors.append(at_hand(fit(value, spec, name, self._function), name, self._function))
 
-    def own(self, output: CData) -> Tensor:
-        """An output, a handle that is freed by itself, as a tensor; one that is a borrowed input is copied."""
+    def own(self, output: Handle) -> Tensor:
+        """An output as a tensor; one that is a borrowed input is copied."""
         tensor = Tensor(output)
-        if output.data in self._borrowed:
+        if self._borrowed and tensor_of(output).data in self._borrowed:
             return Tensor(_convert.from_numpy(np.asarray(tensor)))
         return tensor
 
 
-def _borrow(array: np.ndarray[Any, Any], spec: TensorSpec) -> CData | None:
+def _borrow(array: np.ndarray[Any, Any], spec: TensorSpec) -> Handle | None:
     """The handle of a tensor over an array's memory; None where that cannot be had."""
     from . import _dlpack
 
@@ -75,35 +71,23 @@ def _borrow(array: np.ndarray[Any, Any], spec: TensorSpec) -> CData | None:
         return None
 
 
-def run(function: CData, inputs: Inputs, count: int, limits: Limits | None) -> list[Tensor]:
+def run(function: int, inputs: Inputs, limits: Limits | None) -> list[Tensor]:
     """Calls a function of a session. Between pieces of a long run Python looks at signals: Ctrl-C cancels it.
 
     Args:
-        function: The function.
+        function: The address of the function.
         inputs: Its inputs.
-        count: How many outputs it has.
         limits: What it may spend; None takes those of the session.
     """
-    outputs = ffi.new("cdl_tensor *[]", count)
-    rest = ffi.new("cdl_call *[1]")
-    # Iterators in C: no signal comes between their steps, and each handle is taken or freed once.
-    taken = map(ffi.gc, outputs, repeat(lib.cdl_tensor_free))
-    freed = map(lib.cdl_call_free, rest)
-    operands = handles([tensor._handle for tensor in inputs.tensors])
+    result: Any = None
     try:
-        check(lib.cdl_function_run(function, operands, len(inputs.tensors), handle(limits), outputs, count, rest))
-        if rest[0]:
-            _resume(rest[0], outputs, count)
-        return [inputs.own(output) for output in tuple(taken)]
+        result = _quick.run(function, pointer(limits), *[tensor._handle for tensor in inputs.tensors])
+        while type(result) is not tuple:
+            result = _quick.resume(check_quick(result))
+        return [inputs.own(output) for output in result]
     finally:
-        # At once: the traceback of an interrupt would keep the call, and with it the right to write.
-        deque(chain(freed, taken), maxlen=0)
-
-
-def _resume(call: CData, outputs: CData, count: int) -> None:
-    done = ffi.new("int32_t *")
-    while not done[0]:
-        check(lib.cdl_call_resume(call, _PIECE_SECONDS, outputs, count, done))
+        # At once: the traceback of an interrupt would keep a call, and with it the right to write.
+        _quick.cancel(result)
 
 
 def fit(value: Any, spec: TensorSpec, name: str, function: str) -> Tensor:

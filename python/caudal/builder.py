@@ -6,7 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from . import dtypes
-from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned, text, values
+from ._ffi import (
+    CData,
+    Handle,
+    bytes_of,
+    check,
+    dumps,
+    ffi,
+    lib,
+    names,
+    op_of,
+    own_tensor,
+    owned,
+    tensor_of,
+    tensors_of,
+    text,
+    values,
+)
 from .dims import Shape, traced
 from .dtypes import DType
 
@@ -63,26 +79,27 @@ class Builder:
         self._record("input", name, spec)
         return int(self._value[0])
 
-    def state(self, name: str, role: str, initial: CData) -> int:
+    def state(self, name: str, role: str, initial: Handle) -> int:
         """Adds state with its first value."""
         data = name.encode()
         number = ROLES.index(role) + 1
-        check(lib.cdl_graph_state(self.handle, data, len(data), number, initial, self._value))
+        check(lib.cdl_graph_state(self.handle, data, len(data), number, tensor_of(initial), self._value))
         self._record("state", name, role, initial)
         return int(self._value[0])
 
-    def constant(self, tensor: CData) -> int:
+    def constant(self, tensor: Handle) -> int:
         """Adds a constant."""
-        check(lib.cdl_graph_constant(self.handle, tensor, self._value))
+        check(lib.cdl_graph_constant(self.handle, tensor_of(tensor), self._value))
         self._record("constant", tensor)
         return int(self._value[0])
 
-    def apply(self, op: CData, inputs: Sequence[int], regions: Sequence[CData] = ()) -> range:
+    def apply(self, op: Handle, inputs: Sequence[int], regions: Sequence[CData] = ()) -> range:
         """Applies an op; gives its outputs."""
         graphs = ffi.new("cdl_graph *[]", list(regions)) if regions else ffi.NULL
-        operands = values(inputs)
         check(
-            lib.cdl_graph_apply(self.handle, op, graphs, len(regions), operands, len(inputs), self._value, self._count)
+            lib.cdl_graph_apply(
+                self.handle, op_of(op), graphs, len(regions), values(inputs), len(inputs), self._value, self._count
+            )
         )
         self._record("apply", op, tuple(inputs), tuple(regions))
         return range(self._value[0], self._value[0] + self._count[0])
@@ -137,23 +154,20 @@ class Builder:
         check(lib.cdl_graph_training(self.handle, function, values(grads), values(parameters), len(grads)))
 
     def optimize(
-        self, function: int, name: str, op: CData, rate: CData, grads: Sequence[int], parameters: Sequence[int]
+        self, function: int, name: str, op: Handle, rate: Handle, grads: Sequence[int], parameters: Sequence[int]
     ) -> None:
         """Makes a function train with an optimizer's op, whose state gets names below ``name``."""
         data = name.encode()
-        check(
-            lib.cdl_graph_optimize(
-                self.handle, function, data, len(data), op, rate, values(grads), values(parameters), len(grads)
-            )
-        )
+        given = op_of(op), tensor_of(rate), values(grads), values(parameters)
+        check(lib.cdl_graph_optimize(self.handle, function, data, len(data), *given, len(grads)))
 
-    def evaluate(self, given: Mapping[int, CData], wanted: Sequence[int]) -> list[CData]:
-        """Computes values at once from others that are known; gives handles that the caller owns."""
+    def evaluate(self, given: Mapping[int, Handle], wanted: Sequence[int]) -> list[Handle]:
+        """Computes values at once from others that are known."""
         outputs = ffi.new("cdl_tensor *[]", len(wanted))
-        tensors = ffi.new("cdl_tensor *[]", list(given.values()))
+        tensors = tensors_of(list(given.values()))
         ids = values(list(given))
         check(lib.cdl_graph_eval(self.handle, ids, tensors, len(given), values(wanted), len(wanted), ffi.NULL, outputs))
-        return list(outputs)
+        return [own_tensor(output) for output in outputs]
 
     def text(self) -> str:
         """The graph as text."""

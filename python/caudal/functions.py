@@ -11,7 +11,7 @@ import numpy as np
 from . import _convert, _dispatch, _indexing
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
-from .creation import ShapeLike, checked_shape, ones, zeros, zeros_like
+from .creation import ShapeLike, checked_shape, zeros, zeros_like
 from .dims import as_shape
 from .dtypes import DType, DTypeLike, as_dtype, bool_, int64
 from .errors import ArgumentError, DTypeError, ShapeError, make
@@ -35,12 +35,10 @@ __all__ = [
     "negative",
     "permute_dims",
     "positive",
-    "reciprocal",
     "reshape",
     "result_type",
     "squeeze",
     "stack",
-    "std",
     "subtract",
     "take",
 ]
@@ -228,8 +226,7 @@ def stack(arrays: Sequence[ArrayLike], /, *, axis: int = 0) -> Tensor:
         Tensor([[0., 1.],
                 [0., 1.]], dtype=float32)
     """
-    parts = _convert.operands("stack", list(arrays), ())
-    return apply("concat", [expand_dims(part, axis=axis) for part in parts if part is not None], {"axis": axis})
+    return apply("stack", list(arrays), {"axis": axis})
 
 
 def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None, fill: float | None = None) -> Tensor:
@@ -315,55 +312,37 @@ def positive(x: ArrayLike, /) -> Tensor:
     return as_tensor(x)
 
 
-def reciprocal(x: ArrayLike, /) -> Tensor:
-    """One divided by each element, a float.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.reciprocal([2.0, 4.0])
-        Tensor([0.5 , 0.25], dtype=float32)
-    """
-    return apply("div", (1, as_tensor(x)), {})
-
-
 def isnan(x: ArrayLike, /) -> Tensor:
-    """Whether each element is NaN.
+    """Whether each element is NaN: the array API's name for `caudal.is_nan`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isnan([1.0, float("nan")])
         Tensor([False,  True], dtype=bool)
     """
-    tensor = as_tensor(x)
-    return apply("not_equal", (tensor, tensor), {})
+    return apply("is_nan", (x,), {})
 
 
 def isinf(x: ArrayLike, /) -> Tensor:
-    """Whether each element is infinite.
+    """Whether each element is infinite: the array API's name for `caudal.is_inf`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isinf([1.0, float("-inf")])
         Tensor([False,  True], dtype=bool)
     """
-    tensor = as_tensor(x)
-    if not tensor.dtype.is_float:
-        return zeros(tensor.shape, dtype=bool_)
-    return apply("equal", (apply("abs", (tensor,), {}), float("inf")), {})
+    return apply("is_inf", (x,), {})
 
 
 def isfinite(x: ArrayLike, /) -> Tensor:
-    """Whether each element is neither NaN nor infinite.
+    """Whether each element is neither NaN nor infinite: the array API's name for `caudal.is_finite`.
 
     Example:
         >>> import caudal as cd
         >>> cd.isfinite([1.0, float("inf"), float("nan")])
         Tensor([ True, False, False], dtype=bool)
     """
-    tensor = as_tensor(x)
-    if not tensor.dtype.is_float:
-        return ones(tensor.shape, dtype=bool_)
-    return apply("less", (apply("abs", (tensor,), {}), float("inf")), {})
+    return apply("is_finite", (x,), {})
 
 
 def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = None) -> Tensor:
@@ -378,21 +357,6 @@ def clip(x: ArrayLike, /, min: ArrayLike | None = None, max: ArrayLike | None = 
     if min is not None:
         tensor = apply("maximum", (tensor, min), {})
     return tensor if max is None else apply("minimum", (tensor, max), {})
-
-
-def std(
-    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False
-) -> Tensor:
-    """Standard deviation over axes: the root of `caudal.var`.
-
-    Example:
-        >>> import caudal as cd
-        >>> cd.std([1.0, 3.0])
-        Tensor(1., dtype=float32)
-    """
-    axes = (axis,) if isinstance(axis, int) else axis
-    variance = apply("var", (x,), {"axis": axes, "correction": float(correction), "keepdims": keepdims})
-    return apply("sqrt", (variance,), {})
 
 
 def dropout(x: ArrayLike, rate: float, key: ArrayLike | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from . import _dispatch, tree
 from . import tensor as _tensor
 from . import tracer as _tracer
-from ._ffi import CData, ffi, lib
+from ._ffi import CData, Handle
 from .errors import ArgumentError, DTypeError, ShapeError, make
 from .spec import TensorSpec
 from .tensor import Tensor
@@ -34,11 +34,11 @@ class Recorder(_tracer.Tracer):
         spec = str(TensorSpec(tensor.shape, tensor.dtype))
         return self._known(tensor._handle, self.builder.input(f"input_{len(self.values)}", spec))
 
-    def _known(self, handle: CData, value: int) -> Tensor:
+    def _known(self, handle: Handle, value: int) -> Tensor:
         tensor = self.values[value] = _tensor.Tensor(handle, self, value)
         return tensor
 
-    def apply(self, op: CData, inputs: Sequence[Tensor | None], regions: Sequence[CData] = ()) -> list[Tensor]:
+    def apply(self, op: Handle, inputs: Sequence[Tensor | None], regions: Sequence[CData] = ()) -> list[Tensor]:
         """Runs an op and records it."""
         results = _dispatch.run(op, inputs)
         recorded = super().apply(op, inputs, regions)
@@ -69,10 +69,7 @@ class Recorder(_tracer.Tracer):
         grads = self.builder.grad(loss, wrt)
         known = {value: tensor._handle for value, tensor in self.values.items()}
         handles = self.builder.evaluate(known, grads)
-        return [
-            self._known(ffi.gc(handle, lib.cdl_tensor_free), value)
-            for handle, value in zip(handles, grads, strict=True)
-        ]
+        return [self._known(handle, value) for handle, value in zip(handles, grads, strict=True)]
 
 
 def value_and_grad(f: Callable[..., Any], wrt: Wrt = 0, *, has_aux: bool = False) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._ffi import NULL, CData, lib, owned
+from ._ffi import NULL, CData, address, lib, owned
 from .errors import ArgumentError, make
 
 __all__ = ["Limits"]
@@ -24,7 +24,7 @@ class Limits:
         Limits(memory=536870912, seconds=2.0)
     """
 
-    __slots__ = ("_handle", "memory", "seconds")
+    __slots__ = ("_address", "_handle", "memory", "seconds")
 
     def __init__(self, memory: int = 0, seconds: float = 0.0) -> None:
         try:
@@ -37,6 +37,7 @@ class Limits:
             text = f"a limit is 0 or more{most}, not memory={memory}, seconds={seconds}"
             raise make(ArgumentError, text, op="Limits")
         self._handle: CData = owned("limits", lib.cdl_limits_new, self.memory, self.seconds)
+        self._address = address(self._handle)
 
     def cancel(self) -> None:
         """Ends every call under these limits, running or later, with `CancelledError`; from any thread."""
@@ -49,3 +50,8 @@ class Limits:
 def handle(limits: Limits | None) -> CData:
     """The core's limits; NULL where there are none."""
     return NULL if limits is None else limits._handle
+
+
+def pointer(limits: Limits | None) -> int:
+    """The address of the core's limits; 0 where there are none."""
+    return 0 if limits is None else limits._address

@@ -12,6 +12,8 @@ from .tensor import Tensor
 
 __all__ = [
     "abs",
+    "acos",
+    "acosh",
     "adam",
     "adamw",
     "add",
@@ -19,6 +21,12 @@ __all__ = [
     "any",
     "argmax",
     "argmin",
+    "argsort",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
     "avg_pool",
     "avg_pool_grad",
     "batch_norm",
@@ -32,32 +40,51 @@ __all__ = [
     "bitwise_xor",
     "broadcast_to",
     "cast",
+    "cbrt",
+    "ceil",
     "concat",
     "constant",
     "conv",
     "conv_input_grad",
     "conv_kernel_grad",
     "cos",
+    "cosh",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
     "dim",
     "div",
     "dot_general",
     "dropout",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "einsum",
     "equal",
     "erf",
     "erfinv",
     "exp",
+    "exp2",
     "expm1",
     "flip",
+    "floor",
+    "floor_divide",
     "fold_in",
+    "gather",
     "gelu",
     "greater",
     "greater_equal",
+    "hypot",
     "iota",
+    "is_finite",
+    "is_inf",
+    "is_nan",
     "layer_norm",
     "less",
     "less_equal",
     "log",
+    "log10",
     "log1p",
+    "log2",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -75,6 +102,7 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "norm",
     "normal",
     "not_equal",
     "one_hot",
@@ -84,26 +112,42 @@ __all__ = [
     "prod",
     "random_bits",
     "random_split",
+    "reciprocal",
     "recurrence",
     "relu",
+    "remainder",
+    "repeat",
     "reshape",
+    "roll",
+    "round",
     "rsqrt",
+    "scatter",
     "scatter_add",
     "sgd",
     "sgd_momentum",
     "sigmoid",
+    "sign",
     "sin",
+    "sinh",
     "slice",
     "softmax",
     "softmax_cross_entropy",
+    "sort",
     "sqrt",
     "square",
+    "stack",
+    "std",
     "stop_gradient",
     "sub",
     "sum",
     "take",
+    "take_along_axis",
+    "tan",
     "tanh",
+    "tile",
+    "top_k",
     "transpose",
+    "trunc",
     "uniform",
     "unpick",
     "unslice",
@@ -132,112 +176,76 @@ def abs(x: ArrayLike, /) -> Tensor:
     return apply("abs", (x,), {})
 
 
-def exp(x: ArrayLike, /) -> Tensor:
-    """Exponential: e^x, within 2 ulp.
+def sign(x: ArrayLike, /) -> Tensor:
+    """Sign: 1 above 0, -1 below, 0 for either zero, NaN for NaN.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("sign", (x,), {})
+
+
+def reciprocal(x: ArrayLike, /) -> Tensor:
+    """One over x: 1 / x.
 
     dtypes: float16, bfloat16, float32, float64.
     """
-    return apply("exp", (x,), {})
+    return apply("reciprocal", (x,), {})
 
 
-def expm1(x: ArrayLike, /) -> Tensor:
-    """Exponential minus one: e^x - 1, exact near 0, within 2 ulp.
+def floor(x: ArrayLike, /) -> Tensor:
+    """The greatest integer not above x, in x's dtype; integers stay.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("expm1", (x,), {})
+    return apply("floor", (x,), {})
 
 
-def log(x: ArrayLike, /) -> Tensor:
-    """Natural logarithm, within 2 ulp.
+def ceil(x: ArrayLike, /) -> Tensor:
+    """The least integer not below x, in x's dtype; integers stay.
 
-    -inf at 0, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("log", (x,), {})
+    return apply("ceil", (x,), {})
 
 
-def log1p(x: ArrayLike, /) -> Tensor:
-    """Logarithm of 1 + x, exact near 0, within 2 ulp.
+def round(x: ArrayLike, /) -> Tensor:
+    """The nearest integer, of two the even one, in x's dtype; integers stay.
 
-    -inf at -1, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("log1p", (x,), {})
+    return apply("round", (x,), {})
 
 
-def sqrt(x: ArrayLike, /) -> Tensor:
-    """Square root, correctly rounded.
+def trunc(x: ArrayLike, /) -> Tensor:
+    """The nearest integer not further from 0 than x, in x's dtype; integers stay.
 
-    NaN below 0.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("sqrt", (x,), {})
+    return apply("trunc", (x,), {})
 
 
-def rsqrt(x: ArrayLike, /) -> Tensor:
-    """One over the square root: 1 / sqrt(x), both correctly rounded.
+def is_nan(x: ArrayLike, /) -> Tensor:
+    """Whether x is NaN; only floats can be.
 
-    inf at 0, NaN below.
-
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("rsqrt", (x,), {})
+    return apply("is_nan", (x,), {})
 
 
-def tanh(x: ArrayLike, /) -> Tensor:
-    """Hyperbolic tangent, within 2 ulp.
+def is_inf(x: ArrayLike, /) -> Tensor:
+    """Whether x is infinite, with either sign; only floats can be.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("tanh", (x,), {})
+    return apply("is_inf", (x,), {})
 
 
-def sigmoid(x: ArrayLike, /) -> Tensor:
-    """Logistic function: 1 / (1 + e^-x), within 2 ulp.
+def is_finite(x: ArrayLike, /) -> Tensor:
+    """Whether x is neither infinite nor NaN; all but floats are.
 
-    dtypes: float16, bfloat16, float32, float64.
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("sigmoid", (x,), {})
-
-
-def erf(x: ArrayLike, /) -> Tensor:
-    """Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("erf", (x,), {})
-
-
-def erfinv(x: ArrayLike, /) -> Tensor:
-    """Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("erfinv", (x,), {})
-
-
-def sin(x: ArrayLike, /) -> Tensor:
-    """Sine of x in radians, within 2 ulp.
-
-    NaN for infinities.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("sin", (x,), {})
-
-
-def cos(x: ArrayLike, /) -> Tensor:
-    """Cosine of x in radians, within 2 ulp.
-
-    NaN for infinities.
-
-    dtypes: float16, bfloat16, float32, float64.
-    """
-    return apply("cos", (x,), {})
+    return apply("is_finite", (x,), {})
 
 
 def logical_not(x: ArrayLike, /) -> Tensor:
@@ -294,12 +302,24 @@ def div(x: ArrayLike, y: ArrayLike, /) -> Tensor:
     return apply("div", (x, y), {})
 
 
-def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
-    """Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`.
+def floor_divide(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Quotient rounded down: floor(x / y) of the exact quotient.
 
-    dtypes: float16, bfloat16, float32, float64.
+    Of floats x / 0 is infinite or NaN; of integers it is 0, and the least integer by -1 wraps.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
     """
-    return apply("pow", (x, y), {})
+    return apply("floor_divide", (x, y), {})
+
+
+def remainder(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once.
+
+    Of floats it is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y).
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("remainder", (x, y), {})
 
 
 def maximum(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -488,6 +508,262 @@ def stop_gradient(x: ArrayLike, /) -> Tensor:
     return apply("stop_gradient", (x,), {})
 
 
+def exp(x: ArrayLike, /) -> Tensor:
+    """Exponential: e^x, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("exp", (x,), {})
+
+
+def expm1(x: ArrayLike, /) -> Tensor:
+    """Exponential minus one: e^x - 1, exact near 0, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("expm1", (x,), {})
+
+
+def log(x: ArrayLike, /) -> Tensor:
+    """Natural logarithm, within 2 ulp.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log", (x,), {})
+
+
+def log1p(x: ArrayLike, /) -> Tensor:
+    """Logarithm of 1 + x, exact near 0, within 2 ulp.
+
+    -inf at -1, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log1p", (x,), {})
+
+
+def sqrt(x: ArrayLike, /) -> Tensor:
+    """Square root, correctly rounded.
+
+    NaN below 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sqrt", (x,), {})
+
+
+def rsqrt(x: ArrayLike, /) -> Tensor:
+    """One over the square root: 1 / sqrt(x), both correctly rounded.
+
+    inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("rsqrt", (x,), {})
+
+
+def tanh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic tangent, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("tanh", (x,), {})
+
+
+def sigmoid(x: ArrayLike, /) -> Tensor:
+    """Logistic function: 1 / (1 + e^-x), within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sigmoid", (x,), {})
+
+
+def erf(x: ArrayLike, /) -> Tensor:
+    """Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("erf", (x,), {})
+
+
+def erfinv(x: ArrayLike, /) -> Tensor:
+    """Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("erfinv", (x,), {})
+
+
+def sin(x: ArrayLike, /) -> Tensor:
+    """Sine of x in radians, within 2 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sin", (x,), {})
+
+
+def cos(x: ArrayLike, /) -> Tensor:
+    """Cosine of x in radians, within 2 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cos", (x,), {})
+
+
+def tan(x: ArrayLike, /) -> Tensor:
+    """Tangent of x in radians, within 1 ulp.
+
+    NaN for infinities.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("tan", (x,), {})
+
+
+def asin(x: ArrayLike, /) -> Tensor:
+    """Arcsine in [-pi/2, pi/2], within 1 ulp.
+
+    NaN outside of [-1, 1]; its gradient is infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("asin", (x,), {})
+
+
+def acos(x: ArrayLike, /) -> Tensor:
+    """Arccosine in [0, pi], within 1 ulp.
+
+    NaN outside of [-1, 1]; its gradient is infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("acos", (x,), {})
+
+
+def atan(x: ArrayLike, /) -> Tensor:
+    """Arctangent in [-pi/2, pi/2], within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atan", (x,), {})
+
+
+def sinh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic sine, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("sinh", (x,), {})
+
+
+def cosh(x: ArrayLike, /) -> Tensor:
+    """Hyperbolic cosine, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cosh", (x,), {})
+
+
+def asinh(x: ArrayLike, /) -> Tensor:
+    """Inverse of sinh, within 1 ulp.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("asinh", (x,), {})
+
+
+def acosh(x: ArrayLike, /) -> Tensor:
+    """Inverse of cosh, not below 0, within 1.5 ulp.
+
+    NaN below 1; its gradient is infinite at 1.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("acosh", (x,), {})
+
+
+def atanh(x: ArrayLike, /) -> Tensor:
+    """Inverse of tanh, within 1.5 ulp.
+
+    NaN outside of [-1, 1], infinite at the ends.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atanh", (x,), {})
+
+
+def log2(x: ArrayLike, /) -> Tensor:
+    """Logarithm to base 2, within 1 ulp, exact for powers of 2.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log2", (x,), {})
+
+
+def log10(x: ArrayLike, /) -> Tensor:
+    """Logarithm to base 10, within 1 ulp, exact for powers of 10.
+
+    -inf at 0, NaN below.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("log10", (x,), {})
+
+
+def exp2(x: ArrayLike, /) -> Tensor:
+    """Two to the power of x, within 1 ulp, exact for integers.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("exp2", (x,), {})
+
+
+def cbrt(x: ArrayLike, /) -> Tensor:
+    """Real cube root, within 1 ulp, exact for cubes.
+
+    Its gradient at 0 is infinite.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("cbrt", (x,), {})
+
+
+def pow(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("pow", (x, y), {})
+
+
+def hypot(x: ArrayLike, y: ArrayLike, /) -> Tensor:
+    """Length of the vector (x, y): sqrt(x^2 + y^2) without overflow on the way, within 1 ulp.
+
+    Infinite if either is, even beside NaN. Its gradients at (0, 0) are 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("hypot", (x, y), {})
+
+
+def atan2(y: ArrayLike, x: ArrayLike, /) -> Tensor:
+    """Angle of the point (x, y) in [-pi, pi], within 1.5 ulp, with the signs of zeros and infinities as in C.
+
+    Its gradients at (0, 0) are 0, where JAX has NaN.
+
+    dtypes: float16, bfloat16, float32, float64.
+    """
+    return apply("atan2", (y, x), {})
+
+
 def constant(*, value: ArrayLike) -> Tensor:
     """A tensor that is part of the graph.
 
@@ -645,6 +921,53 @@ def flip(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None) -> Tensor:
     return apply("flip", (x,), {"axis": axis})
 
 
+def stack(*values: ArrayLike, axis: int = 0) -> Tensor:
+    """Values of one shape joined along a new axis.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The new axis.
+    """
+    return apply("stack", (*values,), {"axis": axis})
+
+
+def tile(x: ArrayLike, /, *, repetitions: Sequence[DimLike]) -> Tensor:
+    """x repeated as a whole along axes, as NumPy's tile; of x and the repetitions, the one that has fewer axes gets
+    ones in front.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        repetitions: How often x is repeated along each axis.
+    """
+    return apply("tile", (x,), {"repetitions": repetitions})
+
+
+def repeat(x: ArrayLike, /, *, repeats: DimLike, axis: int | None = None) -> Tensor:
+    """Each element of x repeated along an axis.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        repeats: How often each element is repeated.
+        axis: The axis; None is that of x flattened.
+    """
+    return apply("repeat", (x,), {"repeats": repeats, "axis": axis})
+
+
+def roll(x: ArrayLike, /, *, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """x with its elements moved along axes, those that leave it at one end coming in at the other.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        shift: How far elements move along each axis, towards its end if positive; one for all axes.
+        axis: The axes; None is that of x flattened, whose shape is kept.
+    """
+    return apply("roll", (x,), {"shift": shift, "axis": axis})
+
+
 def sum(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Sum over axes, in x's dtype; 0 of no elements.
 
@@ -736,6 +1059,55 @@ def var(
     return apply("var", (x,), {"axis": axis, "correction": correction, "keepdims": keepdims})
 
 
+def std(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, correction: float = 0.0, keepdims: bool = False
+) -> Tensor:
+    """Standard deviation over axes: the root of var, rounded once.
+
+    Its gradient is 0 where it is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        correction: Taken from the number of elements: 0 for a population's, 1 for a sample's variance.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("std", (x,), {"axis": axis, "correction": correction, "keepdims": keepdims})
+
+
+def norm(
+    x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, ord: float = 2.0, keepdims: bool = False
+) -> Tensor:
+    """Norm of the vector of all elements over axes: the sum of their sizes (`ord` 1), the root of the sum of their
+    squares (2; of a matrix it is Frobenius'), or the greatest size (inf).
+
+    `float16` and `bfloat16` are computed in `float32`. Its gradient is 0 where it is 0.
+
+    dtypes: float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        ord: 1, 2 or inf.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("norm", (x,), {"axis": axis, "ord": ord, "keepdims": keepdims})
+
+
+def count_nonzero(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """How many elements over axes are not 0, or true (int64).
+
+    NaN is not 0.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axes that are reduced; None is all of them.
+        keepdims: Whether reduced axes stay, with size 1, or are left out.
+    """
+    return apply("count_nonzero", (x,), {"axis": axis, "keepdims": keepdims})
+
+
 def any(x: ArrayLike, /, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether any element over axes is true, or not 0; false of no elements.
 
@@ -792,11 +1164,38 @@ def argmin(x: ArrayLike, /, *, axis: int | None = None, keepdims: bool = False) 
     return apply("argmin", (x,), {"axis": axis, "keepdims": keepdims})
 
 
+def cumsum(x: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
+    """Cumulative sum along an axis: each element plus those before it, in order.
+
+    Integers wrap, `float16` and `bfloat16` are summed in `float32`.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis that is gone along.
+        reverse: Whether it begins at the end of the axis.
+    """
+    return apply("cumsum", (x,), {"axis": axis, "reverse": reverse})
+
+
+def cumprod(x: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
+    """Cumulative product along an axis: each element times those before it, in order.
+
+    Integers wrap, `float16` and `bfloat16` are multiplied in `float32`. The gradient is right where elements are 0,
+    to any order.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis that is gone along.
+        reverse: Whether it begins at the end of the axis.
+    """
+    return apply("cumprod", (x,), {"axis": axis, "reverse": reverse})
+
+
 def recurrence(a: ArrayLike, b: ArrayLike, /, *, axis: int = -1, reverse: bool = False) -> Tensor:
     """Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of the
-    inputs.
-
-    With a = 1 it is the cumulative sum of b.
+    inputs, every operation rounded.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 
@@ -805,6 +1204,55 @@ def recurrence(a: ArrayLike, b: ArrayLike, /, *, axis: int = -1, reverse: bool =
         reverse: Whether t counts from the end.
     """
     return apply("recurrence", (a, b), {"axis": axis, "reverse": reverse})
+
+
+def sort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False) -> Tensor:
+    """Elements in increasing order along an axis.
+
+    Equal ones keep their order, also 0 and -0. NaN is greater than any number: it comes last, or first if
+    descending. The gradient goes to where the elements were.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis along which elements are sorted.
+        descending: Whether the greatest element comes first.
+    """
+    return apply("sort", (x,), {"axis": axis, "descending": descending})
+
+
+def argsort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False) -> Tensor:
+    """Indices (int64) that sort x along an axis: taking them along it gives what sort gives.
+
+    Equal elements keep their order, also 0 and -0. NaN is greater than any number: it comes last, or first if
+    descending.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis along which elements are sorted.
+        descending: Whether the greatest element comes first.
+    """
+    return apply("argsort", (x,), {"axis": axis, "descending": descending})
+
+
+def top_k(x: ArrayLike, /, *, k: DimLike, axis: int = -1, largest: bool = True) -> tuple[Tensor, ...]:
+    """The k greatest (or least) elements along an axis, the most extreme first, and their indices (int64).
+
+    Of equal ones the first comes first. NaN is greater than any number. The gradient of the values goes to where
+    they were.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        k: How many elements, at most as many as there are.
+        axis: The axis along which elements compete.
+        largest: Whether it is the greatest or the least.
+
+    Returns:
+        values, indices.
+    """
+    return apply_many("top_k", (x,), {"k": k, "axis": axis, "largest": largest})
 
 
 def matmul(x: ArrayLike, y: ArrayLike, /) -> Tensor:
@@ -847,6 +1295,23 @@ def dot_general(
         (x, y),
         {"x_batch": x_batch, "y_batch": y_batch, "x_contract": x_contract, "y_contract": y_contract},
     )
+
+
+def einsum(*operands: ArrayLike, equation: str) -> Tensor:
+    """Einstein's sum, as NumPy's einsum: products of operands, whose axes an equation names, summed over the names that
+    its output lacks.
+
+    `ij,jk->ik` is a matrix product. A name that stands twice in an operand is its diagonal. `...` stands for the
+    axes without a name, which broadcast. Without `->` the output has the axes of `...` and, in alphabetical order, the
+    names that stand once. Operands are multiplied two at a time: where all sizes are known those whose product adds the
+    fewest elements, else from the left; products in between are rounded to the dtype.
+
+    dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        equation: The names of the operands' axes and, after `->`, the output's.
+    """
+    return apply("einsum", (*operands,), {"equation": equation})
 
 
 def conv(
@@ -1251,6 +1716,80 @@ def one_hot(indices: ArrayLike, /, *, depth: DimLike, dtype: DTypeLike = "float3
         dtype: The dtype of the output.
     """
     return apply("one_hot", (indices,), {"depth": depth, "dtype": dtype})
+
+
+def gather(x: ArrayLike, indices: ArrayLike, /, *, batch_dims: int = 0, fill: float | None = None) -> Tensor:
+    """Slices of x at tuples of indices: x [batch..., d1, ..., dk, rest...] at indices [batch..., n..., k] is [batch...,
+    n..., rest...].
+
+    The last axis of the indices holds an index for each of the first k axes of x after the batch axes. An index in
+    [-d, d) is normalised; a tuple with any other gives `fill`.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        batch_dims: How many leading axes x and the indices share: each of their places has its own indices.
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
+    """
+    return apply("gather", (x, indices), {"batch_dims": batch_dims, "fill": fill}, (None, "int64"))
+
+
+def scatter(
+    x: ArrayLike, indices: ArrayLike, updates: ArrayLike, /, *, mode: str = "set", batch_dims: int = 0
+) -> Tensor:
+    """x with updates at tuples of indices, which are those of gather; updates have the shape that gathering gives.
+
+    By `mode` an update takes the place of what is there (`set`), is added to it (`add`; each sum is rounded to the
+    dtype, that of bools is whether either is true), or is taken if it is greater (`max`) or less (`min`); NaN is taken.
+    Updates of one place are applied in row-major order, so the last is set. An index in [-d, d) is normalised; updates
+    of tuples with any other are dropped. The gradient of `set` goes to the last update, that of `max` and `min` is
+    shared equally by all that are equal to the result, x among them.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        mode: `set`, `add`, `max` or `min`.
+        batch_dims: How many leading axes x and the indices share: each of their places has its own indices.
+    """
+    return apply("scatter", (x, indices, updates), {"mode": mode, "batch_dims": batch_dims}, (None, "int64", None))
+
+
+def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1, fill: float | None = None) -> Tensor:
+    """Elements of x at indices of the same rank, each along an axis, as NumPy's take_along_axis: the other axes are
+    broadcast.
+
+    An index in [-n, n) is normalised, any other gives `fill`.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        axis: The axis of x that the indices count along.
+        fill: What an index outside of x gives; None is NaN, 0 for integers, false for `bool`.
+    """
+    return apply("take_along_axis", (x, indices), {"axis": axis, "fill": fill}, (None, "int64"))
+
+
+def dynamic_slice(x: ArrayLike, start: ArrayLike, /, *, sizes: Sequence[DimLike]) -> Tensor:
+    """The part of x of some sizes that begins at `start`, an index along each axis, as in XLA.
+
+    A start in [-n, 0) counts from the end, and one from which the part would go beyond x is moved so that it does
+    not.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+
+    Attrs:
+        sizes: The shape of the output.
+    """
+    return apply("dynamic_slice", (x, start), {"sizes": sizes}, (None, "int64"))
+
+
+def dynamic_update_slice(x: ArrayLike, update: ArrayLike, start: ArrayLike, /) -> Tensor:
+    """x with a part of it replaced by `update`: the one that dynamic_slice gives for the same start and the sizes of
+    the update.
+
+    dtypes: bool, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
+    """
+    return apply("dynamic_update_slice", (x, update, start), {}, (None, None, "int64"))
 
 
 def random_bits(key: ArrayLike, /, *, shape: Sequence[DimLike], dtype: DTypeLike = "uint32") -> Tensor:

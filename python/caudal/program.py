@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned
+from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor
 from .dtypes import DType
 from .errors import ArgumentError, UnknownNameError, make
 from .limits import Limits, handle
@@ -93,7 +93,7 @@ class State:
     def value(self) -> Tensor:
         """Its value in the program."""
         name = self.name.encode()
-        return Tensor(owned("tensor", lib.cdl_program_state, self._program, name, len(name)))
+        return Tensor(owned_tensor(lib.cdl_program_state, self._program, name, len(name)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return self.value.__array__(dtype, copy)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from . import _convert, _run, tree
-from ._ffi import CData, bytes_of, check, dumps, ffi, handles, lib, names, owned
+from ._ffi import CData, address, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor, tensors_of
 from .errors import ArgumentError, Error, UnknownNameError, UnsupportedError, make
 from .limits import Limits, handle
 from .program import FunctionInfo, Program
@@ -36,6 +36,7 @@ class SessionFunction:
         name = info.name.encode()
         check(lib.cdl_session_function(session._handle, name, len(name), function))
         self._function: CData = function[0]
+        self._address = address(function[0])
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Runs it.
@@ -91,7 +92,7 @@ class SessionFunction:
         return {key: values[key] for key in known}
 
     def _run(self, inputs: _run.Inputs, limits: Limits | None) -> list[Tensor]:
-        return _run.run(self._function, inputs, len(self.info.outputs), limits)
+        return _run.run(self._address, inputs, limits)
 
     def __repr__(self) -> str:
         return f"<function of a caudal session: {self.info!r}>"
@@ -105,7 +106,7 @@ class _SessionState(MutableMapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         data = name.encode()
-        return Tensor(owned("tensor", lib.cdl_session_state, self._session._handle, data, len(data)))
+        return Tensor(owned_tensor(lib.cdl_session_state, self._session._handle, data, len(data)))
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.update({name: value})
@@ -125,7 +126,7 @@ class _SessionState(MutableMapping[str, Tensor]):
         program = self._session.program
         tensors = [_fit_state(name, value, program.state[name].spec) for name, value in values.items()]
         array, kept = names(list(values))
-        operands = handles([tensor._handle for tensor in tensors])
+        operands = tensors_of([tensor._handle for tensor in tensors])
         check(lib.cdl_session_set_state(self._session._handle, array, operands, len(kept)))
 
     def __iter__(self) -> Iterator[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import _dispatch, _indexing, dtypes
+from . import _dispatch, _indexing, _quick, dtypes
 from . import tracer as _tracer
-from ._ffi import CData, ffi
+from ._ffi import Handle, address, tensor_of
 from ._operators import Operators
 from .dims import DimLike, Shape, shape_text
 from .dtypes import DType
@@ -45,7 +45,7 @@ class Tensor(Operators):
     # Element-wise comparison leaves no equality that a hash could go with.
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, handle: CData | None, tracer: Tracer | None = None, value: int = 0) -> None:
+    def __init__(self, handle: Handle | None, tracer: Tracer | None = None, value: int = 0) -> None:
         self._handle = handle
         self._tracer = tracer
         self._value = value
@@ -54,7 +54,7 @@ class Tensor(Operators):
     def dtype(self) -> DType:
         """The dtype of its elements."""
         if self._handle is not None:
-            return dtypes.numbered(self._handle.dtype)
+            return dtypes.numbered(_quick.dtype(self._handle))
         assert self._tracer is not None
         return self._tracer.spec(self._value)[0]
 
@@ -62,14 +62,15 @@ class Tensor(Operators):
     def shape(self) -> Shape:
         """The size of each axis: integers, or symbolic dims while a function is traced."""
         if self._handle is not None:
-            return tuple(ffi.unpack(self._handle.dims, self._handle.rank))
+            shape: Shape = _quick.shape(self._handle)
+            return shape
         assert self._tracer is not None
         return self._tracer.spec(self._value)[1]
 
     @property
     def ndim(self) -> int:
         """How many axes it has."""
-        return int(self._handle.rank) if self._handle is not None else len(self.shape)
+        return len(self.shape)
 
     @property
     def size(self) -> DimLike:
@@ -91,7 +92,7 @@ class Tensor(Operators):
         Raises:
             ArgumentError: it is traced.
         """
-        return int(self._concrete("size in bytes").bytes)
+        return int(tensor_of(self._concrete("size in bytes")).bytes)
 
     @property
     def T(self) -> Tensor:
@@ -238,7 +239,7 @@ class Tensor(Operators):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         return self
 
-    def _concrete(self, what: str) -> CData:
+    def _concrete(self, what: str) -> Handle:
         if self._handle is None:
             self._refuse(what, "")
         return self._handle
@@ -267,14 +268,14 @@ class _Memory:
 
     __slots__ = ("__array_interface__", "_handle")
 
-    def __init__(self, handle: CData) -> None:
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        dtype = dtypes.numbered(handle.dtype)
+        dtype = dtypes.numbered(_quick.dtype(handle))
         self.__array_interface__ = {
             "version": 3,
-            "shape": tuple(ffi.unpack(handle.dims, handle.rank)),
+            "shape": _quick.shape(handle),
             "typestr": dtype.dtype.str,
-            "data": (int(ffi.cast("intptr_t", handle.data)), True),
+            "data": (address(tensor_of(handle).data), True),
         }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _dispatch, _run, tree
 from . import tracer as _tracer
-from ._ffi import NULL, CData, bytes_of, check, check_json, dumps, ffi, lib, owned
+from ._ffi import NULL, CData, address, bytes_of, check, check_json, dumps, ffi, lib, owned
 from .builder import Builder, Draft
 from .dims import Dim
 from .errors import ArgumentError, make
@@ -58,7 +58,7 @@ class Trace:
         self.inputs: dict[str, TensorSpec] = {}
         self.flat = True
         self._lock = threading.Lock()
-        self._function: CData | None = None
+        self._function: int | None = None
         self._session: CData | None = None
         self._program: CData | None = None
         what = "the function" if getattr(f, "__name__", "<lambda>") == "<lambda>" else f"the function {name}"
@@ -119,10 +119,10 @@ class Trace:
         fitted = _run.Inputs(self.name, bool(self._updates) or self._root.draws)
         for value, (name, spec) in zip(inputs, self.inputs.items(), strict=True):
             fitted.add(value, spec, name)
-        outputs = _run.run(self._function or self._compile(), fitted, len(self._values), None)
+        outputs = _run.run(self._function or self._compile(), fitted, None)
         return outputs[0] if self.structure == tree.LEAF else tree.unflatten(self.structure, list(outputs))
 
-    def _compile(self) -> CData:
+    def _compile(self) -> int:
         """The function of a session whose state is the variables; made at the first call."""
         with self._lock:
             if self._function is None:
@@ -136,7 +136,7 @@ class Trace:
                 function = ffi.new("cdl_function **")
                 name = self.name.encode()
                 check(lib.cdl_session_function(self._session, name, len(name), function))
-                self._function = function[0]
+                self._function = address(function[0])
         return self._function
 
     def _draft(self, name: str, outputs: dict[str, int], training: list[tuple[int, int]]) -> Draft:

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from . import tensor as _tensor
-from ._ffi import ABSENT, CData
+from ._ffi import ABSENT, CData, Handle
 from .builder import RANDOM_KEY, Builder
 from .dims import Dim, Shape, traced
 from .dtypes import DType
@@ -159,7 +159,7 @@ class Tracer:
         if location is not None:
             self.builder.locate(*location)
 
-    def apply(self, op: CData, inputs: Sequence[Tensor | None], regions: Sequence[CData] = ()) -> list[Tensor]:
+    def apply(self, op: Handle, inputs: Sequence[Tensor | None], regions: Sequence[CData] = ()) -> list[Tensor]:
         """Records an op; gives its outputs."""
         if self.closed:
             raise make(ArgumentError, self._left(), location=user_location())

@@ -11,7 +11,7 @@ import numpy as np
 from . import _dispatch
 from . import tensor as _tensor
 from . import tracer as _tracer
-from ._ffi import NULL, CData, check, ffi, lib, owned
+from ._ffi import NULL, CData, Handle, check, ffi, lib, owned, owned_tensor, tensor_of
 from ._operators import Operators
 from .builder import ROLES
 from .dims import Shape
@@ -68,10 +68,10 @@ class Variable(Operators):
             value = _dispatch.as_tensor(init() if callable(init) else init, None if dtype is None else as_dtype(dtype))
         if dtype is not None:
             value = _dispatch.cast(value, as_dtype(dtype))
-        self._cell: CData = owned("variable", lib.cdl_variable_new, value._concrete("value"))
+        self._cell: CData = owned("variable", lib.cdl_variable_new, tensor_of(value._concrete("value")))
         self.dtype: DType = value.dtype
         self.shape: Shape = value.shape
-        self._zeros: CData | None = None
+        self._zeros: Handle | None = None
 
     @property
     def ndim(self) -> int:
@@ -86,7 +86,7 @@ class Variable(Operators):
     @property
     def value(self) -> Tensor:
         """Its value now, at hand; also while a function is traced."""
-        return _tensor.Tensor(owned("tensor", lib.cdl_variable_get, self._cell))
+        return _tensor.Tensor(owned_tensor(lib.cdl_variable_get, self._cell))
 
     def assign(self, value: Any) -> Tensor:
         """Gives it a new value, and gives that back.
@@ -123,18 +123,18 @@ class Variable(Operators):
         return self._read().tolist()
 
     def _set(self, tensor: Tensor) -> None:
-        check(lib.cdl_variable_set(self._cell, tensor._handle))
+        check(lib.cdl_variable_set(self._cell, tensor_of(tensor._handle)))
 
     def _read(self) -> Tensor:
         """Its value for what runs: in a graph it is a value of that."""
         tracer = _tracer.active()
         return self.value if tracer is None else tracer.read(self)
 
-    def _placeholder(self) -> CData:
+    def _placeholder(self) -> Handle:
         """Zeros of its spec, which no memory is spent on before somebody writes to it."""
         if self._zeros is None:
             dims = ffi.new("int64_t[]", list(self.shape))
-            self._zeros = owned("tensor", lib.cdl_tensor_new, self.dtype.number, dims, len(self.shape), NULL, 0)
+            self._zeros = owned_tensor(lib.cdl_tensor_new, self.dtype.number, dims, len(self.shape), NULL, 0)
         return self._zeros
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

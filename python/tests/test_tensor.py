@@ -87,7 +87,7 @@ def test_lists_of_tensors_and_arrays_are_stacked() -> None:
     assert cd.asarray([cd.zeros(2), np.ones(2, "float32")]).tolist() == [[0, 0], [1, 1]]
 
 
-@pytest.mark.parametrize("name", "add sub mul truediv pow lt le gt ge eq ne".split())
+@pytest.mark.parametrize("name", "add sub mul truediv floordiv mod pow lt le gt ge eq ne".split())
 @pytest.mark.parametrize("other", [2.5, 2, X[0, 0], X[:, :1], cd.asarray(X)], ids="float int row column tensor".split())
 def test_operators_are_numpys(name: str, other: Any) -> None:
     apply: Callable[[Any, Any], Any] = getattr(operator, name)
@@ -105,6 +105,16 @@ def test_bit_operators_are_numpys(name: str) -> None:
     np.testing.assert_array_equal(np.asarray(apply(cd.asarray(array), 3)), apply(array, 3))
     np.testing.assert_array_equal(np.asarray(apply(3, cd.asarray(array))), apply(3, array))
     np.testing.assert_array_equal(np.asarray(~cd.asarray(array)), ~array)
+
+
+def test_division_of_integers_rounds_down_and_never_fails() -> None:
+    x, y = np.array([7, -7, 7, -7, 6, 5, -(2**31)], "int32"), np.array([3, 3, -3, -3, -3, 0, -1], "int32")
+    with np.errstate(divide="ignore", over="ignore"):
+        expected = [(x // y).tolist(), (x % y).tolist()]
+    assert [part.tolist() for part in divmod(cd.asarray(x), y)] == expected
+    assert [part.tolist() for part in divmod(7, cd.asarray(y))] == [[2, 2, -3, -3, -3, 0, -7], [1, 1, -2, -2, -2, 0, 0]]
+    weight = cd.Variable([7.5, -7.5])
+    assert (weight // 2).tolist() == [3, -4] and (20 % weight).tolist() == [5, -2.5]
 
 
 def test_unary_operators_and_matmul() -> None:
@@ -165,6 +175,22 @@ KEYS: list[Any] = [
     (Ellipsis,),
     np.int64(1),
     (None, None),
+    ([0, 1], [2, 0]),
+    ([[0], [1]], [2, 0]),
+    ([0, 1], [2, 0], [3, -1]),
+    (slice(None), [2, 0], [3, -1]),
+    ([0, 1], slice(None), [3, -1]),
+    ([0, 1], slice(2, 0, -1), np.array([[3], [-1]])),
+    (0, slice(None), [3, 1]),
+    ([1, 0, 1], Ellipsis, 2),
+    (0, [2, 1], 3),
+    (slice(None), 1, [[0, 1], [2, 3]]),
+    ([0, 1], None, [2, 0]),
+    (None, [0, 1], [2, 0], None),
+    (None, [0, 1], slice(None), [2, 0]),
+    (slice(None), None, [2, 0], [1, 1]),
+    (np.zeros((0,), int), [2]),
+    (np.array([1, 0], "uint8"), np.array([2, 0], "int16")),
 ]
 
 
@@ -182,6 +208,19 @@ def test_indexing_of_symbolic_shapes_is_numpys(key: Any) -> None:
         return x[key]
 
     np.testing.assert_array_equal(np.asarray(part(X)), X[key])
+
+
+def test_arrays_of_indices_are_checked() -> None:
+    x = cd.asarray(X)
+    rows: list[tuple[Any, type[Exception], str]] = [
+        (([0, 2], [0, 1]), IndexError, "index: 2 is out of bounds for axis 0, which has size 2"),
+        (([0, 1], slice(None), [4, 0]), IndexError, "index: 4 is out of bounds for axis 2, which has size 4"),
+        (([0, 1], [0, 1, 2]), ValueError, "index: arrays of shapes [2] and [3] cannot be broadcast together"),
+    ]
+    for key, kind, message in rows:
+        with pytest.raises(kind) as raised:
+            x[key]
+        assert str(raised.value).startswith(message)
 
 
 def test_iteration_and_unpacking() -> None:

@@ -32,6 +32,11 @@ def widen(array: np.ndarray, dtype: str) -> np.ndarray:
     return array.astype(np.float64) if dtype in FLOAT else array
 
 
+def wide(x: np.ndarray) -> np.ndarray:
+    """More precise than `float64` where the platform has it, for references that are inexact there."""
+    return np.asarray(x, np.longdouble)
+
+
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     """Values rounded to nearest, ties to even, in their storage; integers and bools must be of their dtype already."""
     values = np.asarray(values)

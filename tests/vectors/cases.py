@@ -34,6 +34,15 @@ _MORE: dict[str, list[tuple[list[str], dict[str, Any], tuple[str, ...] | None]]]
     "random_bits": [(["uint32[2]"], {"shape": [1003], "dtype": dtype}, None) for dtype in ("uint32", "uint64")],
     "sum": [(["T[3000, 2]"], {"axis": [0]}, None)],
     "erfinv": [(["T[1003] in -1..1"], {}, None)],
+    **{op: [(["T[1003] in -0.95..0.95"], {}, None)] for op in ("asin", "acos", "atanh")},
+    **{op: [(["T[1003] in -9..9"], {}, None)] for op in ("atan", "sinh", "cosh", "asinh", "exp2")},
+    **{op: [(["T[1003] in -9..9"], {}, None)] for op in ("sign", "floor", "ceil", "round", "trunc")},
+    **{op: [(["T[1003] in 1..9"], {}, None)] for op in ("log2", "log10", "reciprocal")},
+    "tan": [(["T[1003] in 5..7"], {}, None)],
+    "cbrt": [(["T[1003] in -9..-0.1"], {}, None)],
+    "acosh": [(["T[1003] in 1.05..9"], {}, None)],
+    **{op: [(["T[1003] in -99..99", "T[1003] in 2..7"], {}, None)] for op in ("remainder", "floor_divide")},
+    **{op: [(["T[1003] in -99..99", "T[1003]"], {}, None)] for op in ("atan2", "hypot")},
 }
 
 

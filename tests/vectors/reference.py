@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import arrays
+import elementwise
 import images
+import movement
 import numpy as np
 import randomness
-from arrays import through
+from arrays import through, wide
 from scipy import special
 
 Arrays = tuple[np.ndarray, ...]
@@ -80,35 +82,12 @@ def output_dtype(values: np.ndarray, op: str, attrs: dict[str, Any], dtype: str)
     return "float32" if op in ("one_hot", "uniform", "normal") else dtype
 
 
-def wide(x: np.ndarray) -> np.ndarray:
-    """More precise than `float64` where the platform has it, for references that are inexact there."""
-    return np.asarray(x, np.longdouble)
-
-
 def compute(dtype: str) -> type[np.floating]:
     """What kernels compute in for a dtype."""
     return np.float64 if dtype == "float64" else np.float32
 
 
-# Element-wise
-
-
-def in_long(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An element-wise function in the widest float."""
-    return lambda *inputs: function(*map(wide, inputs))
-
-
-def left_shift(x, y):
-    width = x.dtype.itemsize * 8
-    outside = (y < 0) | (y >= width)
-    return np.where(outside, x.dtype.type(0), np.left_shift(x, np.where(outside, 0, y).astype(x.dtype)))
-
-
-def right_shift(x, y):
-    width = x.dtype.itemsize * 8
-    outside = (y < 0) | (y >= width)
-    most = np.right_shift(x, x.dtype.type(width - 1)) if x.dtype.kind == "i" else np.zeros_like(x)
-    return np.where(outside, most, np.right_shift(x, np.where(outside, 0, y).astype(x.dtype)))
+# Element-wise, beside those of elementwise.py
 
 
 def cast(x, *, dtype):
@@ -192,6 +171,10 @@ def mean(x, *, axis=None, keepdims=False):
 
 def variance(x, *, axis=None, correction=0.0, keepdims=False):
     return np.var(wide(x), axis=axes(axis), ddof=correction, keepdims=keepdims)
+
+
+def deviation(x, *, axis=None, correction=0.0, keepdims=False):
+    return np.sqrt(variance(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
 def variance_terms(x, *, axis=None, correction=0.0, keepdims=False):
@@ -456,49 +439,16 @@ def sums(function: Callable[..., Any], ulp: float, terms: Callable[..., Any] | N
 
 
 TABLE: dict[str, Reference] = {
-    "neg": exactly(np.negative),
-    "abs": exactly(np.abs),
-    "square": exactly(np.square),
-    "exp": maths(in_long(np.exp)),
-    "expm1": maths(in_long(np.expm1)),
-    "log": maths(in_long(np.log)),
-    "log1p": maths(in_long(np.log1p)),
-    "sqrt": exactly(np.sqrt),
+    **{op: exactly(function) for op, function in elementwise.EXACT.items()},
+    **{op: maths(function) for op, function in elementwise.ROUNDED.items()},
     "rsqrt": maths(lambda x: 1 / np.sqrt(wide(x)), 1.5),
-    "tanh": maths(in_long(np.tanh)),
-    "sigmoid": maths(in_long(special.expit)),
     # The references' own errors in float64 come on top of the 2 ulp; SciPy's erfinv loses the sign of a zero.
     "erf": maths(np.vectorize(math.erf, [np.float64]), 3),
     "erfinv": maths(lambda x: np.copysign(special.erfinv(x), x), 5),
-    "sin": maths(in_long(np.sin)),
-    "cos": maths(in_long(np.cos)),
-    "logical_not": exactly(np.logical_not),
-    "bitwise_invert": exactly(np.invert),
-    "add": exactly(np.add),
-    "sub": exactly(np.subtract),
-    "mul": exactly(np.multiply),
-    "div": exactly(np.divide),
-    "pow": maths(in_long(np.power)),
     "maximum": exactly(np.maximum, unsigned_zero=True),
     "minimum": exactly(np.minimum, unsigned_zero=True),
-    "logical_and": exactly(np.logical_and),
-    "logical_or": exactly(np.logical_or),
-    "logical_xor": exactly(np.logical_xor),
-    "bitwise_and": exactly(np.bitwise_and),
-    "bitwise_or": exactly(np.bitwise_or),
-    "bitwise_xor": exactly(np.bitwise_xor),
-    "bitwise_left_shift": exactly(left_shift),
-    "bitwise_right_shift": exactly(right_shift),
-    "equal": exactly(np.equal),
-    "not_equal": exactly(np.not_equal),
-    "less": exactly(np.less),
-    "less_equal": exactly(np.less_equal),
-    "greater": exactly(np.greater),
-    "greater_equal": exactly(np.greater_equal),
-    "where": exactly(np.where),
     "cast": exactly(cast),
     "bitcast": exactly(bitcast, dtyped=True),
-    "stop_gradient": exactly(np.copy),
     "constant": exactly(constant),
     "iota": exactly(iota),
     "dim": exactly(lambda x, *, axis: np.int64(x.shape[axis])),
@@ -510,19 +460,34 @@ TABLE: dict[str, Reference] = {
     "unslice": exactly(unslice),
     "pad": exactly(pad),
     "flip": exactly(lambda x, *, axis=None: np.flip(x, axes(axis))),
+    "stack": exactly(lambda *values, axis=0: np.stack(values, axis)),
+    "tile": exactly(lambda x, *, repetitions: np.tile(x, repetitions)),
+    "repeat": exactly(lambda x, *, repeats, axis=None: np.repeat(x, repeats, axis)),
+    "roll": exactly(movement.roll),
     "sum": sums(total, 2),
     "prod": Reference(product, 8, narrow=1),
     "max": exactly(reduction(np.max), unsigned_zero=True),
     "min": exactly(reduction(np.min), unsigned_zero=True),
     "mean": sums(mean, 2),
     "var": sums(variance, 4, variance_terms),
+    # The root of a variance near 0 has the error of the root of its terms.
+    "std": sums(deviation, 4, lambda x, **attrs: np.sqrt(variance_terms(x, **attrs))),
+    "norm": sums(movement.norm, 2, movement.norm),
+    "count_nonzero": exactly(reduction(np.count_nonzero)),
     "any": exactly(reduction(np.any)),
     "all": exactly(reduction(np.all)),
     "argmax": exactly(search(np.argmax)),
     "argmin": exactly(search(np.argmin)),
+    "cumsum": exactly(movement.running(np.add), dtyped=True),
+    "cumprod": exactly(movement.running(np.multiply), dtyped=True),
     "recurrence": exactly(recurrence, dtyped=True),
+    "sort": exactly(movement.sort),
+    "argsort": exactly(movement.argsort),
+    "top_k": exactly(movement.top_k),
     "matmul": sums(matmul, 4),
     "dot_general": sums(dot_general, 4),
+    # Products in between are rounded to the dtype.
+    "einsum": Reference(movement.einsum, 4, narrow=4, magnitude=of_sizes(movement.einsum)),
     "conv": sums(images.conv, 4),
     "conv_input_grad": sums(images.conv_input_grad, 4),
     "conv_kernel_grad": sums(images.conv_kernel_grad, 4),
@@ -536,6 +501,11 @@ TABLE: dict[str, Reference] = {
     "pick": exactly(pick),
     "unpick": exactly(unpick),
     "one_hot": exactly(one_hot),
+    "gather": exactly(movement.gather),
+    "scatter": exactly(movement.scatter, dtyped=True, unsigned_zero=True),
+    "take_along_axis": exactly(movement.take_along_axis),
+    "dynamic_slice": exactly(movement.dynamic_slice),
+    "dynamic_update_slice": exactly(movement.dynamic_update_slice),
     "random_bits": exactly(randomness.bits),
     "random_split": exactly(randomness.split),
     "fold_in": exactly(randomness.fold_in),

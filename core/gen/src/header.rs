@@ -81,8 +81,8 @@ pub fn symbols(header: &str) -> String {
     for statement in statements.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" ")) {
         let statement = statement.trim_start_matches("extern \"C\" {").trim();
         if statement.contains('(') {
-            let native =
-                ["cdl_program_open", "cdl_program_save", "_dlpack"].iter().any(|name| statement.contains(name));
+            let native = ["cdl_program_open", "cdl_program_save", "_dlpack", "cdl_python"];
+            let native = native.iter().any(|name| statement.contains(name));
             lines.push(format!("{statement}{}", if native { " NATIVE" } else { "" }));
         } else if let Some((name, first)) = statement.split_once('{') {
             lines.push(format!("{}: {}", name.trim().trim_start_matches("typedef "), first.trim()));

@@ -3,7 +3,6 @@
 
 use super::call::{Shared, View};
 use super::copy;
-use super::recurrence::Extent;
 use super::reduce::{Arithmetic, Number};
 use super::simd::simd;
 use super::work::{Stop, Work};
@@ -33,7 +32,8 @@ impl<'a> Indices<'a> {
     }
 
     /// How many.
-    fn len(self) -> usize {
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(self) -> usize {
         match self {
             Indices::I32(indices) => indices.len(),
             Indices::I64(indices) => indices.len(),
@@ -42,7 +42,7 @@ impl<'a> Indices<'a> {
 
     /// The position that the `at`-th index has among `size` elements, unless it is outside.
     #[inline(always)]
-    fn get(self, at: usize, size: usize) -> Option<usize> {
+    pub fn get(self, at: usize, size: usize) -> Option<usize> {
         let index = match self {
             Indices::I32(indices) => i64::from(indices[at]),
             Indices::I64(indices) => indices[at],
@@ -52,17 +52,42 @@ impl<'a> Indices<'a> {
     }
 }
 
-/// Of x [outer, steps, inner]: [outer, indices, inner] with the elements at the indices, or `missing`.
-pub fn take<T: Element>(
+/// Tuples of indices, one along each of some axes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuples<'a> {
+    indices: Indices<'a>,
+    sizes: &'a [usize],
+}
+
+impl<'a> Tuples<'a> {
+    /// Those of a view that is dense, for axes of these sizes: the tuples are its rows.
+    pub fn new(view: View<'a>, sizes: &'a [usize]) -> Tuples<'a> {
+        Tuples { indices: Indices::new(view), sizes }
+    }
+
+    /// The row-major position that the `at`-th tuple names, unless an index is outside.
+    #[inline(always)]
+    pub fn get(self, at: usize) -> Option<usize> {
+        let mut place = 0;
+        for (axis, &size) in self.sizes.iter().enumerate() {
+            place = place * size + self.indices.get(at * self.sizes.len() + axis, size)?;
+        }
+        Some(place)
+    }
+}
+
+/// Writes rows of `inner` elements: for each row that of x which `from` names, or `missing`.
+pub fn gather<T: Element>(
     work: &mut Work,
-    extent: Extent,
+    (rows, inner): (usize, usize),
     x: &[T],
-    indices: Indices,
     missing: T,
     output: &mut [T],
+    from: impl Fn(usize) -> Option<usize> + Sync,
 ) -> Result<(), Stop> {
-    let Extent { outer, steps, inner } = extent;
-    let rows = outer * indices.len();
+    if output.is_empty() {
+        return Ok(());
+    }
     // Short rows go together; long ones are cut.
     let per_task = (TASK / inner.max(1)).max(1);
     let cuts = inner.div_ceil(TASK);
@@ -73,56 +98,99 @@ pub fn take<T: Element>(
         for row in first..rows.min(first + per_task) {
             // SAFETY: every task has its own rows or its own part of one.
             let output = unsafe { output.range(row * inner + start, row * inner + end) };
-            match indices.get(row % indices.len(), steps) {
-                Some(index) => {
-                    let from = (row / indices.len() * steps + index) * inner;
-                    match (output, &x[from + start..from + end]) {
-                        ([output], [x]) => *output = *x,
-                        (output, x) => output.copy_from_slice(x),
-                    }
-                }
+            match from(row) {
+                Some(from) => match (output, &x[from * inner + start..from * inner + end]) {
+                    ([output], [x]) => *output = *x,
+                    (output, x) => output.copy_from_slice(x),
+                },
                 None => output.fill(missing),
             }
         }
     })
 }
 
-simd! {
-    /// y += x, rounded to the dtype.
-    fn add<T: Number>(y: &mut [T], x: &[T]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = T::narrow(y.widen().plus(x.widen()));
+/// What becomes of an element and its update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// The update.
+    Set,
+    /// Their sum, rounded to the dtype.
+    Add,
+    /// The greater; NaN wins.
+    Max,
+    /// The less; NaN wins.
+    Min,
+}
+
+impl Join {
+    #[inline(always)]
+    fn join<T: Number>(self, y: T, x: T) -> T {
+        match self {
+            Join::Set => x,
+            Join::Add => T::narrow(y.widen().plus(x.widen())),
+            Join::Max if x.widen().above(y.widen()) => x,
+            Join::Min if x.widen().below(y.widen()) => x,
+            Join::Max | Join::Min => y,
         }
     }
 }
 
-/// Adds updates [outer, indices, inner] to the output [outer, steps, inner] at the indices, in their order.
-pub fn scatter_add<T: Number>(
+simd! {
+    /// Joins updates to elements.
+    fn join<T: Number>(y: &mut [T], x: &[T], how: Join) {
+        match how {
+            Join::Set => y.copy_from_slice(x),
+            Join::Add => y.iter_mut().zip(x).for_each(|(y, x)| *y = Join::Add.join(*y, *x)),
+            Join::Max => y.iter_mut().zip(x).for_each(|(y, x)| *y = Join::Max.join(*y, *x)),
+            Join::Min => y.iter_mut().zip(x).for_each(|(y, x)| *y = Join::Min.join(*y, *x)),
+        }
+    }
+}
+
+/// Where updates go: the output is [groups, places, inner], the updates are [groups, count, inner].
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the shapes say it")]
+pub struct Targets {
+    pub groups: usize,
+    pub count: usize,
+    pub places: usize,
+    pub inner: usize,
+}
+
+/// Joins each update to the place of its group that `place` names, of a group and the number of the update, in order;
+/// one without a place is dropped.
+pub fn scatter<T: Number>(
     work: &mut Work,
-    extent: Extent,
-    indices: Indices,
+    how: Join,
+    Targets { groups, count, places, inner }: Targets,
+    place: impl Fn(usize, usize) -> Option<usize> + Sync,
     updates: &[T],
     output: &mut [T],
 ) -> Result<(), Stop> {
-    let Extent { outer, steps, inner } = extent;
     let blocks = inner.div_ceil(COLUMNS);
-    let count = indices.len();
-    // Additions to one element keep the order of the indices, so a long list is cut into phases.
+    // Updates of one element keep their order, so a long list is cut into phases.
     let segment = (TASK / inner.clamp(1, COLUMNS)).max(1);
+    let per_task = (TASK / inner.clamp(1, COLUMNS) / count.clamp(1, segment)).max(1);
+    if output.is_empty() || updates.is_empty() {
+        return Ok(());
+    }
+    let units = groups * blocks;
     let output = Shared::new(output);
     for first in (0..count).step_by(segment) {
-        work.parallel(outer * blocks, |task| {
-            let (slab, column) = (task / blocks, task % blocks * COLUMNS);
-            let width = COLUMNS.min(inner - column);
-            for at in first..count.min(first + segment) {
-                let Some(index) = indices.get(at, steps) else { continue };
-                let to = (slab * steps + index) * inner + column;
-                let from = (slab * count + at) * inner + column;
-                // SAFETY: every task has its own columns of its own slab.
-                let output = unsafe { output.range(to, to + width) };
-                match (output, &updates[from..from + width]) {
-                    ([y], [x]) => *y = T::narrow(y.widen().plus(x.widen())),
-                    (output, updates) => add(output, updates),
+        work.parallel(units.div_ceil(per_task), |task| {
+            for unit in task * per_task..units.min((task + 1) * per_task) {
+                let (group, column) = (unit / blocks, unit % blocks * COLUMNS);
+                let width = COLUMNS.min(inner - column);
+                for number in first..count.min(first + segment) {
+                    let Some(place) = place(group, number) else { continue };
+                    let to = (group * places + place) * inner + column;
+                    let from = (group * count + number) * inner + column;
+                    // SAFETY: every unit has its own columns of its own group.
+                    let output = unsafe { output.range(to, to + width) };
+                    match (output, &updates[from..from + width]) {
+                        ([y], [x]) => *y = how.join(*y, *x),
+                        (output, updates) => join(output, updates, how),
+                    }
                 }
             }
         })?;
@@ -206,28 +274,39 @@ mod tests {
         [(1, 10, 1, 50_000), (3, 7, 5, 20), (1, 5, 70_000, 4), (2, 9, 300, 11), (2, 0, 3, 4), (2, 4, 3, 0)];
 
     #[test]
-    fn take_reads_and_scatter_add_adds_where_indices_say() {
+    fn gather_reads_and_scatter_joins_where_indices_say() {
         let _settings = settings();
-        for (outer, steps, inner, count) in EXTENTS {
-            let extent = Extent { outer, steps, inner };
-            let x: Vec<f32> = (0..outer * steps * inner).map(|i| i as f32 * 0.37).collect();
-            let indices = indices(count, steps);
-            let (mut taken, mut added) = (vec![-1.0; outer * count * inner], x.clone());
-            let updates: Vec<f32> = (0..taken.len()).map(|i| (i % 101) as f32 * 0.11).collect();
-            for (slab, at, column) in
-                (0..outer * count * inner).map(|i| (i / inner / count, i / inner % count, i % inner))
-            {
-                if let Some(index) = position(indices[at], steps) {
-                    let (there, here) = ((slab * steps + index) * inner + column, (slab * count + at) * inner + column);
-                    taken[here] = x[there];
-                    added[there] += updates[here];
-                }
-            }
+        for (groups, places, inner, count) in EXTENTS {
+            let x: Vec<f32> = (0..groups * places * inner).map(|i| (i * 31 % 97) as f32 * 0.37).collect();
+            let indices = indices(groups * count, places);
             let of = Indices::I64(&indices);
-            let result = run(&vec![0.0; taken.len()], |work, output| take(work, extent, &x, of, -1.0, output));
-            assert_eq!(result, taken, "{extent:?}");
-            let result = run(&x, |work, output| scatter_add(work, extent, of, &updates, output));
-            assert_eq!(result, added, "{extent:?}");
+            let updates: Vec<f32> = (0..groups * count * inner).map(|i| (i % 101) as f32 * 0.11 * 3.0).collect();
+            let found = |row: usize| position(indices[row], places).map(|place| row / count * places + place);
+            let mut taken = vec![-1.0; updates.len()];
+            for (row, taken) in taken.chunks_mut(inner.max(1)).enumerate() {
+                found(row).into_iter().for_each(|from| taken.copy_from_slice(&x[from * inner..][..inner]));
+            }
+            let from = |row: usize| of.get(row, places).map(|place| row / count * places + place);
+            let rows = (groups * count, inner);
+            let result = run(&vec![0.0; taken.len()], |work, output| gather(work, rows, &x, -1.0, output, from));
+            assert_eq!(result, taken, "{groups} {places} {inner} {count}");
+            type Function = fn(f32, f32) -> f32;
+            let joins: [(Join, Function); 4] =
+                [(Join::Set, |_, x| x), (Join::Add, |y, x| y + x), (Join::Max, f32::max), (Join::Min, f32::min)];
+            for (how, join) in joins {
+                let mut expected = x.clone();
+                for (row, updates) in updates.chunks(inner.max(1)).enumerate() {
+                    for (column, update) in updates.iter().enumerate() {
+                        let place = found(row).map(|place| place * inner + column);
+                        place.into_iter().for_each(|place| expected[place] = join(expected[place], *update));
+                    }
+                }
+                let (targets, place) = (Targets { groups, count, places, inner }, |group: usize, number: usize| {
+                    of.get(group * count + number, places)
+                });
+                let result = run(&x, |work, output| scatter(work, how, targets, place, &updates, output));
+                assert_eq!(result, expected, "{how:?} {groups} {places} {inner} {count}");
+            }
         }
     }
 

@@ -24,7 +24,8 @@ pub struct Extent {
 impl Extent {
     /// Around `axis` of a tensor of these sizes.
     pub fn new(sizes: &[usize], axis: usize) -> Extent {
-        let product = |sizes: &[usize]| sizes.iter().product();
+        // Beside an axis without elements the others may have any size.
+        let product = |sizes: &[usize]| sizes.iter().fold(1, |product: usize, &size| product.saturating_mul(size));
         Extent { outer: product(&sizes[..axis]), steps: sizes[axis], inner: product(&sizes[axis + 1..]) }
     }
 }
@@ -54,7 +55,10 @@ pub fn recurrence<T: Number>(
     // Steps depend on each other, so a long axis is cut into phases; each goes on from the output of the one before.
     let segment = (TASK / inner.clamp(1, COLUMNS)).max(1);
     let per_task = (TASK / inner.clamp(1, COLUMNS) / steps.clamp(1, segment)).max(1);
-    let units = outer * blocks;
+    let units = outer.saturating_mul(blocks);
+    if output.is_empty() {
+        return Ok(());
+    }
     let output = Shared::new(output);
     for first in (0..steps).step_by(segment) {
         work.parallel(units.div_ceil(per_task), |task| {

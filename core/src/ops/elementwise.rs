@@ -8,18 +8,15 @@ use crate::infer::{Infer, elementwise, predicate};
 use crate::op::{Backward, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::scalar::{Binary, Comparison, Expression, Register, Unary};
 
-const X: &[InputDef] = &[InputDef::of("x")];
-const XY: &[InputDef] = &[InputDef::of("x"), InputDef::of("y")];
+pub(super) const X: &[InputDef] = &[InputDef::of("x")];
+pub(super) const XY: &[InputDef] = &[InputDef::of("x"), InputDef::of("y")];
 
-const ONE: &[Sample] = &[
+pub(super) const ONE: &[Sample] = &[
     Sample { inputs: &["T[2, 3]"], attrs: "{}" },
     Sample { inputs: &["T[]"], attrs: "{}" },
     Sample { inputs: &["T[0, 3]"], attrs: "{}" },
     Sample { inputs: &["T[1003]"], attrs: "{}" },
 ];
-const POSITIVE: &[Sample] =
-    &[Sample { inputs: &["T[2, 3] in 0.1..4"], attrs: "{}" }, Sample { inputs: &["T[1003] in 0.1..4"], attrs: "{}" }];
-const WITHIN_ONE: &[Sample] = &[Sample { inputs: &["T[2, 3] in -0.9..0.9"], attrs: "{}" }];
 const TWO: &[Sample] = &[
     Sample { inputs: &["T[2, 3]", "T[2, 3]"], attrs: "{}" },
     Sample { inputs: &["T[2, 3]", "T[3]"], attrs: "{}" },
@@ -27,6 +24,13 @@ const TWO: &[Sample] = &[
     Sample { inputs: &["T[]", "T[3]"], attrs: "{}" },
     Sample { inputs: &["T[0, 3]", "T[3]"], attrs: "{}" },
     Sample { inputs: &["T[17, 65]", "T[65]"], attrs: "{}" },
+];
+
+/// What is divided with a remainder: integers by 0 too.
+const DIVIDED: &[Sample] = &[
+    Sample { inputs: &["T[2, 3]", "T[2, 3]"], attrs: "{}" },
+    Sample { inputs: &["T[4, 1, 3]", "T[2, 1]"], attrs: "{}" },
+    Sample { inputs: &["T[17, 65]", "T[65] in 1..4"], attrs: "{}" },
 ];
 
 macro_rules! unary {
@@ -67,6 +71,8 @@ macro_rules! binary {
     };
 }
 
+pub(super) use {binary, unary};
+
 macro_rules! comparison {
     ($name:literal, $dtypes:ident, $expression:expr, $doc:literal) => {
         OpDef {
@@ -86,16 +92,57 @@ macro_rules! comparison {
     };
 }
 
+/// An op that rounds floats to integers and leaves integers as they are.
+macro_rules! rounding {
+    ($name:literal, $op:ident, $doc:literal) => {
+        OpDef {
+            name: $name,
+            version: 1,
+            doc: $doc,
+            dtypes: DTypes::NUMERIC,
+            inputs: X,
+            outputs: &["output"],
+            attrs: &[],
+            regions: &[],
+            infer: elementwise,
+            meaning: Meaning::Scalar(|e, _, x| if e.dtype(x[0]).is_float() { e.unary(Unary::$op, x[0]) } else { x[0] }),
+            vjp: FLAT,
+            samples: ONE,
+        }
+    };
+}
+
+/// An op that says of each element whether it is of some kind.
+macro_rules! test {
+    ($name:literal, $expression:expr, $doc:literal) => {
+        OpDef {
+            name: $name,
+            version: 1,
+            doc: $doc,
+            dtypes: DTypes::ALL,
+            inputs: X,
+            outputs: &["output"],
+            attrs: &[],
+            regions: &[],
+            infer: predicate,
+            meaning: Meaning::Scalar($expression),
+            vjp: STEPWISE,
+            samples: ONE,
+        }
+    };
+}
+
+const FLAT: Vjp = Vjp::NotDifferentiable("it is flat between its steps, so its gradient is 0");
 const STEPWISE: Vjp = Vjp::NotDifferentiable("its output is bool or integer");
 
 /// The cotangent of a one-input op: that of the output times `factor`.
-fn times(b: &mut Backward, factor: Value) -> Result<Vec<Option<Value>>> {
+pub(super) fn times(b: &mut Backward, factor: Value) -> Result<Vec<Option<Value>>> {
     let cotangent = b.cotangent()?;
     Ok(vec![Some(b.graph.mul(cotangent, factor)?)])
 }
 
 /// Sums the cotangents of two broadcast inputs to the inputs' shapes.
-fn pair(b: &mut Backward, x: Value, y: Value) -> Result<Vec<Option<Value>>> {
+pub(super) fn pair(b: &mut Backward, x: Value, y: Value) -> Result<Vec<Option<Value>>> {
     let (x_shape, y_shape) = (b.shape(0), b.shape(1));
     let x = if b.wanted[0] { Some(b.graph.unbroadcast(x, &x_shape)?) } else { None };
     let y = if b.wanted[1] { Some(b.graph.unbroadcast(y, &y_shape)?) } else { None };
@@ -110,6 +157,26 @@ fn cast_expression(e: &mut Expression, attrs: &Attrs, x: &[Register]) -> Registe
 fn bitcast_expression(e: &mut Expression, attrs: &Attrs, x: &[Register]) -> Register {
     let dtype = attrs.optional_dtype("dtype").unwrap_or(DType::F32);
     e.bitcast(dtype, x[0])
+}
+
+/// 1 for what is above 0, -1 below; else a sum with 0, which is 0 for -0 and NaN for NaN.
+fn sign_expression(e: &mut Expression, _: &Attrs, x: &[Register]) -> Register {
+    let (x, dtype) = (x[0], e.dtype(x[0]));
+    let (zero, one, minus) = (e.constant(dtype, 0.0), e.constant(dtype, 1.0), e.constant(dtype, -1.0));
+    let (below, above) = (e.compare(Comparison::Less, x, zero), e.compare(Comparison::Less, zero, x));
+    let other = e.binary(Binary::Add, x, zero);
+    let other = e.select(below, minus, other);
+    e.select(above, one, other)
+}
+
+/// Compares the magnitudes of floats with infinity; `otherwise` compares others with themselves.
+fn against_infinity(e: &mut Expression, x: Register, op: Comparison, otherwise: Comparison) -> Register {
+    let dtype = e.dtype(x);
+    if !dtype.is_float() {
+        return e.compare(otherwise, x, x);
+    }
+    let (magnitude, infinity) = (e.unary(Unary::Abs, x), e.constant(dtype, f64::INFINITY));
+    e.compare(op, magnitude, infinity)
 }
 
 fn infer_cast(infer: &mut Infer) -> Result<Vec<Spec>> {
@@ -146,27 +213,13 @@ fn taken(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     pair(b, to_x, to_y)
 }
 
-/// d/dx of x^y is y x^(y-1), of which 0 for y = 0 is taken; d/dy is x^y log x, 0 where x is 0 and y is not below.
-fn power(b: &mut Backward) -> Result<Vec<Option<Value>>> {
-    let (x, y, output, cotangent) = (b.inputs[0], b.inputs[1], b.outputs[0], b.cotangent()?);
-    let g = &mut *b.graph;
-    let (zero, one) = (g.scalar_like(x, 0.0)?, g.scalar_like(x, 1.0)?);
-    let to_x = {
-        let less = g.sub(y, one)?;
-        let slope = g.pow(x, less)?;
-        let slope = g.mul(y, slope)?;
-        let flat = g.equal(y, zero)?;
-        let slope = g.select(flat, zero, slope)?;
-        g.mul(cotangent, slope)?
-    };
-    let to_y = {
-        let at_zero = g.equal(x, zero)?;
-        let base = g.select(at_zero, one, x)?;
-        let log = g.log(base)?;
-        let slope = g.mul(output, log)?;
-        g.mul(cotangent, slope)?
-    };
-    pair(b, to_x, to_y)
+/// Of x - floor(x / y) y: 1, and -floor(x / y).
+fn rest(b: &mut Backward) -> Result<Vec<Option<Value>>> {
+    let (x, y, cotangent) = (b.inputs[0], b.inputs[1], b.cotangent()?);
+    let quotient = b.graph.op("floor_divide", &[], &[x, y])?;
+    let back = b.graph.neg(cotangent)?;
+    let to_y = b.graph.mul(back, quotient)?;
+    pair(b, cotangent, to_y)
 }
 
 fn quotient(b: &mut Backward) -> Result<Vec<Option<Value>>> {
@@ -192,20 +245,6 @@ fn selected(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let (yes_shape, no_shape) = (b.shape(1), b.shape(2));
     Ok(vec![None, Some(b.graph.unbroadcast(yes, &yes_shape)?), Some(b.graph.unbroadcast(no, &no_shape)?)])
 }
-
-/// A factor that is `scale * exp(sign * power^2)`, the slope of erf and, inverted, of erfinv.
-fn gaussian(b: &mut Backward, power: Value, scale: f64, sign: f64) -> Result<Vec<Option<Value>>> {
-    let g = &mut *b.graph;
-    let square = g.mul(power, power)?;
-    let sign = g.scalar_like(power, sign)?;
-    let exponent = g.mul(square, sign)?;
-    let bell = g.exp(exponent)?;
-    let scale = g.scalar_like(power, scale)?;
-    let factor = g.mul(bell, scale)?;
-    times(b, factor)
-}
-
-const TWO_OVER_ROOT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 
 /// The family.
 pub static OPS: &[OpDef] = &[
@@ -236,134 +275,58 @@ pub static OPS: &[OpDef] = &[
         }),
         "Absolute value: |x|. Its gradient at 0 is 0."
     ),
-    unary!("exp", Exp, FLOAT, ONE, Vjp::Rule(|b| times(b, b.outputs[0])), "Exponential: e^x, within 2 ulp."),
-    unary!(
-        "expm1",
-        Expm1,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| {
-            let one = b.graph.scalar_like(b.outputs[0], 1.0)?;
-            let factor = b.graph.add(b.outputs[0], one)?;
+    OpDef {
+        name: "sign",
+        version: 1,
+        doc: "Sign: 1 above 0, -1 below, 0 for either zero, NaN for NaN.",
+        dtypes: DTypes::NUMERIC,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[],
+        regions: &[],
+        infer: elementwise,
+        meaning: Meaning::Scalar(sign_expression),
+        vjp: FLAT,
+        samples: ONE,
+    },
+    OpDef {
+        name: "reciprocal",
+        version: 1,
+        doc: "One over x: 1 / x.",
+        dtypes: DTypes::FLOAT,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[],
+        regions: &[],
+        infer: elementwise,
+        meaning: Meaning::Scalar(|e, _, x| {
+            let one = e.constant(e.dtype(x[0]), 1.0);
+            e.binary(Binary::Div, one, x[0])
+        }),
+        vjp: Vjp::Rule(|b| {
+            let square = b.graph.mul(b.outputs[0], b.outputs[0])?;
+            let factor = b.graph.neg(square)?;
             times(b, factor)
         }),
-        "Exponential minus one: e^x - 1, exact near 0, within 2 ulp."
+        samples: &[
+            Sample { inputs: &["T[2, 3] in 0.5..3"], attrs: "{}" },
+            Sample { inputs: &["T[1003] in -3..-0.5"], attrs: "{}" },
+        ],
+    },
+    rounding!("floor", Floor, "The greatest integer not above x, in x's dtype; integers stay."),
+    rounding!("ceil", Ceil, "The least integer not below x, in x's dtype; integers stay."),
+    rounding!("round", Round, "The nearest integer, of two the even one, in x's dtype; integers stay."),
+    rounding!("trunc", Trunc, "The nearest integer not further from 0 than x, in x's dtype; integers stay."),
+    test!("is_nan", |e, _, x| e.compare(Comparison::NotEqual, x[0], x[0]), "Whether x is NaN; only floats can be."),
+    test!(
+        "is_inf",
+        |e, _, x| against_infinity(e, x[0], Comparison::Equal, Comparison::NotEqual),
+        "Whether x is infinite, with either sign; only floats can be."
     ),
-    unary!(
-        "log",
-        Log,
-        FLOAT,
-        POSITIVE,
-        Vjp::Rule(|b| {
-            let cotangent = b.cotangent()?;
-            Ok(vec![Some(b.graph.div(cotangent, b.inputs[0])?)])
-        }),
-        "Natural logarithm, within 2 ulp. -inf at 0, NaN below."
-    ),
-    unary!(
-        "log1p",
-        Log1p,
-        FLOAT,
-        POSITIVE,
-        Vjp::Rule(|b| {
-            let (x, cotangent) = (b.inputs[0], b.cotangent()?);
-            let one = b.graph.scalar_like(x, 1.0)?;
-            let sum = b.graph.add(x, one)?;
-            Ok(vec![Some(b.graph.div(cotangent, sum)?)])
-        }),
-        "Logarithm of 1 + x, exact near 0, within 2 ulp. -inf at -1, NaN below."
-    ),
-    unary!(
-        "sqrt",
-        Sqrt,
-        FLOAT,
-        POSITIVE,
-        Vjp::Rule(|b| {
-            let half = b.graph.scalar_like(b.inputs[0], 0.5)?;
-            let factor = b.graph.div(half, b.outputs[0])?;
-            times(b, factor)
-        }),
-        "Square root, correctly rounded. NaN below 0."
-    ),
-    unary!(
-        "rsqrt",
-        Rsqrt,
-        FLOAT,
-        POSITIVE,
-        Vjp::Rule(|b| {
-            let half = b.graph.scalar_like(b.inputs[0], -0.5)?;
-            let factor = b.graph.mul(half, b.outputs[0])?;
-            let factor = b.graph.div(factor, b.inputs[0])?;
-            times(b, factor)
-        }),
-        "One over the square root: 1 / sqrt(x), both correctly rounded. inf at 0, NaN below."
-    ),
-    unary!(
-        "tanh",
-        Tanh,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| {
-            let y = b.outputs[0];
-            let one = b.graph.scalar_like(y, 1.0)?;
-            let square = b.graph.mul(y, y)?;
-            let factor = b.graph.sub(one, square)?;
-            times(b, factor)
-        }),
-        "Hyperbolic tangent, within 2 ulp."
-    ),
-    unary!(
-        "sigmoid",
-        Sigmoid,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| {
-            let y = b.outputs[0];
-            let one = b.graph.scalar_like(y, 1.0)?;
-            let rest = b.graph.sub(one, y)?;
-            let factor = b.graph.mul(y, rest)?;
-            times(b, factor)
-        }),
-        "Logistic function: 1 / (1 + e^-x), within 2 ulp."
-    ),
-    unary!(
-        "erf",
-        Erf,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| gaussian(b, b.inputs[0], TWO_OVER_ROOT_PI, -1.0)),
-        "Error function: 2/sqrt(pi) times the integral of e^(-t^2) from 0 to x, within 2 ulp."
-    ),
-    unary!(
-        "erfinv",
-        ErfInv,
-        FLOAT,
-        WITHIN_ONE,
-        Vjp::Rule(|b| gaussian(b, b.outputs[0], 1.0 / TWO_OVER_ROOT_PI, 1.0)),
-        "Inverse of the error function on [-1, 1]; NaN outside, infinite at the ends."
-    ),
-    unary!(
-        "sin",
-        Sin,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| {
-            let factor = b.graph.op("cos", &[], &[b.inputs[0]])?;
-            times(b, factor)
-        }),
-        "Sine of x in radians, within 2 ulp. NaN for infinities."
-    ),
-    unary!(
-        "cos",
-        Cos,
-        FLOAT,
-        ONE,
-        Vjp::Rule(|b| {
-            let sin = b.graph.op("sin", &[], &[b.inputs[0]])?;
-            let factor = b.graph.neg(sin)?;
-            times(b, factor)
-        }),
-        "Cosine of x in radians, within 2 ulp. NaN for infinities."
+    test!(
+        "is_finite",
+        |e, _, x| against_infinity(e, x[0], Comparison::Less, Comparison::Equal),
+        "Whether x is neither infinite nor NaN; all but floats are."
     ),
     unary!("logical_not", Not, BOOL, ONE, STEPWISE, "Logical not."),
     unary!("bitwise_invert", Not, BITS, ONE, STEPWISE, "Every bit inverted; logical not for `bool`."),
@@ -403,15 +366,22 @@ pub static OPS: &[OpDef] = &[
         "Quotient: x / y."
     ),
     binary!(
-        "pow",
-        Pow,
-        FLOAT,
-        &[
-            Sample { inputs: &["T[2, 3] in 0.1..3", "T[2, 3]"], attrs: "{}" },
-            Sample { inputs: &["T[3, 1] in 0.1..3", "T[2]"], attrs: "{}" },
-        ],
-        Vjp::Rule(power),
-        "Power: x^y, within 2 ulp, with the special cases of IEEE 754 `pow`."
+        "floor_divide",
+        FloorDivide,
+        NUMERIC,
+        DIVIDED,
+        FLAT,
+        "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it \
+        is 0, and the least integer by -1 wraps."
+    ),
+    binary!(
+        "remainder",
+        Remainder,
+        NUMERIC,
+        DIVIDED,
+        Vjp::Rule(rest),
+        "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it \
+        is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y)."
     ),
     binary!(
         "maximum",

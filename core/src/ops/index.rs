@@ -5,7 +5,7 @@ use super::movement::{defaulted, required};
 use crate::attrs::{AttrDef, AttrType, AttrValue};
 use crate::cpu::call::Call;
 use crate::cpu::copy;
-use crate::cpu::index::{self, Indices};
+use crate::cpu::index::{self, Indices, Join, Targets};
 use crate::cpu::memory::cast_slice;
 use crate::cpu::recurrence::Extent;
 use crate::cpu::work::Stop;
@@ -18,9 +18,9 @@ use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use crate::{dispatch, dispatch_width};
 
-const INDICES: InputDef = InputDef::in_set("indices", DTypes::INDEX);
+pub(super) const INDICES: InputDef = InputDef::in_set("indices", DTypes::INDEX);
 const AXIS: AttrDef = defaulted("axis", AttrType::Int, "0", "The axis of x that the indices count along.");
-const FILL: AttrDef = defaulted(
+pub(super) const FILL: AttrDef = defaulted(
     "fill",
     AttrType::Float,
     "null",
@@ -46,7 +46,7 @@ fn extent(call: &Call) -> Extent {
 }
 
 /// The attr `fill` as a tensor of one element.
-fn fill(call: &Call) -> Result<Tensor, Stop> {
+pub(super) fn fill(call: &Call) -> Result<Tensor, Stop> {
     let dtype = call.input(0).dtype();
     let missing = if dtype.is_float() { f64::NAN } else { 0.0 };
     Tensor::scalar(dtype, call.attrs.optional_float("fill").unwrap_or(missing)).map_err(|_| Stop::OutOfMemory)
@@ -57,7 +57,10 @@ fn run_take(call: &mut Call) -> Result<(), Stop> {
     dispatch_width!(x.dtype(), T => {
         let missing = cast_slice::<T>(fill.bytes())[0];
         let output = call.outputs[0].elements::<T>();
-        index::take(&mut call.work, extent, x.elements::<T>(), indices, missing, output)
+        let (Extent { outer, steps, inner }, count) = (extent, indices.len());
+        index::gather(&mut call.work, (outer.saturating_mul(count), inner), x.elements::<T>(), missing, output, |row| {
+            indices.get(row % count, steps).map(|index| row / count * steps + index)
+        })
     })
 }
 
@@ -81,9 +84,12 @@ fn infer_scatter_add(infer: &mut Infer) -> Result<Vec<Spec>> {
 fn run_scatter_add(call: &mut Call) -> Result<(), Stop> {
     let (x, indices, updates, extent) = (call.input(0), Indices::new(call.input(1)), call.input(2), extent(call));
     copy::copy(x, &mut call.outputs[0], &mut call.work)?;
+    let Extent { outer: groups, steps: places, inner } = extent;
+    let targets = Targets { groups, count: indices.len(), places, inner };
     dispatch!(x.dtype(), T => {
         let output = call.outputs[0].elements::<T>();
-        index::scatter_add(&mut call.work, extent, indices, updates.elements::<T>(), output)
+        let place = |_: usize, number: usize| indices.get(number, places);
+        index::scatter(&mut call.work, Join::Add, targets, place, updates.elements::<T>(), output)
     })
 }
 

@@ -1,9 +1,14 @@
 //! The ops, one file per family; each op stands complete in one place.
 
+mod arrange;
 mod cluster;
 mod control;
 mod conv;
+mod dynamic;
+mod einsum;
 mod elementwise;
+mod functions;
+mod gather;
 mod index;
 mod linear;
 mod losses;
@@ -14,6 +19,8 @@ mod parts;
 mod pool;
 mod random;
 mod reduce;
+mod scan;
+mod sort;
 #[cfg(test)]
 mod testing;
 
@@ -27,13 +34,20 @@ use std::sync::OnceLock;
 /// The families in the order of the op reference: title, ops.
 pub static FAMILIES: &[(&str, &[OpDef])] = &[
     ("Element-wise", elementwise::OPS),
+    ("Functions", functions::OPS),
     ("Moving elements", movement::OPS),
     ("Parts of tensors", parts::OPS),
+    ("Arranging", arrange::OPS),
     ("Reductions", reduce::OPS),
+    ("Scans", scan::OPS),
+    ("Sorting", sort::OPS),
     ("Products", linear::OPS),
+    ("Products by formula", einsum::OPS),
     ("Convolution", conv::OPS),
     ("Pooling", pool::OPS),
     ("Indexing", index::OPS),
+    ("Gathering and scattering", gather::OPS),
+    ("Parts by index", dynamic::OPS),
     ("Random numbers", random::OPS),
     ("Neural networks", nn::OPS),
     ("Losses", losses::OPS),

@@ -1,9 +1,9 @@
 //! Reductions: many elements become one.
 
 use super::movement::defaulted;
+use super::scan::products_before;
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::cpu::call::{Call, Layout};
-use crate::cpu::recurrence::{Extent, recurrence};
 use crate::cpu::reduce;
 use crate::cpu::work::Stop;
 use crate::dispatch;
@@ -23,6 +23,12 @@ const ONE_AXIS: AttrDef =
     defaulted("axis", AttrType::Int, "null", "The axis that is searched; null is all of x in row-major order.");
 const KEEPDIMS: AttrDef =
     defaulted("keepdims", AttrType::Bool, "false", "Whether reduced axes stay, with size 1, or are left out.");
+const CORRECTION: AttrDef = defaulted(
+    "correction",
+    AttrType::Float,
+    "0.0",
+    "Taken from the number of elements: 0 for a population's, 1 for a sample's variance.",
+);
 const NOT_NUMBERS: Vjp = Vjp::NotDifferentiable("its output is bool or integer");
 
 const SAMPLES: &[Sample] = &[
@@ -33,6 +39,11 @@ const SAMPLES: &[Sample] = &[
     Sample { inputs: &["T[33, 5]"], attrs: r#"{"axis": [0]}"# },
     Sample { inputs: &["T[3, 2]"], attrs: r#"{"axis": []}"# },
     Sample { inputs: &["T[]"], attrs: "{}" },
+];
+const VARIANCES: &[Sample] = &[
+    Sample { inputs: &["T[2, 3]"], attrs: "{}" },
+    Sample { inputs: &["T[4, 3, 2]"], attrs: r#"{"axis": [0, 2], "correction": 1.0, "keepdims": true}"# },
+    Sample { inputs: &["T[3, 5]"], attrs: r#"{"axis": [-1], "correction": 0.5}"# },
 ];
 const SEARCHES: &[Sample] = &[
     Sample { inputs: &["T[2, 3]"], attrs: "{}" },
@@ -165,7 +176,7 @@ fn extremum_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let (x, output, cotangent) = (b.inputs[0], b.outputs[0], b.cotangent()?);
     let (_, _, output) = spread(b, output)?;
     let (_, axes, cotangent) = spread(b, cotangent)?;
-    let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+    let axes = indices(&axes);
     let (dtype, wide) = (b.graph.spec(x).dtype, b.graph.spec(x).dtype.compute());
     let taken = b.graph.equal(x, output)?;
     let taken = b.graph.cast(taken, wide)?;
@@ -189,8 +200,9 @@ fn prod_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let rows = |last: Dim| -> Vec<Dim> { dims(&kept).into_iter().chain([last]).collect() };
     let moved = b.graph.transpose(b.inputs[0], &order.iter().map(|&axis| axis as i64).collect::<Vec<_>>())?;
     let x = b.graph.reshape(moved, &rows(length.clone()))?;
-    let before = products_before(b.graph, x, false)?;
-    let after = products_before(b.graph, x, true)?;
+    let last = kept.len();
+    let before = products_before(b.graph, x, last, false)?;
+    let after = products_before(b.graph, x, last, true)?;
     let others = b.graph.mul(before, after)?;
     let cotangent = b.graph.reshape(cotangent, &rows(one()))?;
     let result = b.graph.mul(cotangent, others)?;
@@ -198,71 +210,6 @@ fn prod_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let mut inverse = vec![0; order.len()];
     order.iter().enumerate().for_each(|(position, &axis)| inverse[axis] = position as i64);
     Ok(vec![Some(b.graph.transpose(result, &inverse)?)])
-}
-
-/// The products of the elements before each along the last axis, or after it if `reverse`.
-fn products_before(graph: &mut Graph, x: Value, reverse: bool) -> Result<Value> {
-    let spec = graph.spec(x).clone();
-    let axis = spec.shape.rank() - 1;
-    let attrs = [("shape", AttrValue::Dims(vec![spec.shape[axis].clone()])), ("dtype", AttrValue::DType(DType::I64))];
-    let index = graph.op("iota", &attrs, &[])?;
-    let zero = graph.scalar(DType::I64, 0.0)?;
-    let first = graph.equal(index, zero)?;
-    let first = if reverse { graph.op("flip", &[], &[first])? } else { first };
-    let start = graph.cast(first, spec.dtype)?;
-    let start = graph.broadcast_to(start, &spec.shape)?;
-    let factors = previous(graph, x, axis, reverse)?;
-    recur(graph, factors, start, axis, reverse)
-}
-
-fn recur(graph: &mut Graph, a: Value, b: Value, axis: usize, reverse: bool) -> Result<Value> {
-    let attrs = [("axis", AttrValue::Int(axis as i64)), ("reverse", AttrValue::Bool(reverse))];
-    graph.op("recurrence", &attrs, &[a, b])
-}
-
-/// The element before each along an axis (after it if `reverse`), 0 for the first.
-fn previous(graph: &mut Graph, x: Value, axis: usize, reverse: bool) -> Result<Value> {
-    let shape = graph.spec(x).shape.clone();
-    let along = |at: i64| AttrValue::Ints((0..shape.rank()).map(|other| if other == axis { at } else { 0 }).collect());
-    let (low, high) = if reverse { (0, 1) } else { (1, 0) };
-    let padded = graph.op("pad", &[("low", along(low)), ("high", along(high))], &[x])?;
-    let start: Vec<Dim> = (0..shape.rank()).map(|other| Dim::constant(if other == axis { high } else { 0 })).collect();
-    let stop = start.iter().zip(shape.iter()).map(|(start, dim)| start.add(dim)).collect::<Result<Vec<_>>>()?;
-    graph.op("slice", &[("start", AttrValue::Dims(start)), ("stop", AttrValue::Dims(stop))], &[padded])
-}
-
-fn infer_recurrence(infer: &mut Infer) -> Result<Vec<Spec>> {
-    let (a, b) = (infer.input(0)?, infer.input(1)?);
-    let shape = infer.unify_shapes(&a.shape, &b.shape)?;
-    normalize_axis(infer.attrs.int("axis")?, shape.rank())?;
-    Ok(vec![Spec::new(b.dtype, shape)])
-}
-
-fn run_recurrence(call: &mut Call) -> Result<(), Stop> {
-    let (a, b) = (call.input(0), call.input(1));
-    let axis = known_axes(call.attrs, b.sizes().len()).first().copied().unwrap_or(0);
-    let extent = Extent::new(b.sizes(), axis);
-    let reverse = call.attrs.optional_bool("reverse").unwrap_or(false);
-    dispatch!(b.dtype(), T => {
-        let operands = (a.elements::<T>(), b.elements::<T>());
-        recurrence(&mut call.work, extent, reverse, operands, call.outputs[0].elements::<T>())
-    })
-}
-
-/// With s the cotangents run backwards, s[t] = c[t] + a[t+1] s[t+1]: b gets s, and a gets s[t] y[t-1].
-fn recurrence_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
-    let cotangent = b.cotangent()?;
-    let axis = normalize_axis(b.attrs.int("axis")?, b.shape(0).rank())?;
-    let reverse = b.attrs.bool("reverse")?;
-    let next = previous(b.graph, b.inputs[0], axis, !reverse)?;
-    let to_b = recur(b.graph, next, cotangent, axis, !reverse)?;
-    let to_a = if b.wanted[0] {
-        let before = previous(b.graph, b.outputs[0], axis, reverse)?;
-        Some(b.graph.mul(to_b, before)?)
-    } else {
-        None
-    };
-    Ok(vec![to_a, Some(to_b)])
 }
 
 /// The number of elements of x over `axes`, as a scalar of `dtype`.
@@ -288,13 +235,18 @@ fn lower_mean(l: &mut Lowering) -> Result<Vec<Value>> {
 }
 
 fn average(graph: &mut Graph, x: Value, axes: &[usize], keepdims: bool) -> Result<Value> {
-    let indices: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-    let sum = graph.reduce("sum", x, &indices, keepdims)?;
+    let sum = graph.reduce("sum", x, &indices(axes), keepdims)?;
     let count = count(graph, x, axes, graph.spec(x).dtype)?;
     graph.div(sum, count)
 }
 
 fn lower_var(l: &mut Lowering) -> Result<Vec<Value>> {
+    let (var, dtype) = (variance(l)?, l.dtype(0));
+    Ok(vec![l.graph.cast(var, dtype)?])
+}
+
+/// The variance in the dtype that is computed in.
+fn variance(l: &mut Lowering) -> Result<Value> {
     let (shape, dtype) = (l.shape(0), l.dtype(0));
     let axes = axes(l.attrs, shape.rank())?;
     let graph = &mut *l.graph;
@@ -302,14 +254,66 @@ fn lower_var(l: &mut Lowering) -> Result<Vec<Value>> {
     let mean = average(graph, x, &axes, true)?;
     let difference = graph.sub(x, mean)?;
     let square = graph.mul(difference, difference)?;
-    let indices: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-    let sum = graph.reduce("sum", square, &indices, l.attrs.bool("keepdims")?)?;
+    let sum = graph.reduce("sum", square, &indices(&axes), l.attrs.bool("keepdims")?)?;
     let count = count(graph, x, &axes, dtype.compute())?;
     let correction = graph.scalar_like(count, l.attrs.float("correction")?)?;
     let (rest, zero) = (graph.sub(count, correction)?, graph.scalar_like(count, 0.0)?);
     let rest = graph.maximum(rest, zero)?;
-    let var = graph.div(sum, rest)?;
-    Ok(vec![graph.cast(var, dtype)?])
+    graph.div(sum, rest)
+}
+
+fn indices(axes: &[usize]) -> Vec<i64> {
+    axes.iter().map(|&axis| axis as i64).collect()
+}
+
+/// The root of what is not negative, whose gradient at 0 is 0.
+fn root(graph: &mut Graph, x: Value) -> Result<Value> {
+    let (zero, one) = (graph.scalar_like(x, 0.0)?, graph.scalar_like(x, 1.0)?);
+    let positive = graph.less(zero, x)?;
+    let safe = graph.select(positive, x, one)?;
+    let root = graph.sqrt(safe)?;
+    // 0 or NaN.
+    let rest = graph.stop_gradient(x)?;
+    graph.select(positive, root, rest)
+}
+
+fn lower_std(l: &mut Lowering) -> Result<Vec<Value>> {
+    let (var, dtype) = (variance(l)?, l.dtype(0));
+    let root = root(l.graph, var)?;
+    Ok(vec![l.graph.cast(root, dtype)?])
+}
+
+fn infer_norm(infer: &mut Infer) -> Result<Vec<Spec>> {
+    match infer.attrs.float("ord")? {
+        1.0 | 2.0 => infer_same(infer),
+        f64::INFINITY => infer_extremum(infer),
+        ord => Err(Error::argument(format!("ord is {ord}; it can be 1, 2 or inf")).with_argument("ord")),
+    }
+}
+
+fn lower_norm(l: &mut Lowering) -> Result<Vec<Value>> {
+    let (dtype, ord, keepdims) = (l.dtype(0), l.attrs.float("ord")?, l.attrs.bool("keepdims")?);
+    let axes = indices(&axes(l.attrs, l.shape(0).rank())?);
+    let graph = &mut *l.graph;
+    let x = graph.cast(l.inputs[0], dtype.compute())?;
+    let norm = if ord == 2.0 {
+        let square = graph.mul(x, x)?;
+        let sum = graph.reduce("sum", square, &axes, keepdims)?;
+        root(graph, sum)?
+    } else {
+        let size = graph.abs(x)?;
+        graph.reduce(if ord == 1.0 { "sum" } else { "max" }, size, &axes, keepdims)?
+    };
+    Ok(vec![graph.cast(norm, dtype)?])
+}
+
+fn lower_count_nonzero(l: &mut Lowering) -> Result<Vec<Value>> {
+    let axes = indices(&axes(l.attrs, l.shape(0).rank())?);
+    let graph = &mut *l.graph;
+    let zero = graph.scalar_like(l.inputs[0], 0.0)?;
+    let counted = graph.not_equal(l.inputs[0], zero)?;
+    let counted = graph.cast(counted, DType::I64)?;
+    Ok(vec![graph.reduce("sum", counted, &axes, l.attrs.bool("keepdims")?)?])
 }
 
 macro_rules! reduction {
@@ -406,25 +410,64 @@ pub static OPS: &[OpDef] = &[
         dtypes: DTypes::FLOAT,
         inputs: X,
         outputs: &["output"],
-        attrs: &[
-            AXIS,
-            defaulted(
-                "correction",
-                AttrType::Float,
-                "0.0",
-                "Taken from the number of elements: 0 for a population's, 1 \
-                for a sample's variance.",
-            ),
-            KEEPDIMS,
-        ],
+        attrs: &[AXIS, CORRECTION, KEEPDIMS],
         regions: &[],
         infer: infer_same,
         meaning: Meaning::Lower(lower_var),
         vjp: Vjp::Lowered,
+        samples: VARIANCES,
+    },
+    OpDef {
+        name: "std",
+        version: 1,
+        doc: "Standard deviation over axes: the root of var, rounded once. Its gradient is 0 where it is 0.",
+        dtypes: DTypes::FLOAT,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[AXIS, CORRECTION, KEEPDIMS],
+        regions: &[],
+        infer: infer_same,
+        meaning: Meaning::Lower(lower_std),
+        vjp: Vjp::Lowered,
+        samples: VARIANCES,
+    },
+    OpDef {
+        name: "norm",
+        version: 1,
+        doc: "Norm of the vector of all elements over axes: the sum of their sizes (`ord` 1), the root of the sum of \
+            their squares (2; of a matrix it is Frobenius'), or the greatest size (inf). `float16` and `bfloat16` are \
+            computed in `float32`. Its gradient is 0 where it is 0.",
+        dtypes: DTypes::FLOAT,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[AXIS, defaulted("ord", AttrType::Float, "2.0", "1, 2 or inf."), KEEPDIMS],
+        regions: &[],
+        infer: infer_norm,
+        meaning: Meaning::Lower(lower_norm),
+        vjp: Vjp::Lowered,
         samples: &[
             Sample { inputs: &["T[2, 3]"], attrs: "{}" },
-            Sample { inputs: &["T[4, 3, 2]"], attrs: r#"{"axis": [0, 2], "correction": 1.0, "keepdims": true}"# },
-            Sample { inputs: &["T[3, 5]"], attrs: r#"{"axis": [-1], "correction": 0.5}"# },
+            Sample { inputs: &["T[4, 3, 2]"], attrs: r#"{"axis": [0, 2], "keepdims": true}"# },
+            Sample { inputs: &["T[3, 5]"], attrs: r#"{"axis": [-1], "ord": 1.0}"# },
+            Sample { inputs: &["T[3, 5]"], attrs: r#"{"axis": [0], "ord": "inf"}"# },
+        ],
+    },
+    OpDef {
+        name: "count_nonzero",
+        version: 1,
+        doc: "How many elements over axes are not 0, or true (int64). NaN is not 0.",
+        dtypes: DTypes::ALL,
+        inputs: X,
+        outputs: &["output"],
+        attrs: &[AXIS, KEEPDIMS],
+        regions: &[],
+        infer: |infer| reduced(infer, DType::I64),
+        meaning: Meaning::Lower(lower_count_nonzero),
+        vjp: NOT_NUMBERS,
+        samples: &[
+            Sample { inputs: &["T[2, 30]"], attrs: "{}" },
+            Sample { inputs: &["T[4, 3, 2]"], attrs: r#"{"axis": [0, 2], "keepdims": true}"# },
+            Sample { inputs: &["T[0, 3]"], attrs: r#"{"axis": [0]}"# },
         ],
     },
     reduction!(
@@ -469,28 +512,6 @@ pub static OPS: &[OpDef] = &[
         "The index (int64) of the least element along an axis, the first of equals; NaN counts as the least. No \
          elements are refused; where that is seen only at run time, they give 0."
     ),
-    OpDef {
-        name: "recurrence",
-        version: 1,
-        doc: "Linear recurrence along an axis: y[t] = a[t] * y[t-1] + b[t], y[0] = b[0], in order and in the dtype of \
-            the inputs. With a = 1 it is the cumulative sum of b.",
-        dtypes: DTypes::NUMERIC,
-        inputs: &[InputDef::of("a"), InputDef::of("b")],
-        outputs: &["output"],
-        attrs: &[
-            defaulted("axis", AttrType::Int, "-1", "The axis along which t counts."),
-            defaulted("reverse", AttrType::Bool, "false", "Whether t counts from the end."),
-        ],
-        regions: &[],
-        infer: infer_recurrence,
-        meaning: Meaning::Kernel(Kernel::dense(run_recurrence)),
-        vjp: Vjp::Rule(recurrence_vjp),
-        samples: &[
-            Sample { inputs: &["T[2, 5]", "T[2, 5]"], attrs: "{}" },
-            Sample { inputs: &["T[4, 3]", "T[4, 3]"], attrs: r#"{"axis": 0, "reverse": true}"# },
-            Sample { inputs: &["T[2, 1]", "T[2, 1]"], attrs: "{}" },
-        ],
-    },
 ];
 
 #[cfg(test)]
@@ -525,7 +546,14 @@ mod tests {
                 (r#"{"axis": 1}"#, &["float32[n, 0]"], "argmax: x [n, 0] has no elements along axis 1"),
             ],
         );
+        check(
+            "norm",
+            &[
+                (r#"{"axis": [0]}"#, &["float32[n, 3]"], "float32[3]"),
+                (r#"{"ord": 3.0}"#, &["float32[n]"], "norm: ord is 3; it can be 1, 2 or inf"),
+                (r#"{"ord": "inf"}"#, &["float32[0]"], "norm: x [0] has no elements along axis 0"),
+            ],
+        );
         check("max", &[("{}", &["float32[0]"], "max: x [0] has no elements along axis 0")]);
-        check("recurrence", &[("{}", &["float32[2]", "float32[3]"], "recurrence: shapes [2] and [3] differ")]);
     }
 }

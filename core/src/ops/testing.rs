@@ -120,7 +120,7 @@ fn gradients_have_the_specs_of_inputs_and_differentiate_again() {
 
 #[test]
 fn gradients_keep_symbolic_dims() {
-    let rows: [(&str, &str, &[&str]); 9] = [
+    let rows: [(&str, &str, &[&str]); 19] = [
         ("matmul", "{}", &["float32[b, t, k]", "float32[k, 5]"]),
         ("matmul", "{}", &["float32[b, h, t, 8]", "float32[b, h, 8, t]"]),
         ("conv", "{}", &["float32[b, h, w, 1]", "float32[3, 3, 1, 8]"]),
@@ -130,6 +130,16 @@ fn gradients_keep_symbolic_dims() {
         ("layer_norm", r#"{"axis": [1, 2]}"#, &["float32[b, n, 3]", "float32[n, 3]", "float32[n, 3]"]),
         ("batch_norm_training", "{}", &["float32[b, h, w, 3]", "float32[3]", "float32[3]"]),
         ("softmax_cross_entropy", "{}", &["float32[b, 10]", "int32[b]"]),
+        ("cumprod", r#"{"axis": 0}"#, &["float32[n, m]"]),
+        ("sort", r#"{"axis": 0}"#, &["float32[n, m]"]),
+        ("top_k", r#"{"k": 3}"#, &["float32[n, m+3]"]),
+        ("take_along_axis", r#"{"axis": 0}"#, &["float32[n, m]", "int64[k, m]"]),
+        ("scatter", r#"{"mode": "max"}"#, &["float32[n, m]", "int64[k, 1]", "float32[k, m]"]),
+        ("scatter", r#"{"batch_dims": 1}"#, &["float32[b, n, m]", "int64[b, k, 1]", "float32[b, k, m]"]),
+        ("dynamic_update_slice", "{}", &["float32[n, m+1]", "float32[n, 1]", "int64[2]"]),
+        ("einsum", r#"{"equation": "...ij,jk,ii->...k"}"#, &["float32[b, n, m]", "float32[m, 4]", "float32[n, n]"]),
+        ("norm", r#"{"axis": [0]}"#, &["float32[n, m]"]),
+        ("repeat", r#"{"repeats": "k", "axis": 1}"#, &["float32[n, m]"]),
     ];
     for (name, attrs, inputs) in rows {
         let mut graph = Graph::new();

@@ -7,6 +7,15 @@
 use super::pair::{fast_two_sum, reduce_huge, two_product, two_sum};
 use super::{Maths, polynomial};
 
+pub mod angles;
+pub mod hyperbolic;
+pub mod powers;
+
+pub use super::rounding::double::*;
+pub use angles::{acos, asin, atan, atan2, tan, tan_moderate};
+pub use hyperbolic::{acosh, asinh, atanh, cosh, sinh};
+pub use powers::{cbrt, exp2, hypot, log2, log10};
+
 const LN2_HIGH: f64 = 0.6931471805598903;
 const LN2_LOW: f64 = 5.497923018708371e-14;
 
@@ -22,7 +31,7 @@ struct Exponent {
 
 /// x to the nearest integer, for |x| < 2⁵¹.
 #[inline(always)]
-fn round(x: f64) -> Exponent {
+fn nearest(x: f64) -> Exponent {
     let shifted = x + ROUNDER;
     Exponent { value: shifted - ROUNDER, bits: shifted.to_bits() }
 }
@@ -47,20 +56,25 @@ fn clamp(x: f64, low: f64, high: f64) -> f64 {
     if x > high { high } else { x }
 }
 
-/// (n, r, t) with high + low = n ln 2 + r, |r| <= 0.35, and e^r - 1 = r + t: Cody and Waite's reduction with ln 2 in two
-/// parts; (e^r - 1 - r) / r² by a polynomial of degree 10, 2⁻⁶¹·⁷.
+/// t with exp(r + low) - 1 = r + t for |r| <= 0.35: (e^r - 1 - r) / r² by a polynomial of degree 10, 2⁻⁶¹·⁷.
 #[inline(always)]
-fn exponential(high: f64, low: f64) -> (Exponent, f64, f64) {
-    let n = round(high * std::f64::consts::LOG2_E);
-    let r = high - n.value * LN2_HIGH;
-    let low = low - n.value * LN2_LOW;
+fn exp_kernel(r: f64, low: f64) -> f64 {
     let sum = r + low;
     let q = polynomial!(sum;
         0.5, 0.16666666666666677, 0.041666666666666505, 0.008333333333321653, 0.0013888888888962567,
         0.00019841269886074865, 2.4801587172311097e-05, 2.7557244252701198e-06, 2.755740270367558e-07,
         2.510902498913695e-08, 2.0875351402842133e-09,
     );
-    (n, r, low + sum * sum * q)
+    low + sum * sum * q
+}
+
+/// (n, r, t) with high + low = n ln 2 + r, |r| <= 0.35, and e^r - 1 = r + t: Cody and Waite's reduction with ln 2 in two
+/// parts, and [`exp_kernel`].
+#[inline(always)]
+fn exponential(high: f64, low: f64) -> (Exponent, f64, f64) {
+    let n = nearest(high * std::f64::consts::LOG2_E);
+    let r = high - n.value * LN2_HIGH;
+    (n, r, exp_kernel(r, low - n.value * LN2_LOW))
 }
 
 /// (n, p, e) with exp(high + low) = (p + e) 2ⁿ, p in [0.7, 1.42].
@@ -112,10 +126,10 @@ fn decompose_any(x: f64) -> (f64, f64) {
     (if subnormal { k - 54.0 } else { k }, f)
 }
 
-/// k ln 2 + log(1 + f) + c for |f| <= 0.42 and a small c: log(1 + f) = 2 atanh(s) with s = f / (2 + f), as
+/// (h, r) with log(1 + f) = f - (h - r) for |f| <= 0.42: log(1 + f) = 2 atanh(s) with s = f / (2 + f), as
 /// f - (f²/2 - s (f²/2 + R)) (Tang 1990); R / s² by a polynomial of degree 6 in s², 2⁻⁵⁹·⁵.
 #[inline(always)]
-fn logarithm(k: f64, f: f64, c: f64) -> f64 {
+fn logarithm_parts(f: f64) -> (f64, f64) {
     let s = f / (2.0 + f);
     let z = s * s;
     let r = z * polynomial!(z;
@@ -123,7 +137,14 @@ fn logarithm(k: f64, f: f64, c: f64) -> f64 {
         0.15313976896481257, 0.147967290940029,
     );
     let half_square = 0.5 * f * f;
-    k * LN2_HIGH - ((half_square - (s * (half_square + r) + (k * LN2_LOW + c))) - f)
+    (half_square, s * (half_square + r))
+}
+
+/// k ln 2 + log(1 + f) + c for |f| <= 0.42 and a small c: see [`logarithm_parts`].
+#[inline(always)]
+fn logarithm(k: f64, f: f64, c: f64) -> f64 {
+    let (half_square, rest) = logarithm_parts(f);
+    k * LN2_HIGH - ((half_square - (rest + (k * LN2_LOW + c))) - f)
 }
 
 /// log: see [`logarithm`]. At most 1 ulp; domain: x >= 0.
@@ -242,30 +263,37 @@ pub fn erfinv(x: f64) -> f64 {
 /// Waite's reduction with π/2 in three parts of 33 bits, whose products with q < 2²⁰ are exact, and a rest.
 #[inline(always)]
 fn reduce_moderate(x: f64) -> (u64, f64, f64) {
-    let q = round(x * std::f64::consts::FRAC_2_PI);
+    let q = nearest(x * std::f64::consts::FRAC_2_PI);
     let (high, first) = two_sum(x - q.value * 1.5707963267341256, -(q.value * 6.077100506303966e-11));
     let (high, second) = two_sum(high, -(q.value * 2.0222662487111665e-21));
     let (high, low) = fast_two_sum(high, (first + second) - q.value * 8.4784276603689e-32);
     (q.bits, high, low)
 }
 
-/// sin(q π/2 + high + low) for |high| <= 0.79: (sin r - r) / r³ by a polynomial of degree 5 in r², 2⁻⁵⁷·⁹;
-/// (cos r - 1 + r²/2) / r⁴ by one of degree 5, 2⁻⁶³·⁹.
+/// The sine and cosine of high + low for |high| <= 0.79, each as a term and a smaller one: (sin r - r) / r³ by a
+/// polynomial of degree 5 in r², 2⁻⁵⁷·⁹; (cos r - 1 + r²/2) / r⁴ by one of degree 5, 2⁻⁶³·⁹.
 #[inline(always)]
-fn sine(q: u64, high: f64, low: f64) -> f64 {
+fn series(high: f64, low: f64) -> [(f64, f64); 2] {
     let z = high * high;
     let p = z * polynomial!(z;
         -0.1666666666666663, 0.008333333333322063, -0.00019841269829542753, 2.755731360457858e-06,
         -2.5050745046039555e-08, 1.5896067983710042e-10,
     );
     let half = 0.5 * z;
-    let sin = high + (high * p + (low - low * half));
+    let sin = (high, high * p + (low - low * half));
     let p = polynomial!(z;
         0.041666666666666595, -0.0013888888888872975, 2.4801587288799967e-05, -2.7557314163960113e-07,
         2.0875698706430205e-09, -1.135842341513865e-11,
     );
     let (one, error) = fast_two_sum(1.0, -half);
-    let cos = one + (error + (z * z * p - high * low));
+    [sin, (one, error + (z * z * p - high * low))]
+}
+
+/// sin(q π/2 + high + low) for |high| <= 0.79: see [`series`].
+#[inline(always)]
+fn sine(q: u64, high: f64, low: f64) -> f64 {
+    let [sin, cos] = series(high, low);
+    let (sin, cos) = (sin.0 + sin.1, cos.0 + cos.1);
     let result = if q & 1 == 0 { sin } else { cos };
     f64::from_bits(result.to_bits() ^ ((q & 2) << 62))
 }

@@ -1,10 +1,20 @@
-//! The functions of f32: exp, expm1, log, log1p, tanh, sigmoid and erf in f32, the others by way of f64.
+//! The functions of f32: exp, exp2, expm1, log, log1p, sinh, cosh, tanh, sigmoid and erf in f32, the others by way of
+//! f64.
 //!
 //! The fits are made as those of [`double`](super::double).
 
 use super::double;
 use super::pair::reduce_huge;
 use super::{Maths, polynomial};
+
+mod angles;
+mod hyperbolic;
+mod powers;
+
+pub use super::rounding::single::*;
+pub use angles::{acos, asin, atan, atan2, tan, tan_moderate};
+pub use hyperbolic::{acosh, asinh, atanh, cosh, sinh};
+pub use powers::{cbrt, exp2, hypot, log2, log10};
 
 const LN2_HIGH: f32 = 0.693_145_75;
 const LN2_LOW: f32 = 1.4286068e-6;
@@ -21,7 +31,7 @@ struct Exponent {
 
 /// x to the nearest integer, for |x| < 2²².
 #[inline(always)]
-fn round(x: f32) -> Exponent {
+fn nearest(x: f32) -> Exponent {
     let shifted = x + ROUNDER;
     Exponent { value: shifted - ROUNDER, bits: shifted.to_bits() }
 }
@@ -57,7 +67,7 @@ fn fast_two_sum(a: f32, b: f32) -> (f32, f32) {
 /// in two parts; (e^r - 1 - r) / r² by a polynomial of degree 5, 2⁻³²·⁰.
 #[inline(always)]
 fn exponential(x: f32) -> (Exponent, f32, f32) {
-    let n = round(x * std::f32::consts::LOG2_E);
+    let n = nearest(x * std::f32::consts::LOG2_E);
     let r = x - n.value * LN2_HIGH;
     let low = -(n.value * LN2_LOW);
     let sum = r + low;
@@ -226,15 +236,21 @@ fn reduce_moderate(x: f32) -> (u64, f64) {
     (shifted.to_bits(), (x - q * 1.5707963267341256) - q * 6.077100506506192e-11)
 }
 
-/// sin(q π/2 + r) for |r| <= 0.79: (sin r - r) / r³ by a polynomial of degree 2 in r², 2⁻²⁸·⁰; (cos r - 1 + r²/2) / r⁴ by
-/// one of degree 2, 2⁻³³·⁰.
+/// The sine and cosine of r for |r| <= 0.79: (sin r - r) / r³ by a polynomial of degree 2 in r², 2⁻²⁸·⁰;
+/// (cos r - 1 + r²/2) / r⁴ by one of degree 2, 2⁻³³·⁰.
 #[inline(always)]
-fn sine(q: u64, r: f64) -> f32 {
+fn series(r: f64) -> [f64; 2] {
     let z = r * r;
     let p = polynomial!(z; -0.1666665457438516, 0.008332158413342143, -0.00019514954373448844);
     let sin = r + r * (z * p);
     let p = polynomial!(z; 0.04166664561878707, -0.001388731306214246, 2.443278503179171e-05);
-    let cos = 1.0 - z * (0.5 - z * p);
+    [sin, 1.0 - z * (0.5 - z * p)]
+}
+
+/// sin(q π/2 + r) for |r| <= 0.79: see [`series`].
+#[inline(always)]
+fn sine(q: u64, r: f64) -> f32 {
+    let [sin, cos] = series(r);
     let result = if q & 1 == 0 { sin } else { cos };
     f64::from_bits(result.to_bits() ^ ((q & 2) << 62)) as f32
 }
@@ -274,17 +290,24 @@ pub fn cos(x: f32) -> f32 {
     sine(q.wrapping_add(1), high)
 }
 
-/// pow, in f64: exp(y log |x|), with the logarithm as [`logarithm`]'s and a polynomial of degree 4, 2⁻⁴⁴, and the
-/// exponential as [`exponential`]'s, 2⁻³²·⁰. At most 1 ulp; domain: x >= 0, or an integer y.
+/// (k, l) with log x = k ln 2 + l for normal x > 0: as [`logarithm`]'s, with a polynomial of degree 4, 2⁻⁴⁴.
 #[inline(always)]
-pub fn pow(x: f32, y: f32) -> f32 {
-    let (x, y) = (f64::from(x), f64::from(y));
-    let (k, f) = double::decompose(x.abs());
+fn logarithm_double(x: f64) -> (f64, f64) {
+    let (k, f) = double::decompose(x);
     let s = f / (2.0 + f);
     let z = s * s;
     let p =
         polynomial!(z; 2.0 / 3.0, 0.39999998171225226, 0.2857187448912895, 0.22184976712964055, 0.19468499325801336);
-    let log = k * std::f64::consts::LN_2 + (2.0 * s + s * (z * p));
+    (k, 2.0 * s + s * (z * p))
+}
+
+/// pow, in f64: exp(y log |x|), with the logarithm as [`logarithm_double`]'s and the exponential as [`exponential`]'s,
+/// 2⁻³²·⁰. At most 1 ulp; domain: x >= 0, or an integer y.
+#[inline(always)]
+pub fn pow(x: f32, y: f32) -> f32 {
+    let (x, y) = (f64::from(x), f64::from(y));
+    let (k, rest) = logarithm_double(x.abs());
+    let log = k * std::f64::consts::LN_2 + rest;
     let exponent = y * log;
     let clamped = if exponent < -110.0 { -110.0 } else { exponent };
     let clamped = if clamped > 90.0 { 90.0 } else { clamped };

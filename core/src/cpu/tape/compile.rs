@@ -81,8 +81,10 @@ fn last_uses(expression: &Expression, outputs: &[Register]) -> Vec<Option<usize>
 fn weight(instruction: &Instruction) -> usize {
     match instruction {
         Instruction::Unary(Unary::Neg | Unary::Abs | Unary::Not, _) => 1,
+        Instruction::Unary(Unary::Round | Unary::Floor | Unary::Ceil | Unary::Trunc, _) => 2,
         Instruction::Unary(Unary::Sqrt | Unary::Rsqrt, _) | Instruction::Binary(Binary::Div, ..) => 4,
-        Instruction::Binary(Binary::Pow, ..) => 32,
+        Instruction::Binary(Binary::Remainder | Binary::FloorDivide | Binary::Hypot, ..) => 12,
+        Instruction::Binary(Binary::Pow | Binary::Atan2, ..) => 32,
         Instruction::Unary(..) => 12,
         _ => 1,
     }

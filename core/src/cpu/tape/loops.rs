@@ -64,6 +64,17 @@ pub trait Map1<X, O>: Copy + Default {
 /// A function of two values.
 trait Map2<X, O>: Copy + Default {
     fn apply(self, x: X, y: X) -> O;
+
+    /// Its values for slices of one length.
+    #[inline(always)]
+    fn apply_all(self, out: &mut [O], x: &[X], y: &[X])
+    where
+        X: Copy,
+    {
+        for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+            *out = self.apply(*x, *y);
+        }
+    }
 }
 
 #[inline(always)]
@@ -86,9 +97,7 @@ simd! {
         let block = out.len().min(x.len()).min(y.len()).max(1);
         for (i, out) in out.chunks_mut(block).enumerate() {
             let (x, y) = (part(x, i * block, out.len()), part(y, i * block, out.len()));
-            for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
-                *out = f.apply(*x, *y);
-            }
+            f.apply_all(out, x, y);
         }
     }
 }
@@ -201,6 +210,31 @@ macro_rules! angles {
 angles! {
     Sin is sin, sin_slice;
     Cos is cos, cos_slice;
+    Tan is tan, tan_slice;
+}
+
+macro_rules! quotients {
+    ($($name:ident is $one:ident, $all:ident;)*) => {
+        $(
+            #[derive(Clone, Copy, Default)]
+            struct $name;
+            impl<T: Maths> Map2<T, T> for $name {
+                #[inline(always)]
+                fn apply(self, x: T, y: T) -> T {
+                    maths::$one(x, y)
+                }
+
+                #[inline(always)]
+                fn apply_all(self, out: &mut [T], x: &[T], y: &[T]) {
+                    maths::$all(x, y, out);
+                }
+            }
+        )*
+    };
+}
+quotients! {
+    FloatRemainder is remainder, remainder_slice;
+    FloatFloorDivide is floor_divide, floor_divide_slice;
 }
 
 fn absent(what: impl std::fmt::Debug, dtype: DType) -> ! {
@@ -227,6 +261,8 @@ macro_rules! unary_loops {
                 (Unary::Sin, DType::F64) => Some(run1::<f64, f64, Sin>),
                 (Unary::Cos, DType::F32) => Some(run1::<f32, f32, Cos>),
                 (Unary::Cos, DType::F64) => Some(run1::<f64, f64, Cos>),
+                (Unary::Tan, DType::F32) => Some(run1::<f32, f32, Tan>),
+                (Unary::Tan, DType::F64) => Some(run1::<f64, f64, Tan>),
                 $($($((Unary::$name, DType::$D) => Some(run1::<$T, $T, $name>),)+)+)*
                 _ => None,
             }
@@ -271,6 +307,22 @@ unary_loops! {
     Sigmoid [F32 f32, F64 f64] |x| maths::sigmoid(x);
     Erf [F32 f32, F64 f64] |x| maths::erf(x);
     ErfInv [F32 f32, F64 f64] |x| maths::erfinv(x);
+    Asin [F32 f32, F64 f64] |x| maths::asin(x);
+    Acos [F32 f32, F64 f64] |x| maths::acos(x);
+    Atan [F32 f32, F64 f64] |x| maths::atan(x);
+    Sinh [F32 f32, F64 f64] |x| maths::sinh(x);
+    Cosh [F32 f32, F64 f64] |x| maths::cosh(x);
+    Asinh [F32 f32, F64 f64] |x| maths::asinh(x);
+    Acosh [F32 f32, F64 f64] |x| maths::acosh(x);
+    Atanh [F32 f32, F64 f64] |x| maths::atanh(x);
+    Log2 [F32 f32, F64 f64] |x| maths::log2(x);
+    Log10 [F32 f32, F64 f64] |x| maths::log10(x);
+    Exp2 [F32 f32, F64 f64] |x| maths::exp2(x);
+    Cbrt [F32 f32, F64 f64] |x| maths::cbrt(x);
+    Round [F32 f32, F64 f64] |x| maths::round(x);
+    Floor [F32 f32, F64 f64] |x| maths::floor(x);
+    Ceil [F32 f32, F64 f64] |x| maths::ceil(x);
+    Trunc [F32 f32, F64 f64] |x| maths::trunc(x);
     Not [U32 u32, U64 u64] |x| !x, [Bool u8] |x| x ^ 1;
 }
 
@@ -282,6 +334,19 @@ binary_loops! {
     Div [F32 f32, F64 f64] |x, y| x / y,
         [I32 i32, I64 i64] |x, y| if y == 0 { 0 } else { x.wrapping_div(y) },
         [U32 u32, U64 u64] |x, y| x.checked_div(y).unwrap_or(0);
+    Remainder [I32 i32, I64 i64] |x, y| {
+            let rest = x.checked_rem(y).unwrap_or(0);
+            if rest != 0 && (rest < 0) != (y < 0) { rest + y } else { rest }
+        },
+        [U32 u32, U64 u64] |x, y| x.checked_rem(y).unwrap_or(0);
+    FloorDivide [I32 i32, I64 i64] |x, y| {
+            let quotient = if y == 0 { 0 } else { x.wrapping_div(y) };
+            let inexact = y != 0 && quotient.wrapping_mul(y) != x;
+            if inexact && (x < 0) != (y < 0) { quotient - 1 } else { quotient }
+        },
+        [U32 u32, U64 u64] |x, y| x.checked_div(y).unwrap_or(0);
+    Atan2 [F32 f32, F64 f64] |y, x| maths::atan2(y, x);
+    Hypot [F32 f32, F64 f64] |x, y| maths::hypot(x, y);
     Pow [F32 f32, F64 f64] |x, y| maths::pow(x, y),
         [I32 i32] |x, y| signed_power(x.into(), y.into()) as i32, [I64 i64] |x, y| signed_power(x, y),
         [U32 u32] |x, y| power(x.into(), y.into()) as u32, [U64 u64] |x, y| power(x, y);
@@ -358,10 +423,15 @@ pub fn unary(op: Unary, dtype: DType) -> Loop {
 
 /// As [`unary`].
 pub fn binary(op: Binary, dtype: DType) -> Loop {
-    if op == Binary::ShiftRight {
-        return shift_right(dtype);
-    }
     let compute = dtype.compute();
+    match (op, compute) {
+        (Binary::ShiftRight, _) => return shift_right(dtype),
+        (Binary::Remainder, DType::F32) => return run2::<f32, f32, FloatRemainder>,
+        (Binary::Remainder, DType::F64) => return run2::<f64, f64, FloatRemainder>,
+        (Binary::FloorDivide, DType::F32) => return run2::<f32, f32, FloatFloorDivide>,
+        (Binary::FloorDivide, DType::F64) => return run2::<f64, f64, FloatFloorDivide>,
+        _ => {}
+    }
     let found = find_binary(op, compute).or_else(|| find_binary(op, unsigned(compute)));
     found.unwrap_or_else(|| absent(op, dtype))
 }

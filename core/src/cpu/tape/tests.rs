@@ -105,8 +105,12 @@ fn prefix(words: &[u64], dtype: DType) -> &[u8] {
     &bytes[..bytes.len() / dtype.size() * dtype.size()]
 }
 
-const UNARY: [Unary; 15] = [Neg, Abs, Sqrt, Rsqrt, Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Erf, ErfInv, Sin, Cos, Not];
-const BINARY: [Binary; 12] = [Add, Sub, Mul, Div, Pow, Max, Min, And, Or, Xor, ShiftLeft, ShiftRight];
+const UNARY: [Unary; 32] = [
+    Neg, Abs, Sqrt, Rsqrt, Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Erf, ErfInv, Sin, Cos, Tan, Asin, Acos, Atan, Sinh,
+    Cosh, Asinh, Acosh, Atanh, Log2, Log10, Exp2, Cbrt, Round, Floor, Ceil, Trunc, Not,
+];
+const BINARY: [Binary; 16] =
+    [Add, Sub, Mul, Div, Remainder, FloorDivide, Pow, Atan2, Hypot, Max, Min, And, Or, Xor, ShiftLeft, ShiftRight];
 
 fn unary_allows(op: Unary, dtype: DType) -> bool {
     match op {
@@ -119,7 +123,8 @@ fn unary_allows(op: Unary, dtype: DType) -> bool {
 fn binary_allows(op: Binary, dtype: DType) -> bool {
     match op {
         Add | Sub | Mul | Max | Min => true,
-        Div | Pow => dtype != Bool,
+        Div | Remainder | FloorDivide | Pow => dtype != Bool,
+        Atan2 | Hypot => dtype.is_float(),
         And | Or | Xor => !dtype.is_float(),
         ShiftLeft | ShiftRight => dtype.is_integer(),
     }

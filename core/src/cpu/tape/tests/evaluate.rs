@@ -120,6 +120,23 @@ fn float_unary(op: Unary, x: f64, dtype: DType) -> f64 {
                 ErfInv => maths::erfinv($x),
                 Sin => maths::sin($x),
                 Cos => maths::cos($x),
+                Tan => maths::tan($x),
+                Asin => maths::asin($x),
+                Acos => maths::acos($x),
+                Atan => maths::atan($x),
+                Sinh => maths::sinh($x),
+                Cosh => maths::cosh($x),
+                Asinh => maths::asinh($x),
+                Acosh => maths::acosh($x),
+                Atanh => maths::atanh($x),
+                Log2 => maths::log2($x),
+                Log10 => maths::log10($x),
+                Exp2 => maths::exp2($x),
+                Cbrt => maths::cbrt($x),
+                Round => $x.round_ties_even(),
+                Floor => $x.floor(),
+                Ceil => $x.ceil(),
+                Trunc => $x.trunc(),
                 Not => panic!("no floats"),
             }
         };
@@ -145,7 +162,11 @@ fn float_binary(op: Binary, x: f64, y: f64, dtype: DType) -> f64 {
                 Sub => $x - $y,
                 Mul => $x * $y,
                 Div => $x / $y,
+                Remainder => maths::remainder($x, $y),
+                FloorDivide => maths::floor_divide($x, $y),
                 Pow => maths::pow($x, $y),
+                Atan2 => maths::atan2($x, $y),
+                Hypot => maths::hypot($x, $y),
                 Max | Min if $x.is_nan() => $x,
                 Max => {
                     if $x > $y {
@@ -168,6 +189,11 @@ fn float_binary(op: Binary, x: f64, y: f64, dtype: DType) -> f64 {
     if dtype == F64 { in_type!(x, y) } else { in_type!(x as f32, y as f32).into() }
 }
 
+/// The quotient rounded down.
+fn floor_of(x: i128, y: i128) -> i128 {
+    if y > 0 { x.div_euclid(y) } else { (-x).div_euclid(-y) }
+}
+
 pub fn binary(op: Binary, x: Scalar, y: Scalar, dtype: DType) -> Scalar {
     if dtype.is_float() {
         return round(float_binary(op, x.float(), y.float(), dtype), dtype);
@@ -181,6 +207,10 @@ pub fn binary(op: Binary, x: Scalar, y: Scalar, dtype: DType) -> Scalar {
         Sub => x - y,
         Mul => x.wrapping_mul(y),
         Div => x.checked_div(y).unwrap_or(0),
+        Remainder | FloorDivide if y == 0 => 0,
+        Remainder => x - y * floor_of(x, y),
+        FloorDivide => floor_of(x, y),
+        Atan2 | Hypot => panic!("no integers"),
         Pow if y < 0 => {
             [(1, 1), (-1, if y % 2 == 0 { 1 } else { -1 })].iter().find(|(b, _)| *b == x).map_or(0, |(_, v)| *v)
         }
