@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// A hundred times what a large model has.
-const MANY: usize = 20_000;
-/// No deadline that a slow machine would meet by chance, but one that 2.5 billion of anything does not.
+/// Many times what a large model has.
+const MANY: usize = 8_000;
+/// No deadline that a slow machine would meet by chance.
 const SECONDS: f64 = 60.0;
 
 /// Joins what `item` writes for each number, with commas.
