@@ -580,6 +580,10 @@ mod tests {
             format!("[{}]", entries.join(","))
         };
         assert!(read("{\"call\":1}", &table(12)).is_ok());
+        // Compared, verified and printed without lines region by region, not use by use.
+        let (one, other) = (read("{\"call\":1}", &table(20)).unwrap(), read("{\"call\":1}", &table(20)).unwrap());
+        let bare = one[20].without_lines();
+        assert!(one[20] == other[20] && bare == *one[20] && bare.verify().is_ok());
         let error = read("{\"call\":1}", &table(30)).unwrap_err().to_string();
         assert!(error.ends_with("the graph has more than 4194304 nodes, those of its regions included"), "{error}");
     }

@@ -74,3 +74,33 @@ pub static OPS: &[OpDef] = &[
         samples: &[],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::text::parse;
+
+    #[test]
+    fn a_cluster_of_anything_else_is_refused() {
+        let fused = |operands: &str, region: &str, spec: &str| {
+            let head = "graph(%0 x: float32[2], %1 y: float32[3]) {\n%2 = fused";
+            format!("{head}({operands}) [graph({region}] : {spec}\nreturn %2\n}}")
+        };
+        let exp = "%0 a: float32[2]) { %1 = exp(%0) : float32[2] return %1 }";
+        assert!(parse(&fused("%0", exp, "float32[2]")).is_ok());
+        let sum = "%0 a: float32[2]) { %1 = sum(%0) : float32[] return %1 }";
+        let two =
+            "%0 a: float32[2], %1 b: float32[3]) { %2 = exp(%0) : float32[2] %3 = exp(%1) : float32[3] return %2, %3 }";
+        let itself = "%0 a: float32[2]) { return %0 }";
+        let table = [
+            (fused("%1", exp, "float32[2]"), "the region takes other specs than those of the operands"),
+            (fused("%0, %0", exp, "float32[2]"), "the region takes other specs than those of the operands"),
+            (fused("%0", sum, "float32[]"), "the region holds sum, which is not fused"),
+            (fused("%0, %1", two, "float32[2], float32[3]"), "the region holds exp, which is not fused"),
+            (fused("%0", itself, "float32[2]"), "the region gives %0, which no element-wise op makes"),
+        ];
+        for (text, message) in table {
+            let error = parse(&text.replace("%2 = fused(%0, %1)", "%2, %3 = fused(%0, %1)")).unwrap_err().to_string();
+            assert_eq!(error, format!("line 2, column 1: fused: {message}"));
+        }
+    }
+}
