@@ -1,4 +1,5 @@
 //! What all targets do with a program: plan and run it within small limits.
+#![allow(dead_code, reason = "each target uses its part")]
 
 use caudal::run::{Limits, Session};
 use caudal::shape::Bindings;
