@@ -16,36 +16,6 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How often the process has become another by `fork`. What a thread of another generation holds is never given back:
-/// in this process that thread does not exist.
-#[cfg(unix)]
-pub fn generation() -> u32 {
-    use std::sync::Once;
-    use std::sync::atomic::AtomicU32;
-    static GENERATION: AtomicU32 = AtomicU32::new(0);
-    static WATCHED: Once = Once::new();
-    type Handler = Option<extern "C" fn()>;
-    unsafe extern "C" {
-        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> i32;
-    }
-    extern "C" fn count() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-    WATCHED.call_once(|| {
-        // SAFETY: `count` does nothing that a child of a process with threads may not do.
-        let registered = unsafe { pthread_atfork(None, None, Some(count)) };
-        // If it could not be, forks go unnoticed, as if there were none.
-        debug_assert_eq!(registered, 0, "the system has memory for a handler");
-    });
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// Where there is no `fork`, never.
-#[cfg(not(unix))]
-pub fn generation() -> u32 {
-    0
-}
-
 /// Held by tests that change the number of threads or the instruction set of the process.
 #[cfg(test)]
 pub fn settings() -> std::sync::MutexGuard<'static, ()> {
