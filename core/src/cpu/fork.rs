@@ -6,10 +6,10 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// How long a fork waits for sections at most. One lasts as long as it takes to plan a function.
-const PATIENCE: Duration = Duration::from_secs(2);
+#[cfg(unix)]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 static GENERATION: AtomicUsize = AtomicUsize::new(0);
 /// How many threads are in a section.
