@@ -4,7 +4,7 @@ use crate::error::guard;
 use crate::graph::cdl_graph;
 use crate::limits::limits_or_none;
 use crate::tensor::give_tensor;
-use crate::text::{array, borrow, give_bytes, names, options, place, text};
+use crate::text::{array, borrow, give_bytes, names, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_tensor};
 use caudal::json::{self, Json};
 use caudal::run::Limits;
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn cdl_program_open(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
-        let options = unsafe { self::options("options", options, options_len, &["map"]) }?;
+        let options = unsafe { crate::text::options("options", options, options_len, &["map"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
         let program = match options.get("map").map_or(Some(false), Json::as_bool) {
             Some(true) => save::open_mapped(path, Some(&limits)),

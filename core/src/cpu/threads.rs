@@ -16,36 +16,6 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How often the process has become another by `fork`. What a thread of another generation holds is never given back:
-/// in this process that thread does not exist.
-#[cfg(unix)]
-pub fn generation() -> u32 {
-    use std::sync::Once;
-    use std::sync::atomic::AtomicU32;
-    static GENERATION: AtomicU32 = AtomicU32::new(0);
-    static WATCHED: Once = Once::new();
-    type Handler = Option<extern "C" fn()>;
-    unsafe extern "C" {
-        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> i32;
-    }
-    extern "C" fn count() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-    WATCHED.call_once(|| {
-        // SAFETY: `count` does nothing that a child of a process with threads may not do.
-        let registered = unsafe { pthread_atfork(None, None, Some(count)) };
-        // If it could not be, forks go unnoticed, as if there were none.
-        debug_assert_eq!(registered, 0, "the system has memory for a handler");
-    });
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// Where there is no `fork`, never.
-#[cfg(not(unix))]
-pub fn generation() -> u32 {
-    0
-}
-
 /// Held by tests that change the number of threads or the instruction set of the process.
 #[cfg(test)]
 pub fn settings() -> std::sync::MutexGuard<'static, ()> {
@@ -217,11 +187,17 @@ mod pool {
             }
         }
 
-        /// The last thing a helper does with a job.
-        fn leave(&self) {
+        /// The last thing a helper does with a job. It takes no reference, which would promise that the job lives until
+        /// this returns.
+        ///
+        /// # Safety
+        /// This thread is counted among the job's helpers.
+        unsafe fn leave(job: *const Job) {
             // Once the count is 0 the job may be gone, so what is needed afterwards is taken before.
-            let caller = self.caller.clone();
-            if self.helpers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the job's caller waits for this thread until the count is changed.
+            let caller = unsafe { (*job).caller.clone() };
+            // SAFETY: as above.
+            if unsafe { (*job).helpers.fetch_sub(1, Ordering::AcqRel) } == 1 {
                 caller.unpark();
             }
         }
@@ -278,9 +254,10 @@ mod pool {
             INSIDE.set(true);
             while let Some(Shared(job)) = self.next_job() {
                 // SAFETY: `next_job` counted this thread among the job's helpers, so its caller waits for `leave`.
-                let job = unsafe { &*job };
-                job.work();
-                job.leave();
+                unsafe {
+                    (*job).work();
+                    Job::leave(job);
+                }
             }
         }
 

@@ -2,6 +2,7 @@
 
 use super::Limits;
 use super::function::Executable;
+use crate::cpu::fork::section;
 use crate::cpu::memory::check_watched;
 use crate::cpu::single::{self, output_specs, run_kernel, run_tape};
 use crate::cpu::tape::Tape;
@@ -85,6 +86,7 @@ impl EagerOp {
     }
 
     fn tape(&self, inputs: &[&Tensor]) -> Arc<Tape> {
+        let _section = section();
         let mut tapes = self.tapes.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |dtypes: &[DType]| dtypes.iter().copied().eq(inputs.iter().map(|input| input.dtype()));
         if let Some((_, tape)) = tapes.iter().find(|(dtypes, _)| fits(dtypes)) {
@@ -110,6 +112,7 @@ impl EagerOp {
 
     /// The executable of a composite on inputs of these specs.
     fn composite(&self, specs: Specs) -> Result<Arc<Executable>> {
+        let _section = section();
         let mut composites = self.composites.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, executable)) = composites.iter().find(|(other, _)| *other == specs) {
             return Ok(executable.clone());

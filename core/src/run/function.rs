@@ -4,6 +4,7 @@ use super::Limits;
 use super::executor::{Execution, Progress};
 use super::gate;
 use super::variable::{self, Variable, Writers};
+use crate::cpu::fork::section;
 use crate::cpu::memory::{Budget, Buffer, check_watched};
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
@@ -71,6 +72,7 @@ impl Executable {
     /// # Errors
     /// Those of [`Instance::new`].
     pub fn instance(&self, sizes: &Bindings, meter: &Meter) -> Result<Arc<Instance>> {
+        let _section = section();
         {
             let mut kept = lock(&self.sizes);
             if let Some(index) = kept.iter().position(|(other, _)| other == sizes) {
@@ -122,6 +124,7 @@ impl Executable {
         budget: &Arc<Budget>,
         spare: impl Fn(usize, usize) -> Option<Buffer>,
     ) -> Result<Run> {
+        let _section = section();
         check_watched(inputs.iter().chain(&self.plan.constants).map(Tensor::buffer))?;
         let instance = self.instance(sizes, &Meter::new(budget, Watch::default()))?;
         let results = self.output_bytes(sizes)?;
@@ -167,6 +170,7 @@ impl Run {
     /// # Errors
     /// `internal`: it has not.
     pub fn finish(self) -> Result<Vec<Tensor>> {
+        let _section = section();
         let (buffers, arena) = self.execution.into_memory();
         if let Some(arena) = arena {
             self.budget.keep(arena);
@@ -228,6 +232,7 @@ impl BoundFunction {
     /// # Errors
     /// Those of [`Executable::new`].
     pub fn executable(&self, meter: &Meter) -> Result<Arc<Executable>> {
+        let _section = section();
         let mut executable = lock(&self.executable);
         if let Some(executable) = &*executable {
             return Ok(executable.clone());
@@ -327,6 +332,7 @@ impl Call {
                     None => return Ok(false),
                 },
             };
+            let _section = section();
             let state = variable::read(self.reads.iter());
             let inputs = waiting.inputs.iter().cloned().chain(state).collect();
             let spare =
@@ -348,6 +354,7 @@ impl Call {
         let Stage::Running(run, _writers) = self.stage else {
             return Err(Error::internal("the call has not begun"));
         };
+        let _section = section();
         let mut outputs = run.finish()?;
         let state = outputs.split_off(self.outputs);
         variable::commit(self.writes.into_iter().zip(state));

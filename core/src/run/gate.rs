@@ -1,6 +1,6 @@
 //! The gate of a session: calls pass it while they run, and closing waits for them.
 
-use crate::cpu::threads::generation;
+use crate::cpu::fork::{generation, section};
 use crate::error::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ struct Inside {
     count: usize,
     closed: bool,
     /// The generation of the process in which `count` calls are inside.
-    generation: u32,
+    generation: usize,
 }
 
 impl Inside {
@@ -41,7 +41,7 @@ pub struct Gate(Arc<State>);
 /// A call inside the gate; it leaves when dropped.
 pub struct Pass {
     state: Arc<State>,
-    generation: u32,
+    generation: usize,
 }
 
 impl Gate {
@@ -50,6 +50,7 @@ impl Gate {
     /// # Errors
     /// `closed`.
     pub fn enter(&self) -> Result<Pass> {
+        let _section = section();
         let mut inside = lock(&self.0.inside);
         if inside.closed {
             return Err(Error::closed("the session is closed"));
@@ -71,6 +72,7 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
+        let _section = section();
         let mut inside = lock(&self.state.inside);
         let count = inside.count();
         // A call that was forked in its middle, in the child.

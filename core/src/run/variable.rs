@@ -1,8 +1,8 @@
 //! Variables: cells of state. A commit changes several at once, and no reader sees half of one.
 
+use crate::cpu::fork::{generation, section};
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
-use crate::cpu::threads::generation;
 use crate::cpu::work::{Stop, Watch};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Variable {
     cell: Mutex<Cell>,
     /// The generation of the process in which a run writes it, if one does.
-    writing: Mutex<Option<u32>>,
+    writing: Mutex<Option<usize>>,
     written: Condvar,
 }
 
@@ -46,6 +46,7 @@ impl Variable {
 
     /// The value now.
     pub fn get(&self) -> Tensor {
+        let _section = section();
         lock(&self.cell).value.clone()
     }
 
@@ -63,6 +64,7 @@ impl Variable {
 
     /// Memory of `bytes` bytes from an earlier value, if there is.
     pub fn take_spare(&self, bytes: usize) -> Option<Buffer> {
+        let _section = section();
         let mut cell = lock(&self.cell);
         if cell.spare.as_ref().is_some_and(|spare| spare.len() == bytes) { cell.spare.take() } else { None }
     }
@@ -85,12 +87,14 @@ pub fn check_spec(what: &str, old: &Tensor, new: &Tensor) -> Result<()> {
 
 /// The values of several variables at one moment.
 pub fn read<'a>(variables: impl Iterator<Item = &'a Arc<Variable>>) -> Vec<Tensor> {
+    let _section = section();
     let _shared = COMMIT.read().unwrap_or_else(PoisonError::into_inner);
     variables.map(|variable| variable.get()).collect()
 }
 
 /// Changes several variables at one moment. The caller holds their [`Writers`] and has checked the specs.
 pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
+    let _section = section();
     let _exclusive = COMMIT.write().unwrap_or_else(PoisonError::into_inner);
     for (variable, value) in changes {
         let mut cell = lock(&variable.cell);
@@ -104,7 +108,7 @@ pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
 /// The right to write some variables; others wait.
 pub struct Writers {
     held: Vec<Arc<Variable>>,
-    generation: u32,
+    generation: usize,
 }
 
 /// Waits until no other run writes any of these.
@@ -137,6 +141,7 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
                 Some(Stop::Paused) => return Ok(None),
                 Some(stop) => return Err(stopped(stop)),
             }
+            // When it is woken it holds the lock outside a section: the one moment that a fork may still hit.
             busy = variable.written.wait_timeout(busy, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         *busy = Some(writers.generation);
@@ -148,6 +153,7 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
 
 impl Drop for Writers {
     fn drop(&mut self) {
+        let _section = section();
         for variable in &self.held {
             let mut busy = lock(&variable.writing);
             // In a child, a run that was forked in its middle has lost it to one that came later.

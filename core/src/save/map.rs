@@ -181,10 +181,10 @@ mod tests {
         let path = saved(&folder);
         let session = Session::new(Arc::new(open_mapped(&path, None).unwrap()), Limits::default());
         let x = Tensor::from_slice(DType::F32, &[1, 2], &[1f32, 2.0]).unwrap();
-        session.run("train_step", &[x.clone()]).unwrap();
+        session.run("train_step", std::slice::from_ref(&x)).unwrap();
         assert!(!session.state("w").unwrap().buffer().is_watched());
         session.set_state(&[("w", Tensor::from_slice(DType::F32, &[2], &[1f32, 2.0]).unwrap())]).unwrap();
-        session.run("train_step", &[x.clone()]).unwrap();
+        session.run("train_step", std::slice::from_ref(&x)).unwrap();
         let w = session.state("w").unwrap();
         assert_eq!(w.elements::<f32>().unwrap()[1], 1.0);
         assert_eq!(fs::read(&path).unwrap(), bytes());
@@ -202,12 +202,12 @@ mod tests {
         let mapped = Arc::new(open_mapped(&path, None).unwrap());
         let session = Session::new(mapped.clone(), Limits::default());
         let (x, w) = (Tensor::zeros(DType::F32, &[1, 2], None).unwrap(), session.state("w").unwrap());
-        session.run("predict", &[x.clone()]).unwrap();
+        session.run("predict", std::slice::from_ref(&x)).unwrap();
         cut(&path, 10);
         let message = format!("{} is mapped and has changed: 10 bytes, it had {}", path.display(), bytes().len());
         let negative = EagerOp::new(crate::graph::op("neg", &[]).unwrap());
         let table = [
-            ("train_step: ", session.run("train_step", &[x.clone()]).unwrap_err()),
+            ("train_step: ", session.run("train_step", std::slice::from_ref(&x)).unwrap_err()),
             ("predict: ", session.run("predict", &[x]).unwrap_err()),
             ("neg: ", negative.call(&[Some(w)], &Limits::default()).unwrap_err()),
             ("", write(&mapped).unwrap_err()),
