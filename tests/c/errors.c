@@ -132,9 +132,17 @@ static void files(void) {
           cdl_program_read("<!DOCTYPE html><html></html>", 28, NULL, &read));
     char *version = strstr(copy + 8, "sha256:");
     CHECK(version != NULL);
-    if (version) version[7] = version[7] == '0' ? '1' : '0';
-    FAILS(CDL_FORMAT, "the data is not a caudal file: caudal.graph is damaged: its digest is another",
-          cdl_program_read(copy, bytes->len, NULL, &read));
+    if (version) {
+        /* "sha256:" and 64 digits */
+        enum { DIGEST = 71 };
+        char right[DIGEST + 1] = {0}, message[300];
+        memcpy(right, version, DIGEST);
+        version[7] = version[7] == '0' ? '1' : '0';
+        snprintf(message, sizeof message,
+                 "the data is not a caudal file: caudal.graph is damaged: its digest is %s, the file says \"%.*s\"", right,
+                 DIGEST, version);
+        FAILS(CDL_FORMAT, message, cdl_program_read(copy, bytes->len, NULL, &read));
+    }
     FAILS(CDL_IO, "cannot open /no/such.caudal: No such file or directory (os error 2)",
           cdl_program_open(S("/no/such.caudal"), NULL, 0, NULL, &read));
     FAILS(CDL_IO, "cannot save /no/such/place.caudal: No such file or directory (os error 2)",
