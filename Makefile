@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build wheel demo test gen gen-check lint format wasm-check bench clean tools
+.PHONY: help setup build wheel demo test gen gen-check lint format wasm-check sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -110,9 +110,21 @@ wasm-check: tools ## Build the C API for wasm32-unknown-unknown
 	  echo "left out: the wasm32 check (rustup cannot add the target wasm32-unknown-unknown here)"; \
 	fi
 
-bench: build ## Time training steps beside TensorFlow, PyTorch and JAX where they are installed
+# The compiler's sanitizers are nightly options, which RUSTC_BOOTSTRAP opens. Tests of races and of what a run writes
+# where; those that only compare numbers take too long. ThreadSanitizer has to see the standard library's locks, so that
+# is built, too; what is built goes to folders of its own. CI leaves it out: it builds the core twice more.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+sanitize: tools ## Run the core's tests under AddressSanitizer and ThreadSanitizer
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$(TARGET)/address \
+	  cargo test --quiet -p caudal --target $(HOST) --lib --test threads --test training --test control --test empty
+	rustup component add rust-src
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread CARGO_TARGET_DIR=$(TARGET)/thread \
+	  cargo test --quiet -p caudal --target $(HOST) -Zbuild-std --test threads --test training
+
+bench: build ## Time training steps and opening files beside the peers that are installed
 	$(PYTHON) benchmarks/peers_mlp.py
 	$(PYTHON) benchmarks/peers_convnet.py
+	$(PYTHON) benchmarks/open.py
 
 clean: ## Remove everything that was built, and .venv
 	cargo clean --quiet

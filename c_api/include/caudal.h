@@ -637,8 +637,11 @@ struct cdl_error *cdl_program_new(const struct cdl_graph *const *graphs,
                                   struct cdl_program **out);
 
 /*
- Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object;
- none are known yet.
+ Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object:
+ `map` (false). Where it is true the file is not read: state and constants are the file's own pages, and training
+ never writes them. That is for files that nobody changes, other than by renaming a new one over them. A run, eager
+ call or save that finds the file's length or time of change to be another is the error `CDL_IO`; a change after that
+ look, or while `data` of a tensor is read, shows through, and on Unix reading what was cut off is `SIGBUS`.
 
  */
 struct cdl_error *cdl_program_open(const char *path,

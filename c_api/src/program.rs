@@ -4,9 +4,10 @@ use crate::error::guard;
 use crate::graph::cdl_graph;
 use crate::limits::limits_or_none;
 use crate::tensor::give_tensor;
-use crate::text::{array, borrow, give_bytes, names, options, place, text};
+use crate::text::{array, borrow, give_bytes, names, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_tensor};
 use caudal::json::{self, Json};
+use caudal::run::Limits;
 use caudal::{Error, Program, Result, info, save};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -19,11 +20,20 @@ pub const CDL_TEXT: i32 = 2;
 pub const CDL_GRAPHS: i32 = 3;
 
 /// Functions, state and metadata.
-pub struct cdl_program(pub Arc<Program>);
+pub struct cdl_program {
+    /// The program.
+    pub program: Arc<Program>,
+    /// Those it was opened with.
+    limits: Limits,
+}
 
 /// Gives a program to the caller.
 pub fn give_program(program: Program) -> *mut cdl_program {
-    Box::into_raw(Box::new(cdl_program(Arc::new(program))))
+    give_limited(program, Limits::none())
+}
+
+fn give_limited(program: Program, limits: Limits) -> *mut cdl_program {
+    Box::into_raw(Box::new(cdl_program { program: Arc::new(program), limits }))
 }
 
 /// Joins graphs to a program: all their functions and the state that these use. `metadata` is any JSON, up to 1 MiB.
@@ -51,8 +61,11 @@ pub unsafe extern "C" fn cdl_program_new(
     })
 }
 
-/// Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object;
-/// none are known yet.
+/// Opens a file. Any safetensors file opens; one without graphs has state and no functions. `options` is a JSON object:
+/// `map` (false). Where it is true the file is not read: state and constants are the file's own pages, and training
+/// never writes them. That is for files that nobody changes, other than by renaming a new one over them. A run, eager
+/// call or save that finds the file's length or time of change to be another is the error `CDL_IO`; a change after that
+/// look, or while `data` of a tensor is read, shows through, and on Unix reading what was cut off is `SIGBUS`.
 ///
 /// # Safety
 /// `path` and `options` are readable text, `limits` is NULL or live, `out` is writable.
@@ -69,9 +82,14 @@ pub unsafe extern "C" fn cdl_program_open(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
-        unsafe { self::options("options", options, options_len, &[]) }?;
+        let options = unsafe { crate::text::options("options", options, options_len, &["map"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        out.write(give_program(save::open(path, Some(limits.budget()))?));
+        let program = match options.get("map").map_or(Some(false), Json::as_bool) {
+            Some(true) => save::open_mapped(path, Some(&limits)),
+            Some(false) => save::open(path, Some(&limits)),
+            None => Err(Error::argument("options: map is neither true nor false").with_argument("options")),
+        };
+        out.write(give_limited(program?, limits));
         Ok(())
     })
 }
@@ -91,7 +109,7 @@ pub unsafe extern "C" fn cdl_program_read(
         // SAFETY: the caller's word, for the whole body.
         let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        out.write(give_program(save::read(data, Some(limits.budget()))?));
+        out.write(give_limited(save::read(data, Some(&limits))?, limits));
         Ok(())
     })
 }
@@ -110,7 +128,7 @@ pub unsafe extern "C" fn cdl_program_save(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, path) = unsafe { (borrow("program", program)?, text("path", path, path_len)?) };
-        save::save(&program.0, path)
+        save::save(&program.program, path)
     })
 }
 
@@ -123,7 +141,7 @@ pub unsafe extern "C" fn cdl_program_write(program: *const cdl_program, out: *mu
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        out.write(give_bytes(save::write(&program.0)?));
+        out.write(give_bytes(save::write(&program.program)?));
         Ok(())
     })
 }
@@ -140,7 +158,7 @@ pub unsafe extern "C" fn cdl_program_without_lines(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        out.write(give_program(program.0.without_lines()));
+        out.write(give_program(program.program.without_lines()));
         Ok(())
     })
 }
@@ -159,9 +177,9 @@ pub unsafe extern "C" fn cdl_program_info(
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let text = match format {
-            CDL_JSON => json::write(&info::json(&program.0)),
-            CDL_TEXT => info::text(&program.0),
-            CDL_GRAPHS => info::graphs(&program.0),
+            CDL_JSON => json::write(&info::json(&program.program)),
+            CDL_TEXT => info::text(&program.program, &program.limits),
+            CDL_GRAPHS => info::graphs(&program.program),
             _ => return Err(Error::argument(format!("there is no format {format}")).with_argument("format")),
         };
         out.write(give_bytes(text.into_bytes()));
@@ -183,7 +201,7 @@ pub unsafe extern "C" fn cdl_program_select(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        out.write(give_program(program.0.select(&unsafe { names("functions", functions, n) }?)?));
+        out.write(give_program(program.program.select(&unsafe { names("functions", functions, n) }?)?));
         Ok(())
     })
 }
@@ -203,8 +221,8 @@ pub unsafe extern "C" fn cdl_program_state(
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let name = unsafe { text("name", name, name_len) }?;
-        let state = program.0.state.iter().find(|state| state.name == name);
-        let state = state.ok_or_else(|| program.0.no_state(name))?;
+        let state = program.program.state.iter().find(|state| state.name == name);
+        let state = state.ok_or_else(|| program.program.no_state(name))?;
         out.write(give_tensor(state.value.clone()));
         Ok(())
     })

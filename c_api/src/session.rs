@@ -134,7 +134,7 @@ pub unsafe extern "C" fn cdl_program_session(
             Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
             None => return Err(Error::argument("options: device is not text")),
         }
-        out.write(cdl_session::give(Session::new(program.0.clone(), limits)));
+        out.write(cdl_session::give(Session::new(program.program.clone(), limits)));
         Ok(())
     })
 }
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn cdl_session_restore(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (session, from) = unsafe { (borrow("session", session)?, borrow("from", from)?) };
-        session.session.restore(&from.0, strict != 0)
+        session.session.restore(&from.program, strict != 0)
     })
 }
 

@@ -1,10 +1,11 @@
 //! Attrs: the typed parameters of an op, and their canonical JSON.
 
-use crate::cpu::memory::cast_slice;
+use crate::cpu::memory::{as_bytes, cast_slice};
 use crate::dispatch;
 use crate::dtype::{DType, bf16, f16, to_bf16, to_f16};
 use crate::error::{Error, Result};
 use crate::json::{self, Json, Map};
+use crate::meter::Meter;
 use crate::op::OpDef;
 use crate::shape::Dim;
 use crate::tensor::{Tensor, byte_count};
@@ -157,7 +158,7 @@ impl Attrs {
             return Err(unknown(def, name));
         }
         let values = def.attrs.iter().map(|attr| match object.get(attr.name) {
-            Some(json) => value_from_json(attr, json),
+            Some(json) => value_from_json(attr, json, &Meter::default()),
             None => default_of(attr),
         });
         let values = values.collect::<Result<Vec<_>>>().map_err(|error| error.with_op(def.name))?;
@@ -270,12 +271,13 @@ fn fits(attr: &AttrDef, value: &AttrValue) -> bool {
 
 fn default_of(attr: &AttrDef) -> Result<AttrValue> {
     match attr.default {
-        Some(text) => value_from_json(attr, &json::parse(text)?),
+        Some(text) => value_from_json(attr, &json::parse(text)?, &Meter::default()),
         None => Err(Error::argument(format!("the attr {} is required", attr.name)).with_argument(attr.name)),
     }
 }
 
-pub(crate) fn value_from_json(attr: &AttrDef, json: &Json) -> Result<AttrValue> {
+/// `meter`: what a tensor is charged to.
+pub(crate) fn value_from_json(attr: &AttrDef, json: &Json, meter: &Meter) -> Result<AttrValue> {
     let array = || json.as_array().map(|items| items.iter());
     let value = match attr.kind {
         _ if json.is_null() && attr.default == Some("null") => Some(AttrValue::None),
@@ -293,7 +295,7 @@ pub(crate) fn value_from_json(attr: &AttrDef, json: &Json) -> Result<AttrValue> 
             Some(items) => items.map(dim_from_json).collect::<Result<Option<_>>>()?.map(AttrValue::Dims),
             None => None,
         },
-        AttrType::Tensor => tensor_from_json(json)?.map(AttrValue::Tensor),
+        AttrType::Tensor => tensor_from_json(json, meter)?.map(AttrValue::Tensor),
     };
     value.ok_or_else(|| {
         Error::argument(format!("{} is {:?}, not {json}", attr.name, attr.kind)).with_argument(attr.name)
@@ -345,7 +347,7 @@ fn tensor_to_json(tensor: &Tensor) -> Json {
     Json::Object(object)
 }
 
-fn tensor_from_json(json: &Json) -> Result<Option<Tensor>> {
+fn tensor_from_json(json: &Json, meter: &Meter) -> Result<Option<Tensor>> {
     let (Some(dtype), Some(shape), Some(data)) =
         (json["dtype"].as_str(), json["shape"].as_array(), json["data"].as_array())
     else {
@@ -359,7 +361,7 @@ fn tensor_from_json(json: &Json) -> Result<Option<Tensor>> {
     }
     dispatch!(dtype, T => {
         let elements: Option<Vec<T>> = data.iter().map(T::from_json).collect();
-        elements.map(|elements| Tensor::from_slice(dtype, &sizes, &elements)).transpose()
+        elements.map(|elements| Tensor::from_bytes(dtype, &sizes, as_bytes(&elements), meter.budget())).transpose()
     })
 }
 

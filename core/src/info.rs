@@ -7,20 +7,22 @@ use crate::json::{self, Json, Map};
 use crate::op::Spec;
 use crate::passes;
 use crate::program::{Function, Program};
-use crate::run::Session;
 use crate::run::function::Executable;
+use crate::run::{Limits, Session};
 use crate::shape::Bindings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The symbols in the specs of a function's inputs, in the order in which they appear.
 pub fn symbols(function: &Function) -> Vec<String> {
     let mut symbols: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     let mut index = 0;
     while let Some(spec) = function.input_spec(index) {
         for dim in spec.shape.iter() {
             dim.symbols(&mut |symbol: &str| {
-                if !symbols.iter().any(|known| known == symbol) {
+                if known.insert(symbol.to_string()) {
                     symbols.push(symbol.to_string());
                 }
             });
@@ -30,19 +32,34 @@ pub fn symbols(function: &Function) -> Vec<String> {
     symbols
 }
 
-/// How often each op stands in a graph and its regions.
-fn op_counts(graph: &Graph, counts: &mut BTreeMap<&'static str, u64>) {
-    for node in graph.nodes() {
-        *counts.entry(node.op.def.name).or_default() += 1;
-        node.regions.iter().for_each(|region| op_counts(region, counts));
+type Counts = BTreeMap<&'static str, u64>;
+
+/// How often each op stands in a graph and its regions. What shared regions hold is counted at each use and looked at
+/// once.
+fn op_counts<'a>(graph: &'a Arc<Graph>, done: &'a mut HashMap<*const Graph, Counts>) -> &'a Counts {
+    let pointer = Arc::as_ptr(graph);
+    if !done.contains_key(&pointer) {
+        let mut counts = Counts::new();
+        for node in graph.nodes() {
+            *counts.entry(node.op.def.name).or_default() += 1;
+            for region in &node.regions {
+                for (name, count) in op_counts(region, done) {
+                    let entry = counts.entry(name).or_default();
+                    *entry = entry.saturating_add(*count);
+                }
+            }
+        }
+        done.insert(pointer, counts);
     }
+    &done[&pointer]
 }
 
 /// Bytes that a call needs when every symbol is 1.
-fn least_memory(function: &Function) -> Result<u64> {
+fn least_memory(function: &Function, limits: &Limits) -> Result<u64> {
     let mut sizes = Bindings::new();
     symbols(function).iter().for_each(|symbol| sizes.set(&symbol.as_str().into(), 1));
-    Executable::new(&function.graph, passes::OPTIMIZED)?.memory(&sizes)
+    let meter = limits.meter();
+    Executable::new(&function.graph, passes::OPTIMIZED, &meter)?.memory(&sizes, &meter)
 }
 
 fn object(entries: impl IntoIterator<Item = (&'static str, Json)>) -> Json {
@@ -57,11 +74,10 @@ fn named_specs<'a>(names: &[String], spec: impl Fn(usize) -> Option<&'a Spec>) -
     names.iter().enumerate().map(entry).collect()
 }
 
-fn function_json(function: &Function) -> Json {
-    let mut counts = BTreeMap::new();
-    op_counts(&function.graph, &mut counts);
+fn function_json(function: &Function, done: &mut HashMap<*const Graph, Counts>) -> Json {
+    let counts = op_counts(&function.graph, done);
     let ops: Map<String, Json> =
-        counts.into_iter().map(|(name, count)| (name.to_string(), json::from_unsigned(count))).collect();
+        counts.iter().map(|(name, count)| (name.to_string(), json::from_unsigned(*count))).collect();
     object([
         ("name", function.name.as_str().into()),
         ("doc", function.doc.as_str().into()),
@@ -85,8 +101,9 @@ pub fn json(program: &Program) -> Json {
             ("bytes", json::from_unsigned(state.value.bytes().len() as u64)),
         ])
     });
+    let mut done = HashMap::new();
     object([
-        ("functions", program.functions.iter().map(function_json).collect()),
+        ("functions", program.functions.iter().map(|function| function_json(function, &mut done)).collect()),
         ("state", state.collect()),
         ("metadata", program.metadata.clone()),
     ])
@@ -101,15 +118,16 @@ fn bytes(count: u64) -> String {
     }
 }
 
-/// What a program holds, for people.
-pub fn text(program: &Program) -> String {
+/// What a program holds, for people. Planning its functions, which says how much memory they take, is limited.
+pub fn text(program: &Program, limits: &Limits) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
-    let _ = write_text(program, &mut out);
+    let _ = write_text(program, limits, &mut out);
     out
 }
 
-fn write_text(program: &Program, out: &mut String) -> std::fmt::Result {
+fn write_text(program: &Program, limits: &Limits, out: &mut String) -> std::fmt::Result {
+    let mut done = HashMap::new();
     for function in &program.functions {
         let side = |names: &[String], spec: &dyn Fn(usize) -> Option<Spec>| {
             let entry = |(index, name): (usize, &String)| match spec(index) {
@@ -124,16 +142,15 @@ fn write_text(program: &Program, out: &mut String) -> std::fmt::Result {
         for line in function.doc.lines() {
             writeln!(out, "    {line}")?;
         }
-        let mut counts = BTreeMap::new();
-        op_counts(&function.graph, &mut counts);
-        let ops: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let ops: Vec<_> =
+            op_counts(&function.graph, &mut done).iter().map(|(name, count)| format!("{name} {count}")).collect();
         writeln!(out, "    ops: {}", ops.join(", "))?;
         if !function.writes.is_empty() {
             writeln!(out, "    writes: {}", function.writes.join(", "))?;
         }
         let sizes: Vec<_> = symbols(function).iter().map(|symbol| format!("{symbol} = 1")).collect();
         let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(", ")) };
-        match least_memory(function) {
+        match least_memory(function, limits) {
             Ok(memory) => writeln!(out, "    memory of a call{at}: {}", bytes(memory))?,
             Err(error) => writeln!(out, "    memory of a call{at}: {error}")?,
         }

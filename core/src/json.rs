@@ -1,7 +1,9 @@
 //! JSON of attrs and program files: parsed strictly (no key twice, bounded depth), written canonically.
 
 use crate::error::{Error, Result};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use crate::meter::{Charge, Meter};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::cell::RefCell;
 use std::fmt;
 
 pub use serde_json::{Map, Value as Json};
@@ -14,12 +16,63 @@ const EXACT: u64 = 1 << 53;
 /// # Errors
 /// `format`: not JSON, or an object that has a key twice.
 pub fn parse(text: &str) -> Result<Json> {
-    serde_json::from_str::<Strict>(text).map(|strict| strict.0).map_err(|error| Error::format(format!("JSON: {error}")))
+    parse_metered(text, &Meter::default()).map(|(json, _)| json)
+}
+
+/// As [`parse`]; what the tree takes, which may be many times the text, counts while it is made and in the charge.
+///
+/// # Errors
+/// As [`parse`]; `memory`, `deadline`, `cancelled`: as the meter says.
+pub fn parse_metered(text: &str, meter: &Meter) -> Result<(Json, Charge)> {
+    let state = RefCell::new(Parsing { charge: meter.charge(0)?, longest: 0, values: 0, refused: None });
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = Strict { meter, state: &state }.deserialize(&mut deserializer);
+    let parsed = parsed.and_then(|json| deserializer.end().map(|()| json));
+    let Parsing { charge, refused, .. } = state.into_inner();
+    match (parsed, refused) {
+        (_, Some(error)) => Err(error),
+        (Ok(json), None) => Ok((json, charge)),
+        (Err(error), None) => Err(Error::format(format!("JSON: {error}"))),
+    }
 }
 
 /// Writes with sorted keys and no white space.
 pub fn write(json: &Json) -> String {
     json.to_string()
+}
+
+/// How many bytes [`write`] gives.
+pub fn length(json: &Json) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Counting does not fail.
+    let _ = serde_json::to_writer(&mut counter, json);
+    counter.0
+}
+
+/// A bound of the bytes that a copy of a tree takes.
+pub fn cost(json: &Json) -> u64 {
+    match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => (text.len() + BLOCK) as u64,
+        Json::Array(items) => {
+            items.iter().map(|item| size_of::<Json>() as u64 + cost(item)).sum::<u64>() + BLOCK as u64
+        }
+        Json::Object(object) if object.is_empty() => 0,
+        Json::Object(object) => {
+            let entries = object.iter().map(|(key, value)| (key.len() + BLOCK + LATER_ENTRY) as u64 + cost(value));
+            entries.sum::<u64>() + FIRST_ENTRY as u64
+        }
+    }
 }
 
 /// A float: a number, or the strings `nan`, `inf`, `-inf`.
@@ -74,18 +127,60 @@ pub fn to_unsigned(json: &Json) -> Option<u64> {
     }
 }
 
-/// A [`Json`] whose objects have no key twice.
-struct Strict(Json);
+/// What a text that is being parsed has taken so far.
+struct Parsing {
+    charge: Charge,
+    /// The longest string; the parser keeps a buffer of its size.
+    longest: usize,
+    values: u32,
+    /// Why the meter stopped it.
+    refused: Option<Error>,
+}
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Strict, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
+/// Makes a [`Json`] whose objects have no key twice.
+#[derive(Clone, Copy)]
+struct Strict<'a> {
+    meter: &'a Meter,
+    state: &'a RefCell<Parsing>,
+}
+
+/// What the allocator adds to each block, at most.
+const BLOCK: usize = 16;
+/// An object's first node; the later entries share nodes that are at least half full.
+const FIRST_ENTRY: usize = 11 * ENTRY + 64;
+const LATER_ENTRY: usize = 2 * ENTRY + 32;
+const ENTRY: usize = size_of::<String>() + size_of::<Json>();
+/// Values between two looks at the clock.
+const LOOK: u32 = 256;
+
+impl Strict<'_> {
+    fn charge<E: de::Error>(self, bytes: usize) -> std::result::Result<(), E> {
+        let mut state = self.state.borrow_mut();
+        state.values = state.values.wrapping_add(1);
+        let look = if state.values.is_multiple_of(LOOK) { self.meter.check() } else { Ok(()) };
+        look.and_then(|()| state.charge.add(bytes as u64)).map_err(|error| {
+            state.refused = Some(error);
+            E::custom("refused")
+        })
+    }
+
+    fn charge_text<E: de::Error>(self, text: &str) -> std::result::Result<(), E> {
+        let longer = text.len().saturating_sub(self.state.borrow().longest);
+        self.charge(text.len() + BLOCK + 2 * longer)?;
+        self.state.borrow_mut().longest += longer;
+        Ok(())
     }
 }
 
-struct StrictVisitor;
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Json;
 
-impl<'de> Visitor<'de> for StrictVisitor {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,13 +207,21 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(from_float(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> std::result::Result<Json, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> std::result::Result<Json, E> {
+        self.charge_text(value)?;
         Ok(value.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Json, A::Error> {
         let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
+            if array.len() == array.capacity() {
+                let more = array.capacity().max(4);
+                self.charge(more * size_of::<Json>() + BLOCK)?;
+                array.reserve_exact(more);
+            } else {
+                self.charge(0)?;
+            }
             array.push(item);
         }
         Ok(Json::Array(array))
@@ -126,11 +229,13 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Json, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
+        while let Some(key) = entries.next_key::<String>()? {
+            self.charge_text(&key)?;
+            self.charge(if object.is_empty() { FIRST_ENTRY } else { LATER_ENTRY })?;
             if object.contains_key(&key) {
                 return Err(de::Error::custom(format!("the key {key:?} stands twice in one object")));
             }
-            object.insert(key, value);
+            object.insert(key, entries.next_value_seed(self)?);
         }
         Ok(Json::Object(object))
     }

@@ -15,6 +15,7 @@ pub mod graph;
 pub mod infer;
 pub mod info;
 pub mod json;
+pub mod meter;
 pub mod op;
 pub mod ops;
 pub mod passes;

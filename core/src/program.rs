@@ -3,8 +3,10 @@
 use crate::error::{Error, Result};
 use crate::graph::{Builder, Graph, Role};
 use crate::json::Json;
+use crate::meter::Charge;
 use crate::op::Spec;
 use crate::tensor::Tensor;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// State: a named tensor that functions read and update.
@@ -62,6 +64,8 @@ pub struct Program {
     pub state: Vec<State>,
     /// Anything that the author wants to say.
     pub metadata: Json,
+    /// What all this takes beside its graphs and tensors, where it was read within limits.
+    pub held: Charge,
 }
 
 /// The most bytes that metadata may take as JSON.
@@ -73,12 +77,13 @@ impl Program {
     /// # Errors
     /// `argument`: two functions of one name, or state of one name that differs, or too much metadata.
     pub fn new(builders: &[&Builder], metadata: Json) -> Result<Program> {
-        let mut program = Program { functions: Vec::new(), state: Vec::new(), metadata };
-        if crate::json::write(&program.metadata).len() > MAX_METADATA {
+        let mut program = Program { functions: Vec::new(), state: Vec::new(), metadata, held: Charge::default() };
+        if crate::json::length(&program.metadata) > MAX_METADATA {
             return Err(
                 Error::argument(format!("metadata takes more than {MAX_METADATA} bytes")).with_argument("metadata")
             );
         }
+        let mut indices = HashMap::new();
         for builder in builders {
             for function in builder.functions()? {
                 if program.function(&function.name).is_some() {
@@ -87,25 +92,22 @@ impl Program {
                 program.functions.push(function);
             }
             for state in builder.states() {
-                program.add_state(state)?;
+                let next = program.state.len();
+                let index = *indices.entry(state.name.clone()).or_insert(next);
+                match program.state.get(index) {
+                    None => program.state.push(state.clone()),
+                    Some(other) if other.role == state.role && other.value == state.value => {}
+                    Some(_) => {
+                        let name = &state.name;
+                        let text = format!("two graphs give the state {name:?} different values or roles");
+                        return Err(Error::argument(text));
+                    }
+                }
             }
         }
-        let functions = std::mem::take(&mut program.functions);
-        program.state.retain(|state| functions.iter().any(|function| function.uses(&state.name)));
-        program.functions = functions;
+        let used = used_state(&program.functions);
+        program.state.retain(|state| used.contains(state.name.as_str()));
         Ok(program)
-    }
-
-    fn add_state(&mut self, state: &State) -> Result<()> {
-        match self.state.iter().find(|other| other.name == state.name) {
-            None => self.state.push(state.clone()),
-            Some(other) if other.role == state.role && other.value == state.value => {}
-            Some(_) => {
-                let name = &state.name;
-                return Err(Error::argument(format!("two graphs give the state {name:?} different values or roles")));
-            }
-        }
-        Ok(())
     }
 
     /// The function of that name.
@@ -123,9 +125,9 @@ impl Program {
         }
         let functions: Vec<_> =
             self.functions.iter().filter(|function| names.contains(&function.name.as_str())).cloned().collect();
-        let used = |state: &&State| functions.iter().any(|function| function.uses(&state.name));
-        let state = self.state.iter().filter(used).cloned().collect();
-        Ok(Program { functions, state, metadata: self.metadata.clone() })
+        let used = used_state(&functions);
+        let state = self.state.iter().filter(|state| used.contains(state.name.as_str())).cloned().collect();
+        Ok(Program { functions, state, metadata: self.metadata.clone(), held: self.held.clone() })
     }
 
     /// The program without the user's source lines.
@@ -150,8 +152,7 @@ impl Program {
     }
 }
 
-impl Function {
-    fn uses(&self, state: &str) -> bool {
-        self.reads.iter().chain(&self.writes).any(|name| name == state)
-    }
+/// The names of the state that functions read or write.
+fn used_state(functions: &[Function]) -> HashSet<&str> {
+    functions.iter().flat_map(|function| function.reads.iter().chain(&function.writes)).map(String::as_str).collect()
 }

@@ -19,16 +19,20 @@ pub struct Tensor {
 /// The bytes that a dense tensor of these sizes takes.
 ///
 /// # Errors
-/// `memory`: more than this machine can address.
+/// `memory`: more than this machine can address, a size of 0 counted as 1.
 pub fn byte_count(dtype: DType, sizes: &[usize]) -> Result<usize> {
-    let too_many = || Error::memory(format!("a {dtype} tensor of shape {sizes:?} is larger than memory can be"));
-    // A zero makes the tensor empty, however large the other sizes are.
-    if sizes.contains(&0) {
-        return Ok(0);
-    }
-    let elements = sizes.iter().try_fold(1u64, |all, &size| all.checked_mul(size as u64));
-    let bytes = elements.and_then(|all| all.checked_mul(dtype.size() as u64)).ok_or_else(too_many)?;
-    usize::try_from(bytes).ok().filter(|&bytes| isize::try_from(bytes).is_ok()).ok_or_else(too_many)
+    // No more than `isize::MAX`, so it fits.
+    byte_count_within(dtype, sizes, isize::MAX as u64).map(|bytes| bytes as usize)
+}
+
+/// As [`byte_count`] on a machine that addresses `most` bytes.
+fn byte_count_within(dtype: DType, sizes: &[usize], most: u64) -> Result<u64> {
+    // A zero makes the tensor empty, but the others must not be too large either: kernels multiply some of them.
+    let spread = sizes.iter().try_fold(dtype.size() as u64, |all, &size| all.checked_mul(size.max(1) as u64));
+    let bytes = spread.filter(|&bytes| bytes <= most);
+    let bytes = bytes
+        .ok_or_else(|| Error::memory(format!("a {dtype} tensor of shape {sizes:?} is larger than memory can be")))?;
+    Ok(if sizes.contains(&0) { 0 } else { bytes })
 }
 
 impl Tensor {
@@ -199,9 +203,22 @@ mod tests {
 
     #[test]
     fn sizes_that_no_memory_holds_are_an_error() {
-        let error = Tensor::zeros(DType::F32, &[usize::MAX, 2], None).unwrap_err();
-        assert!(error.to_string().ends_with("is larger than memory can be"), "{error}");
-        assert_eq!(Tensor::zeros(DType::F32, &[usize::MAX, 0], None).unwrap().len(), 0);
+        for sizes in [[usize::MAX, 2], [usize::MAX, 0], [0, 1 << 62]] {
+            let error = Tensor::zeros(DType::F32, &sizes, None).unwrap_err().to_string();
+            assert_eq!(error, format!("a float32 tensor of shape {sizes:?} is larger than memory can be"));
+        }
+        assert_eq!(Tensor::zeros(DType::F32, &[1 << 40, 0], None).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn sizes_do_not_wrap_where_addresses_have_32_bits() {
+        let most = i32::MAX as u64;
+        for sizes in [&[1 << 29][..], &[1 << 15, 1 << 15], &[65_536, 65_536], &[1 << 16, 1 << 16, 2]] {
+            let error = byte_count_within(DType::F32, sizes, most).unwrap_err().to_string();
+            assert_eq!(error, format!("a float32 tensor of shape {sizes:?} is larger than memory can be"));
+        }
+        assert_eq!(byte_count_within(DType::F32, &[(1 << 29) - 1], most), Ok((1 << 31) - 4));
+        assert_eq!(byte_count_within(DType::U8, &[1 << 20, 0, 1 << 10], most), Ok(0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Control flow: values and gradients, against the same computed step by step.
 
 use caudal::graph::{op, text};
+use caudal::meter::Meter;
 use caudal::run::Limits;
 use caudal::run::eager::evaluate;
 use caudal::run::function::Executable;
@@ -24,7 +25,7 @@ fn float(tensor: &Tensor) -> f64 {
 fn run(graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
     assert_eq!(text::parse(&text::print(graph)).as_ref(), Ok(graph));
     let plain = evaluate(graph, inputs.to_vec(), &Limits::none()).unwrap();
-    let executable = Arc::new(Executable::new(graph, passes::OPTIMIZED).unwrap());
+    let executable = Arc::new(Executable::new(graph, passes::OPTIMIZED, &Meter::default()).unwrap());
     let limits = Limits::none();
     let mut run = executable.start(inputs.to_vec(), &Bindings::new(), limits.budget(), |_, _| None).unwrap();
     run.advance(&limits.watch()).unwrap();

@@ -3,6 +3,7 @@
 mod support;
 
 use caudal::graph::text;
+use caudal::meter::Meter;
 use caudal::op::{Meaning, Op};
 use caudal::passes::{self, Pass};
 use caudal::{DType, Graph, grad};
@@ -443,7 +444,7 @@ graph(%0 x: float32[m, n], %1 y: float32[m, n]) {
 
 fn through(graph: &Graph, names: &[&str]) -> Graph {
     let passes: Vec<Pass> = names.iter().map(|name| passes::named(name).expect("a pass")).collect();
-    let result = passes::run(&Arc::new(graph.clone()), &passes, &mut |_, _| {}).unwrap();
+    let result = passes::run(&Arc::new(graph.clone()), &passes, &Meter::default(), &mut |_, _| {}).unwrap();
     result.verify().unwrap_or_else(|error| panic!("after {names:?}: {error}\n{}", text::print(&result)));
     Arc::unwrap_or_clone(result)
 }
@@ -461,7 +462,7 @@ fn passes_make_what_their_snapshots_show() {
 fn every_pass_has_a_snapshot_and_runs_in_its_order() {
     let graph = Arc::new(text::parse("graph(%0 x: float32[n]) { return %0 }").unwrap());
     let mut seen = Vec::new();
-    passes::run(&graph, passes::OPTIMIZED, &mut |name, _| seen.push(name.to_string())).unwrap();
+    passes::run(&graph, passes::OPTIMIZED, &Meter::default(), &mut |name, _| seen.push(name.to_string())).unwrap();
     assert_eq!(seen, ["decompose", "simplify", "fold", "cse", "simplify", "dce", "fuse", "layout"]);
     for name in seen {
         assert!(SNAPSHOTS.iter().any(|snapshot| snapshot.pass == name), "{name}");
@@ -526,7 +527,7 @@ fn an_optimizer_is_one_cluster_with_the_last_step_of_its_gradient() {
     let adam: Op = support::op("adam", "{}").unwrap();
     let outputs = graph.apply(&adam, Vec::new(), &[w, gradients[0], rate, step, m, v]).unwrap();
     graph.set_outputs(outputs).unwrap();
-    let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &mut |_, _| {}).unwrap();
+    let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     let updates: Vec<_> = made.outputs().iter().map(|&value| made.producer(value).expect("a node")).collect();
     assert!(updates.iter().all(|node| std::ptr::eq(*node, updates[0])), "{}", text::print(&made));
     let product = made.nodes().iter().rev().find(|node| matches!(node.op.def.name, "matmul" | "dot_general"));
@@ -549,6 +550,6 @@ fn a_graph_of_many_constants_inputs_and_requirements_takes_time_in_proportion() 
     }
     graph.set_outputs(vec![sum]).unwrap();
     assert_eq!((graph.inputs().len(), graph.requirements().len()), (2 * count as usize + 1, count as usize));
-    let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &mut |_, _| {}).unwrap();
+    let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     assert_eq!(clusters(&made).iter().sum::<usize>(), count as usize);
 }

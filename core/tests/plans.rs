@@ -2,6 +2,7 @@
 
 mod support;
 
+use caudal::meter::Meter;
 use caudal::op::Meaning;
 use caudal::passes;
 use caudal::plan::instance::{Instance, Part};
@@ -81,7 +82,7 @@ fn optimised_random_graphs_equal_plain_ones_to_the_bit() {
     let mut clusters = 0;
     for seed in 0..150 {
         let graph = random_graph(seed, 10 + seed as usize);
-        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &mut |name, made| {
+        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |name, made| {
             made.verify().unwrap_or_else(|error| panic!("seed {seed}, after {name}: {error}"));
         });
         let is_cluster = |node: &&Node| matches!(node.op.def.meaning, Meaning::Cluster);
@@ -97,9 +98,9 @@ fn optimised_random_graphs_equal_plain_ones_to_the_bit() {
 
 /// Follows the steps of a plan over the memory of each block: what a step reads must still be there.
 fn check_memory(graph: &Graph, sizes: &Bindings) -> usize {
-    let graph = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &mut |_, _| {}).unwrap();
-    let plan = Plan::new(&graph).unwrap();
-    let instance = Instance::new(&plan, sizes).unwrap();
+    let graph = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+    let plan = Plan::new(&graph, &Meter::default()).unwrap();
+    let instance = Instance::new(&plan, sizes, &Meter::default()).unwrap();
     let mut in_place = 0;
     for (block, real) in plan.blocks.iter().zip(&instance.blocks) {
         let meet = |a: Part, b: Part| a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;

@@ -4,6 +4,7 @@ mod support;
 
 use caudal::graph::{Builder, Notes};
 use caudal::json::Json;
+use caudal::meter::Meter;
 use caudal::run::function::Executable;
 use caudal::run::{Limits, Session};
 use caudal::{DType, Graph, Location, Program, Tensor, Value, grad, passes};
@@ -59,7 +60,7 @@ fn a_net_planned_once_equals_nets_of_constant_sizes_to_the_bit() {
     let symbolic = network("batch", "height", "width");
     assert_eq!(symbolic.requirements(), [], "the net asks for nothing that its sizes could break");
     for pipeline in [passes::OPTIMIZED, passes::PLAIN] {
-        let executable = Arc::new(Executable::new(&symbolic, pipeline).unwrap());
+        let executable = Arc::new(Executable::new(&symbolic, pipeline, &Meter::default()).unwrap());
         let sizes = [(3, 9, 8), (1, 28, 28), (64, 6, 7), (3, 9, 8), (2, 31, 6), (7, 4, 65), (5, 17, 33), (0, 9, 8)];
         for (batch, height, width) in sizes {
             let inputs = network_inputs(batch, height, width);
@@ -75,7 +76,7 @@ fn a_net_planned_once_equals_nets_of_constant_sizes_to_the_bit() {
 #[test]
 fn more_sizes_than_are_kept_still_run() {
     let symbolic = network("batch", "height", "width");
-    let executable = Arc::new(Executable::new(&symbolic, passes::OPTIMIZED).unwrap());
+    let executable = Arc::new(Executable::new(&symbolic, passes::OPTIMIZED, &Meter::default()).unwrap());
     let once: Vec<_> =
         (4..30).map(|n| execute(&executable, &symbolic, &network_inputs(1, n, n + 2)).unwrap()).collect();
     let again = (4..30).map(|n| execute(&executable, &symbolic, &network_inputs(1, n, n + 2)).unwrap());

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from ._ffi import CData, bytes_of, check, ffi, lib, names, owned, owned_tensor
+from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor
 from .dtypes import DType
-from .errors import ArgumentError, UnknownNameError, UnsupportedError, make
+from .errors import ArgumentError, UnknownNameError, make
 from .limits import Limits, handle
 from .spec import TensorSpec
 from .tensor import Tensor
@@ -203,19 +203,27 @@ class Program:
         Args:
             source: The path, the bytes, or an open binary file.
             limits: What it may spend.
-            map: Whether to map the file in place of reading it, for files that nobody changes.
+            map: Whether to use the file's own pages in place of reading it. For a path, and for files that nobody
+                changes, other than by renaming a new one over them as `save` does. Training never writes the file.
+                A run, eager call or save that finds its length or time of change to be another raises `FileError`;
+                a change after that look, or while an array that shares the memory is read, shows through, and on
+                Unix reading what was cut off ends the process (SIGBUS).
 
         Raises:
+            ArgumentError: ``map`` and no path.
             FileError: it cannot be read.
             FormatError: it is damaged, or something else.
             NewerFileError: it needs a newer caudal.
             OutOfMemoryError: it needs more memory than the limits give.
         """
-        if map:
-            raise make(UnsupportedError, "files cannot be mapped yet", op="open", argument="map")
         if isinstance(source, str | os.PathLike):
             path = os.fsencode(source)
-            return Program(owned("program", lib.cdl_program_open, path, len(path), b"", 0, handle(limits)))
+            options = dumps({"map": True}, "options") if map else b""
+            return Program(
+                owned("program", lib.cdl_program_open, path, len(path), options, len(options), handle(limits))
+            )
+        if map:
+            raise make(ArgumentError, "only a file that is given by its path can be mapped", op="open", argument="map")
         data = source if isinstance(source, bytes | bytearray | memoryview) else _content(source)
         memory = ffi.from_buffer(data) if len(data) else ffi.NULL
         return Program(owned("program", lib.cdl_program_read, memory, len(data), handle(limits)))
@@ -346,7 +354,7 @@ def load(
         strict: Whether it is an error if something would run elsewhere than on the device.
         debug: Whether indices are checked when functions run.
         limits: What opening and each call may spend; a call may bring its own.
-        map: Whether to map the file in place of reading it, for files that nobody changes.
+        map: Whether to use the file's own pages in place of reading it; see `Program.open`.
 
     Raises:
         FileError: the file cannot be read.

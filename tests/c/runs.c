@@ -284,6 +284,153 @@ static void snapshots(void) {
     cdl_program_free(program);
 }
 
+/* What is handed out lives on its own: calls after their session, sessions after their program, tensors after all. */
+static void lifetimes(void) {
+    cdl_program *program = classifier(), *opened = NULL, *snapshot = NULL;
+    OK(cdl_program_save(program, S("lifetimes.caudal")));
+    cdl_program_free(program);
+    cdl_tensor *x = filled((int64_t[]){4, 2}, 2, 1), *y = NULL, *held[2], *kept[2], *out = NULL;
+    OK(cdl_tensor_new(CDL_I32, (int64_t[]){4}, 1, NULL, 0, &y));
+    const char *options[] = {"", "{\"map\": true}"};
+    for (int i = 0; i < 2; i++) {
+        OK(cdl_program_open(S("lifetimes.caudal"), S(options[i]), NULL, &opened));
+        cdl_session *session = session_of(opened);
+        cdl_program_free(opened);
+        OK(cdl_session_state(session, S("w"), &held[i]));
+        OK(cdl_session_snapshot(session, &snapshot));
+        OK(cdl_function_run(function_of(session, "train_step"), TENSORS(x, y), 2, NULL, &out, 1, NULL));
+        cdl_tensor_free(out);
+        OK(cdl_session_state(session, S("w"), &kept[i]));
+        OK(cdl_function_run(function_of(session, "train_step"), TENSORS(x, y), 2, NULL, &out, 1, NULL));
+        OK(cdl_session_restore(session, snapshot, 1));
+        cdl_session_free(session);
+        OK(cdl_program_save(snapshot, S("lifetimes.caudal")));
+        cdl_program_free(snapshot);
+        CHECK(*(const float *)out->data < 1.5f);
+        cdl_tensor_free(out);
+    }
+    CHECK(remove("lifetimes.caudal") == 0);
+    for (int i = 0; i < 2; i++) {
+        const float *before = held[i]->data, *after = kept[i]->data;
+        for (int j = 0; j < 6; j++) CHECK(before[j] == 0.5f && after[j] != 0.5f);
+        cdl_tensor_free(held[i]);
+        cdl_tensor_free(kept[i]);
+    }
+
+    /* A call in pieces goes on without the session, the inputs and the limits that it was begun with. */
+    program = counter();
+    cdl_session *session = session_of(program);
+    cdl_program_free(program);
+    cdl_limits *limits = NULL;
+    cdl_call *rest = NULL;
+    OK(cdl_limits_new(1u << 20, 100, &limits));
+    cdl_tensor *forever = integer(-1), *total = NULL;
+    OK(cdl_function_run(function_of(session, "count"), TENSORS(forever), 1, limits, &total, 1, &rest));
+    cdl_session_free(session);
+    cdl_tensor_free(forever);
+    int32_t finished = 1;
+    OK(cdl_call_resume(rest, 0.01, &total, 1, &finished));
+    CHECK(!finished && total == NULL);
+    cdl_limits_cancel(limits);
+    cdl_limits_free(limits);
+    FAILS(CDL_CANCELLED, "count: the run was cancelled", cdl_call_resume(rest, 1, &total, 1, &finished));
+    cdl_call_free(rest);
+    cdl_tensor_free(x);
+    cdl_tensor_free(y);
+}
+
+typedef struct {
+    const cdl_session *session;
+    cdl_limits *limits;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int begun, closed, calls, cancelled;
+} caller;
+
+static void begin(caller *self) {
+    pthread_mutex_lock(&self->lock);
+    self->begun = 1;
+    pthread_cond_signal(&self->changed);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void start_caller(caller *self, const cdl_session *session, pthread_t *id, void *(*body)(void *)) {
+    *self = (caller){.session = session};
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->changed, NULL);
+    OK(cdl_limits_new(0, 0, &self->limits));
+    CHECK(pthread_create(id, NULL, body, self) == 0);
+    pthread_mutex_lock(&self->lock);
+    while (!self->begun) pthread_cond_wait(&self->changed, &self->lock);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void *count_until_closed(void *argument) {
+    caller *self = argument;
+    const cdl_function *count = function_of(self->session, "count");
+    cdl_tensor *times = integer(20), *out = NULL;
+    while (!self->closed) {
+        cdl_error *error = cdl_function_run(count, TENSORS(times), 1, NULL, &out, 1, NULL);
+        if (error) {
+            self->closed = error->code == CDL_CLOSED && strcmp(error->message, "the session is closed") == 0 ? 1 : -1;
+            cdl_error_free(error);
+        } else {
+            self->calls++;
+            cdl_tensor_free(out);
+        }
+        begin(self);
+    }
+    cdl_tensor_free(times);
+    return NULL;
+}
+
+static void *count_for_ever(void *argument) {
+    caller *self = argument;
+    cdl_tensor *times = integer(-1), *out = NULL;
+    begin(self);
+    cdl_error *error =
+        cdl_function_run(function_of(self->session, "count"), TENSORS(times), 1, self->limits, &out, 1, NULL);
+    self->cancelled = error && error->code == CDL_CANCELLED;
+    cdl_error_free(error);
+    cdl_tensor_free(times);
+    return NULL;
+}
+
+/* Closing waits for the calls that run, whatever thread they are of; later ones are refused. */
+static void closing(void) {
+    cdl_program *program = counter();
+    cdl_session *session = session_of(program);
+    pthread_t ids[READERS], canceller;
+    caller callers[READERS], endless;
+    for (int i = 0; i < READERS; i++) start_caller(&callers[i], session, &ids[i], count_until_closed);
+    cdl_program *snapshot = NULL;
+    cdl_tensor *total = NULL;
+    OK(cdl_session_close(session));
+    OK(cdl_session_close(session));
+    FAILS(CDL_CLOSED, "the session is closed", cdl_session_snapshot(session, &snapshot));
+    FAILS(CDL_CLOSED, "the session is closed", cdl_session_state(session, S("total"), &total));
+    FAILS(CDL_CLOSED, "the session is closed", cdl_session_set_state(session, NULL, NULL, 0));
+    for (int i = 0; i < READERS; i++) {
+        pthread_join(ids[i], NULL);
+        cdl_limits_free(callers[i].limits);
+        CHECK(callers[i].closed == 1 && callers[i].calls > 0);
+    }
+    cdl_session_free(session);
+
+    /* A call without an end keeps it open until someone cancels it. */
+    session = session_of(program);
+    start_caller(&endless, session, &ids[0], count_for_ever);
+    nap(0.02);
+    CHECK(pthread_create(&canceller, NULL, cancel_later, endless.limits) == 0);
+    OK(cdl_session_close(session));
+    pthread_join(ids[0], NULL);
+    pthread_join(canceller, NULL);
+    CHECK(endless.cancelled);
+    cdl_limits_free(endless.limits);
+    cdl_session_free(session);
+    cdl_program_free(program);
+}
+
 /* dlpack.h 1.0, as far as it is used here. */
 typedef struct {
     void *data;
@@ -385,8 +532,9 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } checks[] = {{"threads", threads},     {"pieces", pieces},       {"dropped", dropped}, {"limits", limits},
-                  {"variables", variables}, {"snapshots", snapshots}, {"dlpack", dlpack},
+    } checks[] = {{"threads", threads},     {"pieces", pieces},       {"dropped", dropped},
+                  {"limits", limits},       {"variables", variables}, {"snapshots", snapshots},
+                  {"lifetimes", lifetimes}, {"closing", closing},     {"dlpack", dlpack},
                   {"schedules", schedules}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (argc == 2 && strcmp(argv[1], checks[i].name) == 0) {

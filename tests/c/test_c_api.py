@@ -14,12 +14,23 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from .conftest import Compiler
+    from conftest import Compiler
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples" / "c"
-RUNS = ["threads", "pieces", "dropped", "limits", "variables", "snapshots", "dlpack", "schedules"]
+RUNS = [
+    "threads",
+    "pieces",
+    "dropped",
+    "limits",
+    "variables",
+    "snapshots",
+    "lifetimes",
+    "closing",
+    "dlpack",
+    "schedules",
+]
 VALGRIND = shutil.which("valgrind")
 # Valgrind calls what the tables of the library's statics hold possibly lost: they are pointed to from within.
 LEAKS = ["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"]
@@ -107,6 +118,9 @@ def test_runs_keep_their_promises(compiler: Compiler, check: str, tmp_path: Path
         (EXAMPLES / "perceptron.c", ["leaks.caudal"]),
         (HERE / "errors.c", []),
         (HERE / "runs.c", ["dlpack"]),
+        (HERE / "runs.c", ["lifetimes"]),
+        (HERE / "runs.c", ["closing"]),
+        (HERE / "runs.c", ["snapshots"]),
         (HERE / "runs.c", ["variables"]),
         (HERE / "runs.c", ["dropped"]),
     ],

@@ -78,6 +78,12 @@ impl Budget {
         Ok(())
     }
 
+    /// Takes `bytes` that are held already, even past the limit.
+    pub fn add(&self, bytes: u64) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        self.peak.fetch_max(used, Ordering::Relaxed);
+    }
+
     /// Memory of at least `bytes` bytes for a run: that of an earlier one, or new. What it holds is not defined.
     ///
     /// # Errors
@@ -118,11 +124,22 @@ impl Budget {
     }
 }
 
+/// Memory of someone else that may be lost under its holders, such as the pages of a file that others can shorten.
+pub trait Watched: Send + Sync {
+    /// Whether the memory is still what it was.
+    ///
+    /// # Errors
+    /// `io`: it is not, and must not be read.
+    fn check(&self) -> Result<()>;
+}
+
 enum Owner {
     /// Allocated here with `ALIGNMENT`; gives its bytes back to the budget.
     Heap(Option<Arc<Budget>>),
     /// Memory of someone else, who keeps it alive as long as this value lives.
     Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+    /// As `Foreign`, but looked at before runs.
+    Watched(Arc<dyn Watched>),
 }
 
 /// A block of bytes, aligned to [`ALIGNMENT`] unless foreign.
@@ -171,6 +188,15 @@ impl Buffer {
         Buffer { data, len, owner: Owner::Foreign(owner) }
     }
 
+    /// Memory that `owner` keeps alive, and unchanged as long as its check succeeds; it is never written. Whoever reads
+    /// it calls [`check_watched`] first.
+    ///
+    /// # Safety
+    /// `data` must be readable for `len` bytes as long as `owner` lives and its check succeeds.
+    pub unsafe fn watched(data: NonNull<u8>, len: usize, owner: Arc<dyn Watched>) -> Buffer {
+        Buffer { data, len, owner: Owner::Watched(owner) }
+    }
+
     /// A part of a buffer, which it keeps alive. It is never written, and neither is `whole` any more.
     ///
     /// # Errors
@@ -184,6 +210,10 @@ impl Buffer {
             return Buffer::zeroed(0, None);
         }
         let (data, len) = (NonNull::from(part).cast(), part.len());
+        if let Owner::Watched(owner) = &whole.owner {
+            // SAFETY: the whole is valid under the same owner.
+            return Ok(unsafe { Buffer::watched(data, len, owner.clone()) });
+        }
         // SAFETY: `whole` lives as long as the owner given here, and a buffer that is shared is never written.
         Ok(unsafe { Buffer::foreign(data, len, Box::new(whole.clone())) })
     }
@@ -191,6 +221,11 @@ impl Buffer {
     /// Whether it was allocated here, so that it may be written.
     pub fn is_own(&self) -> bool {
         matches!(self.owner, Owner::Heap(_))
+    }
+
+    /// Whether it was made by [`Buffer::watched`] or is a part of such a buffer.
+    pub fn is_watched(&self) -> bool {
+        matches!(self.owner, Owner::Watched(_))
     }
 
     /// The bytes.
@@ -204,7 +239,7 @@ impl Buffer {
         match self.owner {
             // SAFETY: valid for `len` bytes, and `&mut self` is the only access.
             Owner::Heap(_) => Some(unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }),
-            Owner::Foreign(_) => None,
+            Owner::Foreign(_) | Owner::Watched(_) => None,
         }
     }
 
@@ -236,6 +271,23 @@ impl Drop for Buffer {
             }
         }
     }
+}
+
+/// Checks the owners of all buffers whose memory is watched; one after another that has the same owner costs nothing.
+///
+/// # Errors
+/// Those of [`Watched::check`].
+pub fn check_watched<'a>(buffers: impl IntoIterator<Item = &'a Arc<Buffer>>) -> Result<()> {
+    let mut last: Option<&Arc<dyn Watched>> = None;
+    for buffer in buffers {
+        if let Owner::Watched(owner) = &buffer.owner
+            && !last.is_some_and(|last| Arc::ptr_eq(last, owner))
+        {
+            owner.check()?;
+            last = Some(owner);
+        }
+    }
+    Ok(())
 }
 
 /// Bytes as elements; whole elements only.

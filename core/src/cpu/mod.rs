@@ -4,6 +4,7 @@ pub mod call;
 pub(crate) mod conv;
 pub mod copy;
 pub mod engine;
+pub(crate) mod fork;
 pub(crate) mod gemm;
 pub mod index;
 pub mod maths;

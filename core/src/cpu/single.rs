@@ -7,6 +7,7 @@ use super::work::{Cursor, Stop, Watch, Work};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::infer;
+use crate::meter::Meter;
 use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::scalar::Expression;
 use crate::tensor::Tensor;
@@ -29,15 +30,23 @@ pub fn tape(op: &Op, inputs: &[DType]) -> Tape {
 /// # Errors
 /// What the op's inference refuses; `memory`: no memory.
 pub fn compute(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+    compute_within(op, inputs, &Meter::default())
+}
+
+/// As [`compute`], charged to a meter and stopped by it.
+///
+/// # Errors
+/// As [`compute`]; what the meter refuses.
+pub fn compute_within(op: &Op, inputs: &[Option<Tensor>], meter: &Meter) -> Result<Vec<Tensor>> {
     let specs = output_specs(op, inputs)?;
-    let watch = Watch::default();
+    let (budget, watch) = (meter.budget(), meter.watch());
     match &op.def.meaning {
         Meaning::Scalar(_) => {
             let inputs: Vec<_> = inputs.iter().flatten().collect();
             let dtypes: Vec<_> = inputs.iter().map(|input| input.dtype()).collect();
-            run_tape(&tape(op, &dtypes), &inputs, &specs[0], None, &watch).map(|output| vec![output])
+            run_tape(&tape(op, &dtypes), &inputs, &specs[0], budget, watch).map(|output| vec![output])
         }
-        Meaning::Kernel(kernel) => run_kernel(kernel, op, inputs, &specs, None, &watch),
+        Meaning::Kernel(kernel) => run_kernel(kernel, op, inputs, &specs, budget, watch),
         _ => Err(Error::internal(format!("{} is not one step", op.def.name))),
     }
 }

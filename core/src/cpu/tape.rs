@@ -110,6 +110,13 @@ struct Run<'a> {
 unsafe impl Sync for Run<'_> {}
 
 impl Tape {
+    /// A bound of the bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        let lists = self.code.capacity() * size_of::<Code>() + self.places.capacity() * size_of::<Place>();
+        let ends = self.inputs.capacity() * size_of::<Input>() + self.outputs.capacity() * size_of::<Output>();
+        size_of::<Tape>() + lists + ends + self.constants.capacity() * size_of::<u64>() + self.dtypes.capacity()
+    }
+
     /// Compiles what `outputs` need of an expression. `inputs` are the dtypes of all inputs that a run gets.
     ///
     /// # Panics

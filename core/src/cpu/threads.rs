@@ -187,11 +187,17 @@ mod pool {
             }
         }
 
-        /// The last thing a helper does with a job.
-        fn leave(&self) {
+        /// The last thing a helper does with a job. It takes no reference, which would promise that the job lives until
+        /// this returns.
+        ///
+        /// # Safety
+        /// This thread is counted among the job's helpers.
+        unsafe fn leave(job: *const Job) {
             // Once the count is 0 the job may be gone, so what is needed afterwards is taken before.
-            let caller = self.caller.clone();
-            if self.helpers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the job's caller waits for this thread until the count is changed.
+            let caller = unsafe { (*job).caller.clone() };
+            // SAFETY: as above.
+            if unsafe { (*job).helpers.fetch_sub(1, Ordering::AcqRel) } == 1 {
                 caller.unpark();
             }
         }
@@ -248,9 +254,10 @@ mod pool {
             INSIDE.set(true);
             while let Some(Shared(job)) = self.next_job() {
                 // SAFETY: `next_job` counted this thread among the job's helpers, so its caller waits for `leave`.
-                let job = unsafe { &*job };
-                job.work();
-                job.leave();
+                unsafe {
+                    (*job).work();
+                    Job::leave(job);
+                }
             }
         }
 

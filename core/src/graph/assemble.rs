@@ -5,6 +5,7 @@ use super::{Graph, MAX_DEPTH, Node, Requirement, Value, check_inputs, infer};
 use crate::attrs::{AttrType, AttrValue, Attrs, value_from_json};
 use crate::error::{Error, Location, Result};
 use crate::json::{Json, Map};
+use crate::meter::Meter;
 use crate::op::{Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::Constraint;
@@ -36,7 +37,6 @@ pub(super) struct Draft<'a> {
 }
 
 /// A graph under construction.
-#[derive(Default)]
 pub(super) struct Assembler {
     graph: Graph,
     /// Inputs whose value is not reached yet.
@@ -48,6 +48,13 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
+    /// An empty graph, whose parts are charged to a meter.
+    pub fn new(meter: &Meter) -> Result<Assembler> {
+        let graph = Graph::metered(meter)?;
+        let (waiting, names, inferred) = Default::default();
+        Ok(Assembler { graph, waiting, names, inferred, size: 0, depth: 0 })
+    }
+
     /// Says that the graph's next input is `value`. Inputs are announced before the first node.
     pub fn input(&mut self, name: &str, value: Value, spec: Spec) -> Result<()> {
         let name: Arc<str> = name.into();
@@ -133,6 +140,7 @@ impl Assembler {
         for required in self.inferred {
             self.graph.require(required);
         }
+        self.graph.settle()?;
         Ok(Region { graph: Arc::new(self.graph), size: self.size, depth: self.depth })
     }
 }
@@ -163,6 +171,7 @@ pub(super) fn op_key(def: &OpDef) -> String {
 pub(super) fn attrs_from_json(
     def: &'static OpDef,
     object: &Map<String, Json>,
+    meter: &Meter,
     tensor: &dyn Fn(&Json) -> Result<Option<Tensor>>,
 ) -> Result<Attrs> {
     let mut given = Vec::new();
@@ -170,9 +179,9 @@ pub(super) fn attrs_from_json(
         let value = match def.attrs.iter().find(|attr| attr.name == name) {
             Some(attr) if attr.kind == AttrType::Tensor => match tensor(json)? {
                 Some(tensor) => AttrValue::Tensor(tensor),
-                None => value_from_json(attr, json)?,
+                None => value_from_json(attr, json, meter)?,
             },
-            Some(attr) => value_from_json(attr, json)?,
+            Some(attr) => value_from_json(attr, json, meter)?,
             // `Attrs::new` refuses the name and lists those that there are.
             None => AttrValue::None,
         };

@@ -8,6 +8,7 @@ use crate::json::Json;
 use crate::op::{Op, Spec};
 use crate::program::{Function, State};
 use crate::tensor::Tensor;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a piece of state is for. The numbers are part of the C API.
@@ -94,6 +95,9 @@ pub struct Builder {
     /// The graph; ops are applied to it directly.
     pub graph: Graph,
     states: Vec<BuilderState>,
+    /// Where the state of each name, and of each value, stands.
+    names: HashMap<String, usize>,
+    values: HashMap<Value, usize>,
     functions: Vec<Draft>,
     draws: Option<Draws>,
     /// Of optimizers by name: what their learning rate is multiplied by.
@@ -121,12 +125,14 @@ impl Builder {
     /// `argument`: the name is empty, has an empty part between `/`, or is taken.
     pub fn state(&mut self, name: &str, role: Role, initial: Tensor) -> Result<Value> {
         check_path("state", name)?;
-        if self.states.iter().any(|entry| entry.state.name == name) {
+        if self.names.contains_key(name) {
             return Err(Error::argument(format!("two states are named {name:?}")).with_argument("name"));
         }
         let spec = initial.spec();
         // The "/" keeps state apart from inputs, whose names have none.
         let value = self.graph.input(&format!("/{name}"), spec)?;
+        self.names.insert(name.into(), self.states.len());
+        self.values.insert(value, self.states.len());
         self.states.push(BuilderState { state: State { name: name.into(), role, value: initial }, value });
         Ok(value)
     }
@@ -155,8 +161,8 @@ impl Builder {
     /// `argument`: `random/key` is state of another spec.
     pub fn draw(&mut self) -> Result<Value> {
         if self.draws.is_none() {
-            let state = match self.states.iter().position(|entry| entry.state.name == RANDOM_KEY) {
-                Some(state) => state,
+            let state = match self.names.get(RANDOM_KEY) {
+                Some(&state) => state,
                 None => {
                     self.state(RANDOM_KEY, Role::Random, Tensor::from_slice(DType::U32, &[2], &[0u32, 0])?)?;
                     self.states.len() - 1
@@ -187,10 +193,11 @@ impl Builder {
     /// `argument`: a name that is malformed or taken, a value that is not of the graph, an input nobody made.
     pub fn function(&mut self, name: &str, outputs: Vec<(String, Value)>, notes: Notes) -> Result<FunctionId> {
         check_name("function", name)?;
-        for (index, (output, value)) in outputs.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for (output, value) in &outputs {
             check_path("output", output)?;
             value.check(&self.graph)?;
-            if outputs[..index].iter().any(|(other, _)| other == output) {
+            if !seen.insert(output) {
                 return Err(Error::argument(format!("two outputs of {name} are named {output:?}")));
             }
         }
@@ -242,8 +249,7 @@ impl Builder {
     }
 
     fn state_index(&self, value: Value) -> Result<usize> {
-        let found = self.states.iter().position(|entry| entry.value == value);
-        found.ok_or_else(|| Error::argument(format!("{value} is not state of this graph")))
+        self.values.get(&value).copied().ok_or_else(|| Error::argument(format!("{value} is not state of this graph")))
     }
 
     /// Gives the optimiser of that name a schedule: [`Builder::optimize`] then multiplies its learning rate by what the
@@ -314,8 +320,8 @@ impl Builder {
     }
 
     fn own_state(&mut self, name: &str, initial: Tensor) -> Result<Value> {
-        match self.states.iter().find(|entry| entry.state.name == name) {
-            Some(entry) => Ok(entry.value),
+        match self.names.get(name) {
+            Some(&state) => Ok(self.states[state].value),
             None => self.state(name, Role::Optimizer, initial),
         }
     }
@@ -425,7 +431,7 @@ impl Builder {
         }
         updates.sort_by_key(|(state, _)| *state);
         let reads: Vec<_> = self.states.iter().filter(|entry| needed[entry.value.index()]).collect();
-        let is_state = |value: Value| self.states.iter().any(|entry| entry.value == value);
+        let is_state = |value: Value| self.values.contains_key(&value);
         let inputs = match &draft.inputs {
             Some(inputs) => inputs.clone(),
             None => {

@@ -22,6 +22,7 @@ use crate::attrs::{AttrDef, AttrValue, dim_from_json, dim_to_json, value_from_js
 use crate::dtype::DType;
 use crate::error::{Code, Error, Location, Result};
 use crate::json::{Json, Map};
+use crate::meter::Meter;
 use crate::op::{Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::Dim;
@@ -145,7 +146,7 @@ impl<'a> Writer<'a> {
         let AttrValue::Tensor(tensor) = value else { return value_to_json(value) };
         if tensor.bytes().len() <= MAX_INLINE {
             let json = value_to_json(value);
-            if value_from_json(attr, &json).as_ref() == Ok(value) {
+            if value_from_json(attr, &json, &Meter::default()).as_ref() == Ok(value) {
                 return json;
             }
         }
@@ -196,8 +197,9 @@ fn entry(graph: &Graph, nodes: Vec<Json>, requirements: Vec<Json>) -> Json {
 /// `strict`: whether a key that is not known is an error, which it is unless a newer caudal wrote the file.
 ///
 /// # Errors
-/// `newer`, `unsupported`: ops that this caudal does not have, all of them; `format`: anything else.
-pub fn from_json(json: &Json, constants: &[Tensor], strict: bool) -> Result<Vec<Arc<Graph>>> {
+/// `newer`, `unsupported`: ops that this caudal does not have, all of them; what the meter refuses; `format`: anything
+/// else.
+pub fn from_json(json: &Json, constants: &[Tensor], strict: bool, meter: &Meter) -> Result<Vec<Arc<Graph>>> {
     let fields = Fields::of(json, "the graphs", &["files", "ops", "table"], strict)?;
     let files = fields.array("files")?.iter().map(|file| match file.as_str() {
         Some(file) => Ok(file.into()),
@@ -205,7 +207,7 @@ pub fn from_json(json: &Json, constants: &[Tensor], strict: bool) -> Result<Vec<
     });
     let files = files.collect::<Result<_>>()?;
     let mut reader =
-        Reader { files, ops: ops_of(fields.object("ops")?)?, constants, strict, table: Vec::new(), nodes: 0 };
+        Reader { files, ops: ops_of(fields.object("ops")?)?, constants, strict, meter, table: Vec::new(), nodes: 0 };
     for (index, graph) in fields.array("table")?.iter().enumerate() {
         let region = reader.graph(graph).map_err(|error| within(&format!("graph {index}"), error))?;
         reader.table.push(region);
@@ -220,15 +222,15 @@ fn ops_of(table: &Map<String, Json>) -> Result<HashMap<&str, &'static OpDef>> {
         let version = version.as_u64().and_then(|version| u32::try_from(version).ok());
         let version = version.ok_or_else(|| Error::format(format!("ops: {key} has no version")))?;
         let name = key.strip_suffix(&format!(".v{version}")).unwrap_or(key);
-        match (ops::find_version(name, version), ops::find(name)) {
+        match (ops::find_version(name, version).filter(|def| ops::is_public(def)), ops::find(name)) {
             (Some(def), _) => {
                 found.insert(key.as_str(), def);
             }
-            (None, Ok(newest)) => {
+            (None, Ok(newest)) if ops::is_public(newest) => {
                 newer |= version > newest.version;
                 missing.push(format!("{name} v{version} (this caudal has v{})", newest.version));
             }
-            (None, Err(_)) => missing.push(name.to_string()),
+            (None, _) => missing.push(shown_name(name)),
         }
     }
     if missing.is_empty() {
@@ -238,11 +240,18 @@ fn ops_of(table: &Map<String, Json>) -> Result<HashMap<&str, &'static OpDef>> {
     Err(Error::new(code, format!("it uses ops that this caudal does not have: {}", missing.join(", "))))
 }
 
+/// A name from a file, for messages.
+fn shown_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if name.len() <= 64 && !name.is_empty() && name.chars().all(plain) { name.into() } else { shown(&name.into()) }
+}
+
 struct Reader<'a> {
     files: Vec<Arc<str>>,
     ops: HashMap<&'a str, &'static OpDef>,
     constants: &'a [Tensor],
     strict: bool,
+    meter: &'a Meter,
     table: Vec<Region>,
     nodes: u64,
 }
@@ -250,7 +259,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn graph(&mut self, json: &'a Json) -> Result<Region> {
         let fields = Fields::of(json, "it", &["inputs", "nodes", "outputs", "requirements"], self.strict)?;
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(self.meter)?;
         for input in fields.array("inputs")? {
             let parts = input.as_array().map(Vec::as_slice);
             let Some([Json::String(name), Json::String(spec), value]) = parts else {
@@ -280,7 +289,7 @@ impl<'a> Reader<'a> {
             *self.ops.get(key).ok_or_else(|| Error::format(format!("the op {key:?} is not in the table of ops")))?;
         let empty = Map::new();
         let attrs = fields.optional("attrs").map_or(Ok(&empty), |json| object(json, "attrs"))?;
-        let attrs = attrs_from_json(def, attrs, &|json| self.constant(json))?;
+        let attrs = attrs_from_json(def, attrs, self.meter, &|json| self.constant(json))?;
         let operand = |json: &Json| if json.is_null() { Ok(Value::ABSENT) } else { self.value(json) };
         let inputs = fields.array("inputs")?.iter().map(operand).collect::<Result<_>>()?;
         let regions = fields.optional("regions").map_or(Ok(&[][..]), |json| array(json, "regions"))?;
@@ -342,10 +351,10 @@ fn dim(fields: &Fields, key: &str) -> Result<Dim> {
     dim_from_json(json)?.ok_or_else(|| Error::format(format!("{key} is {}, not a dim", shown(json))))
 }
 
-/// The error with a place before it; `newer`, `unsupported` and `memory` stay what they are, others are `format`.
+/// The error with a place before it; what is no matter of the format keeps its code.
 pub(crate) fn within(place: &str, error: Error) -> Error {
     let code = match error.code() {
-        code @ (Code::Newer | Code::Unsupported | Code::Memory) => code,
+        code @ (Code::Newer | Code::Unsupported | Code::Memory | Code::Deadline | Code::Cancelled) => code,
         _ => Code::Format,
     };
     Error::new(code, format!("{place}: {error}"))
@@ -461,7 +470,7 @@ mod tests {
         let table = to_json(&[graph.clone(), graph.clone()]).unwrap();
         assert_eq!((&table.roots[..], table.constants.len()), (&[1, 1][..], 2));
         let text = json::write(&table.json);
-        let read = from_json(&json::parse(&text).unwrap(), &table.constants, true).unwrap();
+        let read = from_json(&json::parse(&text).unwrap(), &table.constants, true, &Meter::default()).unwrap();
         assert_eq!((read.len(), print(&read[1])), (2, SHARED.to_string()));
         assert_eq!(read[1], graph);
         let regions: Vec<_> = read[1].nodes().iter().flat_map(|node| &node.regions).collect();
@@ -492,7 +501,7 @@ mod tests {
     /// A file of graphs with these ops and this table.
     fn read(ops: &str, table: &str) -> Result<Vec<Arc<Graph>>> {
         let text = format!("{{\"files\":[\"m.py\"],\"ops\":{ops},\"table\":{table}}}");
-        from_json(&json::parse(&text).unwrap(), &[], true)
+        from_json(&json::parse(&text).unwrap(), &[], true, &Meter::default())
     }
 
     #[test]
@@ -571,6 +580,10 @@ mod tests {
             format!("[{}]", entries.join(","))
         };
         assert!(read("{\"call\":1}", &table(12)).is_ok());
+        // Compared, verified and printed without lines region by region, not use by use.
+        let (one, other) = (read("{\"call\":1}", &table(20)).unwrap(), read("{\"call\":1}", &table(20)).unwrap());
+        let bare = one[20].without_lines();
+        assert!(one[20] == other[20] && bare == *one[20] && bare.verify().is_ok());
         let error = read("{\"call\":1}", &table(30)).unwrap_err().to_string();
         assert!(error.ends_with("the graph has more than 4194304 nodes, those of its regions included"), "{error}");
     }

@@ -7,6 +7,7 @@
 mod assemble;
 mod build;
 mod builder;
+mod cost;
 pub mod json;
 mod rewrite;
 pub mod text;
@@ -16,13 +17,15 @@ pub use assemble::MAX_NODES;
 pub use builder::{Builder, FunctionId, Notes, Role, check_name, check_path};
 pub use rewrite::Rewrite;
 
-use crate::attrs::Attrs;
+use crate::attrs::{AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::error::{Error, Location, Result};
 use crate::infer::Infer;
+use crate::meter::{Charge, Meter};
 use crate::op::{Accepts, Arity, Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::{Constraint, Dim};
+use crate::tensor::Tensor;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -130,16 +133,43 @@ pub struct Graph {
     required: HashSet<(Dim, Dim)>,
     location: Option<Location>,
     depth: usize,
+    /// What watches its growth; gone when it is finished.
+    meter: Meter,
+    /// What it takes, if it grew under a meter.
+    held: Charge,
 }
 
 impl PartialEq for Graph {
     /// The line that following nodes would carry does not count.
     fn eq(&self, other: &Graph) -> bool {
+        self.equals(other, &mut HashSet::new())
+    }
+}
+
+impl Graph {
+    /// Whether two graphs are equal. `known` are pairs of regions that are: shared ones, which may be nested so that a
+    /// walk over all their uses takes long, are compared once.
+    fn equals(&self, other: &Graph, known: &mut HashSet<[*const Graph; 2]>) -> bool {
+        let mut same_region = |(a, b): (&Arc<Graph>, &Arc<Graph>)| {
+            let pair = [Arc::as_ptr(a), Arc::as_ptr(b)];
+            let equal = Arc::ptr_eq(a, b) || known.contains(&pair) || a.equals(b, known);
+            if equal {
+                known.insert(pair);
+            }
+            equal
+        };
+        let mut same_node = |(a, b): (&Node, &Node)| {
+            a.op == b.op
+                && (&a.inputs, a.first, a.count, &a.location) == (&b.inputs, b.first, b.count, &b.location)
+                && a.regions.len() == b.regions.len()
+                && a.regions.iter().zip(&b.regions).all(&mut same_region)
+        };
         self.inputs == other.inputs
-            && self.nodes == other.nodes
             && self.values == other.values
             && self.outputs == other.outputs
             && self.requirements == other.requirements
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(&mut same_node)
     }
 }
 
@@ -147,6 +177,54 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Graph {
         Graph::default()
+    }
+
+    /// An empty graph whose growth is charged to a meter and stopped by it.
+    ///
+    /// # Errors
+    /// What the meter refuses.
+    pub fn metered(meter: &Meter) -> Result<Graph> {
+        meter.check()?;
+        Ok(Graph { meter: meter.clone(), held: meter.charge(0)?, ..Graph::default() })
+    }
+
+    /// A copy that is charged to a meter.
+    ///
+    /// # Errors
+    /// What the meter refuses; nothing is copied then.
+    pub fn copied(&self, meter: &Meter) -> Result<Graph> {
+        meter.check()?;
+        let held = meter.charge(self.cost())?;
+        Ok(Graph {
+            inputs: self.inputs.clone(),
+            names: self.names.clone(),
+            nodes: self.nodes.clone(),
+            values: self.values.clone(),
+            outputs: self.outputs.clone(),
+            requirements: self.requirements.clone(),
+            required: self.required.clone(),
+            location: self.location.clone(),
+            depth: self.depth,
+            meter: Meter::default(),
+            held,
+        })
+    }
+
+    /// A bound of the bytes that it takes without its regions.
+    fn cost(&self) -> u64 {
+        let nodes: u64 = self.nodes.iter().map(cost::node).sum();
+        let inputs: u64 = self.inputs.iter().map(|input| cost::input(&input.name)).sum();
+        let values: u64 = self.values.iter().map(|info| cost::value(&info.spec)).sum();
+        nodes + inputs + values + self.requirements.iter().map(cost::requirement).sum::<u64>()
+    }
+
+    /// Ends the growth under a meter: what it takes is charged on, deadlines no longer hold.
+    ///
+    /// # Errors
+    /// `memory`: it takes more than the budget has.
+    pub fn settle(&mut self) -> Result<()> {
+        self.meter = Meter::default();
+        self.held.add(0)
     }
 
     /// Its inputs in order.
@@ -200,6 +278,22 @@ impl Graph {
         }
     }
 
+    /// The tensors among the attrs of its nodes and of its regions' nodes; those of a shared region once.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        let (mut found, mut seen, mut left) = (Vec::new(), HashSet::new(), vec![self]);
+        while let Some(graph) = left.pop() {
+            for node in &graph.nodes {
+                found.extend(node.op.attrs.changed().filter_map(|(_, value)| match value {
+                    AttrValue::Tensor(tensor) => Some(tensor),
+                    _ => None,
+                }));
+                let new = node.regions.iter().filter(|region| seen.insert(Arc::as_ptr(region)));
+                left.extend(new.map(|region| &**region));
+            }
+        }
+        found
+    }
+
     /// How deep its regions nest: 0 without regions.
     pub fn depth(&self) -> usize {
         self.depth
@@ -224,6 +318,8 @@ impl Graph {
         if !self.names.insert(name.clone()) {
             return Err(Error::argument(format!("two inputs are named {name:?}")).with_argument("name"));
         }
+        self.meter.check()?;
+        self.held.add(cost::input(&name))?;
         let value = self.new_value(spec, Source::Input(self.inputs.len() as u32))?;
         self.inputs.push(Input { name, value });
         Ok(value)
@@ -242,6 +338,7 @@ impl Graph {
     /// Requires two dims to be equal at run time; of two requirements of the same the first one stays.
     pub fn require(&mut self, requirement: Requirement) {
         if self.required.insert((requirement.left.clone(), requirement.right.clone())) {
+            self.held.add_held(cost::requirement(&requirement));
             self.requirements.push(requirement);
         }
     }
@@ -249,6 +346,7 @@ impl Graph {
     /// Sets the requirements in place of those that it has.
     fn set_requirements(&mut self, requirements: Vec<Requirement>) {
         let sides = |requirement: &Requirement| (requirement.left.clone(), requirement.right.clone());
+        requirements.iter().for_each(|requirement| self.held.add_held(cost::requirement(requirement)));
         self.required = requirements.iter().map(sides).collect();
         self.requirements = requirements;
     }
@@ -290,6 +388,8 @@ impl Graph {
     /// # Errors
     /// `argument`: more than 2^31 values.
     pub fn push(&mut self, mut node: Node, specs: Vec<Spec>) -> Result<Vec<Value>> {
+        self.meter.check()?;
+        self.held.add(cost::node(&node))?;
         let source = Source::Node(self.nodes.len() as u32);
         let outputs = specs.into_iter().map(|spec| self.new_value(spec, source)).collect::<Result<Vec<_>>>()?;
         node.first = outputs.first().copied().unwrap_or(Value(self.values.len() as u32));
@@ -308,6 +408,7 @@ impl Graph {
         if self.values.len() >= i32::MAX as usize {
             return Err(Error::argument("a graph has at most 2^31 values"));
         }
+        self.held.add(cost::value(&spec))?;
         self.values.push(ValueInfo { spec, source });
         Ok(Value(self.values.len() as u32 - 1))
     }

@@ -2,6 +2,8 @@
 
 use super::{Graph, Input, Node, Value};
 use crate::error::{Error, Result};
+use crate::meter::Meter;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A graph being copied node by node into another.
@@ -14,9 +16,12 @@ pub struct Rewrite<'a> {
 }
 
 impl<'a> Rewrite<'a> {
-    /// Starts a copy: the inputs are copied, no node is.
-    pub fn new(source: &'a Graph) -> Result<Rewrite<'a>> {
-        let mut rewrite = Rewrite::empty(source);
+    /// Starts a copy that is charged to a meter: the inputs are copied, no node is.
+    ///
+    /// # Errors
+    /// What the meter refuses.
+    pub fn new(source: &'a Graph, meter: &Meter) -> Result<Rewrite<'a>> {
+        let mut rewrite = Rewrite::onto(source, Graph::metered(meter)?);
         for Input { name, value } in &source.inputs {
             let copy = rewrite.target.input(name, source.spec(*value).clone())?;
             rewrite.set(*value, copy);
@@ -85,6 +90,7 @@ impl<'a> Rewrite<'a> {
         self.target.set_requirements(self.source.requirements.clone());
         made.into_iter().for_each(|requirement| self.target.require(requirement));
         self.target.set_outputs(outputs)?;
+        self.target.settle()?;
         Ok(self.target)
     }
 }
@@ -116,8 +122,9 @@ impl Graph {
             let copy = rewrite.target.input(name, self.spec(value).clone())?;
             rewrite.set(value, copy);
         }
+        let known: HashSet<_> = given.iter().collect();
         if let Some(missing) =
-            self.inputs.iter().find(|input| needed[input.value.index()] && !given.contains(&input.value))
+            self.inputs.iter().find(|input| needed[input.value.index()] && !known.contains(&input.value))
         {
             return Err(Error::argument(format!("the outputs need the input {:?}", &*missing.name)));
         }
@@ -159,14 +166,26 @@ impl Graph {
         result.map(|()| outputs)
     }
 
-    /// The graph without the user's lines, in its regions too.
+    /// The graph without the user's lines, in its regions too; shared ones stay shared.
     pub fn without_lines(&self) -> Graph {
+        self.lines_removed(&mut HashMap::new())
+    }
+
+    fn lines_removed(&self, done: &mut HashMap<*const Graph, Arc<Graph>>) -> Graph {
         let mut graph = self.clone();
         graph.location = None;
         graph.requirements.iter_mut().for_each(|requirement| requirement.location = None);
         for node in &mut graph.nodes {
             node.location = None;
-            node.regions.iter_mut().for_each(|region| *region = Arc::new(region.without_lines()));
+            for region in &mut node.regions {
+                let pointer = Arc::as_ptr(region);
+                let bare = match done.get(&pointer) {
+                    Some(bare) => bare.clone(),
+                    None => Arc::new(region.lines_removed(done)),
+                };
+                done.insert(pointer, bare.clone());
+                *region = bare;
+            }
         }
         graph
     }

@@ -18,6 +18,7 @@ use crate::attrs::{AttrDef, AttrValue, value_from_json, value_to_json};
 use crate::dtype::DType;
 use crate::error::{Error, Location, Result};
 use crate::json::{self, Json, Map};
+use crate::meter::Meter;
 use crate::op::{Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::Dim;
@@ -100,7 +101,7 @@ fn write_location(out: &mut String, location: Option<&Location>) -> fmt::Result 
 fn attr_to_json(attr: &AttrDef, value: &AttrValue) -> Json {
     let json = value_to_json(value);
     match value {
-        AttrValue::Tensor(tensor) if value_from_json(attr, &json).as_ref() != Ok(value) => {
+        AttrValue::Tensor(tensor) if value_from_json(attr, &json, &Meter::default()).as_ref() != Ok(value) => {
             let mut bytes = String::with_capacity(2 * tensor.bytes().len());
             tensor.bytes().iter().for_each(|byte| {
                 let _ = write!(bytes, "{byte:02x}");
@@ -322,7 +323,7 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return Err(self.error_at(start, format!("regions nest deeper than {MAX_DEPTH}")));
         }
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(&Meter::default())?;
         self.expect("graph")?;
         self.expect("(")?;
         self.list(")", |reader| {
@@ -361,7 +362,7 @@ impl<'a> Reader<'a> {
         let inputs = self.list(")", Self::operand)?;
         let attrs_start = self.position;
         let attrs = if self.peek() == Some(b'{') { self.json()? } else { Json::Object(Map::new()) };
-        let attrs = attrs.as_object().map(|object| attrs_from_json(def, object, &tensor_from_bytes));
+        let attrs = attrs.as_object().map(|object| attrs_from_json(def, object, &Meter::default(), &tensor_from_bytes));
         let Some(attrs) = attrs else { return Err(self.unexpected("attrs")) };
         let attrs = attrs.map_err(|error| self.error_at(attrs_start, error))?;
         let regions = if self.take("[") { self.list("]", |reader| reader.graph(depth + 1))? } else { Vec::new() };

@@ -2,6 +2,8 @@
 
 use super::{Graph, MAX_DEPTH, Source, Value, check_inputs, infer};
 use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 impl Graph {
     /// Checks that values are made before they are used, that every node has the specs that inference gives it, that
@@ -10,10 +12,20 @@ impl Graph {
     /// # Errors
     /// What is wrong, with the op and the user's line.
     pub fn verify(&self) -> Result<()> {
-        self.verify_below(MAX_DEPTH)
+        if self.depth > MAX_DEPTH {
+            return Err(Error::format(format!("regions nest deeper than {MAX_DEPTH}")));
+        }
+        // A region that is shared is looked at once.
+        let (mut seen, mut left) = (HashSet::new(), vec![self]);
+        while let Some(graph) = left.pop() {
+            graph.verify_nodes()?;
+            let regions = graph.nodes.iter().flat_map(|node| &node.regions);
+            left.extend(regions.filter(|region| seen.insert(Arc::as_ptr(region))).map(|region| &**region));
+        }
+        Ok(())
     }
 
-    fn verify_below(&self, depth: usize) -> Result<()> {
+    fn verify_nodes(&self) -> Result<()> {
         let mut made = 0usize;
         let known_input = |made: usize| matches!(self.values.get(made).map(|info| info.source), Some(Source::Input(_)));
         for (index, node) in self.nodes.iter().enumerate() {
@@ -28,12 +40,6 @@ impl Graph {
                 return Err(explain(Error::format(format!("{value} is used before it is made"))));
             }
             made += node.count;
-            for region in &node.regions {
-                let below = depth.checked_sub(1);
-                let below =
-                    below.ok_or_else(|| explain(Error::format(format!("regions nest deeper than {MAX_DEPTH}"))))?;
-                region.verify_below(below)?;
-            }
             self.verify_specs(index).map_err(explain)?;
         }
         match self.outputs.iter().find(|value| !self.contains(**value)) {

@@ -6,10 +6,40 @@ use crate::error::{Error, Result};
 use crate::infer::{Infer, like_first};
 use crate::op::{Accepts, Arity, InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
 
+/// The most nodes of a cluster, its scalar constants not counted: its operands and results stay in the L1 cache.
+pub const MAX_NODES: usize = 48;
+
+/// With a constant for each operand.
+const MAX_CLUSTER: usize = 4 * MAX_NODES;
+
 const INTERNAL: Vjp = Vjp::NotDifferentiable("passes make it after gradients are taken");
 
+/// The region holds element-wise ops of one shape and scalar constants, on the operands; the pass `fuse` makes no other,
+/// and the engine relies on it.
 fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     let [region] = infer.regions else { return Err(Error::internal("fused has one region")) };
+    let operands = (0..infer.inputs.len()).map(|index| infer.input(index)).collect::<Result<Vec<_>>>()?;
+    let inputs: Vec<_> = region.inputs().iter().map(|input| region.spec(input.value)).collect();
+    if inputs != operands {
+        return Err(Error::argument("the region takes other specs than those of the operands"));
+    }
+    if region.nodes().len() > MAX_CLUSTER || inputs.len() > 3 * MAX_CLUSTER {
+        return Err(Error::argument(format!("the region has more than {MAX_CLUSTER} nodes or their operands")));
+    }
+    let mut shape = None;
+    for node in region.nodes() {
+        let spec = region.spec(node.first);
+        match node.op.def.meaning {
+            Meaning::Scalar(_) if *shape.get_or_insert(&spec.shape) == &spec.shape => {}
+            _ if node.op.def.name == "constant" && spec.shape.rank() == 0 => {}
+            _ => return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name))),
+        }
+    }
+    for &value in region.outputs() {
+        if !region.producer(value).is_some_and(|node| matches!(node.op.def.meaning, Meaning::Scalar(_))) {
+            return Err(Error::argument(format!("the region gives {value}, which no element-wise op makes")));
+        }
+    }
     Ok(region.outputs().iter().map(|&value| region.spec(value).clone()).collect())
 }
 
@@ -44,3 +74,33 @@ pub static OPS: &[OpDef] = &[
         samples: &[],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::text::parse;
+
+    #[test]
+    fn a_cluster_of_anything_else_is_refused() {
+        let fused = |operands: &str, region: &str, spec: &str| {
+            let head = "graph(%0 x: float32[2], %1 y: float32[3]) {\n%2 = fused";
+            format!("{head}({operands}) [graph({region}] : {spec}\nreturn %2\n}}")
+        };
+        let exp = "%0 a: float32[2]) { %1 = exp(%0) : float32[2] return %1 }";
+        assert!(parse(&fused("%0", exp, "float32[2]")).is_ok());
+        let sum = "%0 a: float32[2]) { %1 = sum(%0) : float32[] return %1 }";
+        let two =
+            "%0 a: float32[2], %1 b: float32[3]) { %2 = exp(%0) : float32[2] %3 = exp(%1) : float32[3] return %2, %3 }";
+        let itself = "%0 a: float32[2]) { return %0 }";
+        let table = [
+            (fused("%1", exp, "float32[2]"), "the region takes other specs than those of the operands"),
+            (fused("%0, %0", exp, "float32[2]"), "the region takes other specs than those of the operands"),
+            (fused("%0", sum, "float32[]"), "the region holds sum, which is not fused"),
+            (fused("%0, %1", two, "float32[2], float32[3]"), "the region holds exp, which is not fused"),
+            (fused("%0", itself, "float32[2]"), "the region gives %0, which no element-wise op makes"),
+        ];
+        for (text, message) in table {
+            let error = parse(&text.replace("%2 = fused(%0, %1)", "%2, %3 = fused(%0, %1)")).unwrap_err().to_string();
+            assert_eq!(error, format!("line 2, column 1: fused: {message}"));
+        }
+    }
+}

@@ -28,6 +28,8 @@ mod sort;
 #[cfg(test)]
 mod testing;
 
+pub use cluster::MAX_NODES as MAX_CLUSTER;
+
 use crate::error::{Error, Result};
 use crate::op::OpDef;
 use std::collections::HashMap;
@@ -83,6 +85,11 @@ pub fn find(name: &str) -> Result<&'static OpDef> {
         newest
     });
     newest.get(name).copied().ok_or_else(|| Error::name(format!("there is no op {name:?}")).with_argument("name"))
+}
+
+/// Whether an op is part of the surface: programs and files may use it. Others are what passes make.
+pub fn is_public(def: &OpDef) -> bool {
+    cluster::OPS.iter().all(|other| other != def)
 }
 
 /// The op of that name and version.

@@ -2,12 +2,13 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Rewrite, Value};
+use crate::meter::Meter;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 #[expect(clippy::mutable_key_type, reason = "the bytes of an attr's tensor never change; only its budget counts")]
-pub fn run(graph: &Graph) -> Result<Graph> {
-    let mut rewrite = Rewrite::new(graph)?;
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph, meter)?;
     let mut seen: HashMap<_, Vec<Value>> = HashMap::new();
     for node in graph.nodes() {
         let regions: Vec<_> = node.regions.iter().map(Arc::as_ptr).collect();

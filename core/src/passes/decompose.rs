@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::grad::lower;
 use crate::graph::{Graph, Node, Rewrite};
+use crate::meter::Meter;
 use crate::op::Meaning;
 
 /// How deep composites may lower to composites.
@@ -12,19 +13,19 @@ fn is_composite(node: &Node) -> bool {
     matches!(node.op.def.meaning, Meaning::Lower(_))
 }
 
-pub fn run(graph: &Graph) -> Result<Graph> {
-    let mut graph = graph.clone();
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut graph = graph.copied(meter)?;
     for _ in 0..MAX_ROUNDS {
         if !graph.nodes().iter().any(is_composite) {
             return Ok(graph);
         }
-        graph = round(&graph)?;
+        graph = round(&graph, meter)?;
     }
     Err(Error::internal(format!("composites lower to composites more than {MAX_ROUNDS} times")))
 }
 
-fn round(graph: &Graph) -> Result<Graph> {
-    let mut rewrite = Rewrite::new(graph)?;
+fn round(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph, meter)?;
     for node in graph.nodes() {
         if is_composite(node) {
             rewrite.target.set_location(node.location.clone());

@@ -1,8 +1,9 @@
 //! A node whose operands and attrs are constants => a constant, if that takes at most 64 KiB.
 
 use crate::cpu::single;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::graph::{Graph, Node, Rewrite, Value};
+use crate::meter::Meter;
 use crate::op::Meaning;
 use crate::tensor::{Tensor, byte_count};
 use std::collections::HashMap;
@@ -10,11 +11,11 @@ use std::collections::HashMap;
 /// Larger constants would make the program larger than the code that computes them.
 const MAX_BYTES: usize = 64 << 10;
 
-pub fn run(graph: &Graph) -> Result<Graph> {
-    let mut rewrite = Rewrite::new(graph)?;
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph, meter)?;
     let mut known: HashMap<Value, Tensor> = HashMap::new();
     for node in graph.nodes() {
-        let Some(outputs) = evaluate(graph, node, &known)? else {
+        let Some(outputs) = evaluate(graph, node, &known, meter)? else {
             rewrite.copy(node)?;
             continue;
         };
@@ -29,7 +30,7 @@ pub fn run(graph: &Graph) -> Result<Graph> {
 }
 
 /// The outputs of a node whose operands and attrs are known; `None` if they are not, or are large.
-fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>) -> Result<Option<Vec<Tensor>>> {
+fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>, meter: &Meter) -> Result<Option<Vec<Tensor>>> {
     if !matches!(node.op.def.meaning, Meaning::Scalar(_) | Meaning::Kernel(_)) || node.op.attrs.is_symbolic() {
         return Ok(None);
     }
@@ -50,7 +51,11 @@ fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>) -> Resul
         )
         .collect();
     match operands {
-        Some(operands) => single::compute(&node.op, &operands).map(Some),
+        Some(operands) => match single::compute_within(&node.op, &operands, meter) {
+            // Where memory is short the run may still have enough.
+            Err(error) if error.code() == Code::Memory => Ok(None),
+            outputs => outputs.map(Some),
+        },
         None => Ok(None),
     }
 }

@@ -7,26 +7,25 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
+use crate::meter::Meter;
 use crate::op::Meaning;
+use crate::ops::MAX_CLUSTER as MAX_NODES;
 use crate::tensor::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A tape keeps its operands and intermediate results in the L1 cache; beyond this it no longer fits.
-const MAX_NODES: usize = 48;
-
-pub fn run(graph: &Graph) -> Result<Graph> {
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
     let stage = stages(graph);
     let clusters = Clusters::find(graph, &stage);
     let mut order: Vec<_> = (0..graph.nodes().len()).collect();
     order.sort_by_key(|&index| (stage[index], index));
-    let mut rewrite = Rewrite::new(graph)?;
+    let mut rewrite = Rewrite::new(graph, meter)?;
     for index in order {
         let members = &clusters.members[clusters.of[index]];
         if members.len() == 1 {
             rewrite.copy(&graph.nodes()[index])?;
         } else if members.last() == Some(&index) {
-            clusters.fuse(&mut rewrite, members)?;
+            clusters.fuse(&mut rewrite, members, meter)?;
         }
     }
     rewrite.finish()
@@ -84,33 +83,38 @@ impl Clusters {
     }
 
     /// Puts the members of a cluster into a region, and applies `fused` with it.
-    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize]) -> Result<()> {
+    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize], meter: &Meter) -> Result<()> {
         let graph = rewrite.source;
-        let mut region = Rewrite::empty(graph);
+        let mut region = Graph::metered(meter)?;
+        let mut copies: HashMap<Value, Value> = HashMap::new();
         let mut operands = Vec::new();
         for &index in members {
             let node = &graph.nodes()[index];
             for operand in node.operands() {
                 // Members come in topological order: what has no copy yet is made outside.
-                if region.get(operand) != Value::ABSENT {
+                if copies.contains_key(&operand) {
                     continue;
                 }
                 let copy = match scalar_constant(graph, operand) {
-                    Some(constant) => region.target.constant(constant)?,
+                    Some(constant) => region.constant(constant)?,
                     None => {
                         operands.push(rewrite.get(operand));
-                        region.target.input(&format!("value_{}", operands.len() - 1), graph.spec(operand).clone())?
+                        region.input(&format!("value_{}", operands.len() - 1), graph.spec(operand).clone())?
                     }
                 };
-                region.set(operand, copy);
+                copies.insert(operand, copy);
             }
-            region.copy(node)?;
+            let inputs = node.inputs.iter().map(|value| copies.get(value).copied().unwrap_or(Value::ABSENT)).collect();
+            let specs = node.outputs().map(|value| graph.spec(value).clone()).collect();
+            let made = region.push(Node { inputs, ..node.clone() }, specs)?;
+            copies.extend(node.outputs().zip(made));
         }
         let outputs = members.iter().flat_map(|&index| graph.nodes()[index].outputs());
         let outputs: Vec<_> = outputs.filter(|value| self.escapes[value.index()]).collect();
-        region.target.set_outputs(outputs.iter().map(|&value| region.get(value)).collect())?;
+        region.set_outputs(outputs.iter().map(|value| copies[value]).collect())?;
+        region.settle()?;
         rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
-        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region.target)], &operands)?;
+        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region)], &operands)?;
         outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
         Ok(())
     }

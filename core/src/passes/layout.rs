@@ -3,10 +3,11 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Value};
+use crate::meter::Meter;
 use crate::op::Meaning;
 
-pub fn run(graph: &Graph) -> Result<Graph> {
-    let mut rewrite = Rewrite::new(graph)?;
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph, meter)?;
     let mut strided = vec![false; graph.value_count()];
     for node in graph.nodes() {
         if !reads_strides(node) {

@@ -4,11 +4,12 @@ use crate::attrs::{AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Value, op};
+use crate::meter::Meter;
 use crate::op::Meaning;
 use crate::tensor::Tensor;
 
-pub fn run(graph: &Graph) -> Result<Graph> {
-    let mut rewrite = Rewrite::new(graph)?;
+pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    let mut rewrite = Rewrite::new(graph, meter)?;
     for node in graph.nodes() {
         rewrite.target.set_location(node.location.clone());
         let operands = rewrite.operands(node);

@@ -2,10 +2,11 @@
 
 use super::arena::{Arena, aligned};
 use super::{Action, Block, Place, Plan};
-use crate::attrs::Attrs;
+use crate::attrs::{AttrValue, Attrs};
 use crate::cpu::call::Layout;
 use crate::error::{Error, Result};
 use crate::graph::Value;
+use crate::meter::{Charge, Meter};
 use crate::op::{Control, Meaning};
 use crate::shape::{Bindings, Dim};
 use crate::tensor::byte_count;
@@ -37,17 +38,27 @@ pub struct BlockInstance {
 pub struct Instance {
     /// The blocks of the plan.
     pub blocks: Vec<BlockInstance>,
+    /// What the instance takes.
+    held: Charge,
 }
+
+/// A bound of what an instance, and each run of it, takes for a value and for each of its axes.
+const VALUE: usize = size_of::<Layout>() + size_of::<Part>() + 192;
+const AXIS: usize = size_of::<usize>() + size_of::<isize>();
+/// The same for a step: its attrs with known dims, its workspace, when its buffers begin and end.
+const STEP: usize = size_of::<Option<Attrs>>() + 3 * size_of::<Part>() + size_of::<[usize; 8]>();
 
 impl Instance {
     /// Works out a plan for known dims.
     ///
     /// # Errors
-    /// `shape`: dims that must be equal are not; `memory`: more than memory can be; what a kernel's attrs refuse.
-    pub fn new(plan: &Plan, sizes: &Bindings) -> Result<Instance> {
-        let mut instance = Instance { blocks: Vec::new() };
+    /// `shape`: dims that must be equal are not; `memory`: more than memory can be; what a kernel's attrs refuse;
+    /// what the meter refuses.
+    pub fn new(plan: &Plan, sizes: &Bindings, meter: &Meter) -> Result<Instance> {
+        let mut instance = Instance { blocks: Vec::new(), held: meter.charge(0)? };
         for block in &plan.blocks {
-            let block = instance.block(block, sizes)?;
+            instance.held.add(cost(block))?;
+            let block = instance.block(block, sizes, meter)?;
             instance.blocks.push(block);
         }
         Ok(instance)
@@ -58,12 +69,13 @@ impl Instance {
         self.blocks.last().map_or(0, |block| block.bytes)
     }
 
-    fn block(&self, block: &Block, sizes: &Bindings) -> Result<BlockInstance> {
+    fn block(&self, block: &Block, sizes: &Bindings, meter: &Meter) -> Result<BlockInstance> {
         let env = |name: &str| sizes.get(name);
         check_requirements(block, sizes)?;
         let mut layouts = Vec::with_capacity(block.places.len());
         let mut views = block.graph.nodes().iter();
         for index in 0..block.places.len() {
+            meter.check()?;
             let value = Value(index as u32);
             let spec = block.graph.spec(value);
             let place = |error: Error| match block.graph.producer(value) {
@@ -176,6 +188,13 @@ impl Instance {
         let outputs = block.steps[step].outputs.iter().take(carried);
         Ok(outputs.map(|value| made.layouts[value.index()].bytes() as u64).collect())
     }
+}
+
+fn cost(block: &Block) -> u64 {
+    let axes: usize = (0..block.places.len()).map(|index| block.graph.spec(Value(index as u32)).shape.rank()).sum();
+    let attrs = |step: usize| block.node(step).map_or(0, |node| node.op.def.attrs.len() * size_of::<AttrValue>());
+    let steps: usize = (0..block.steps.len()).map(|step| STEP + attrs(step)).sum();
+    (VALUE * block.places.len() + AXIS * axes + steps) as u64
 }
 
 /// Checks the dims that must be equal, and names them if they are not.

@@ -6,6 +6,7 @@ pub mod instance;
 use crate::cpu::tape::Tape;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
+use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
@@ -72,15 +73,14 @@ pub struct Block {
     pub places: Vec<Place>,
     /// The memory that it needs for itself.
     pub buffers: Vec<Buffer>,
+    /// For each value the one whose memory it lies in: itself, but for views.
+    roots: Vec<Value>,
 }
 
 impl Block {
     /// The value whose memory `value` lies in.
-    pub fn root(&self, mut value: Value) -> Value {
-        while let Place::View(source) = self.places[value.index()] {
-            value = source;
-        }
-        value
+    pub fn root(&self, value: Value) -> Value {
+        self.roots[value.index()]
     }
 
     /// The user's line of a step.
@@ -95,15 +95,18 @@ pub struct Plan {
     pub blocks: Vec<Block>,
     /// The constants of all blocks.
     pub constants: Vec<Tensor>,
+    /// What the plan takes.
+    held: Charge,
 }
 
 impl Plan {
     /// Plans a graph that has gone through [`crate::passes`].
     ///
     /// # Errors
-    /// `internal`: a node is left that no step can run.
-    pub fn new(graph: &Arc<Graph>) -> Result<Plan> {
-        let mut planner = Planner { plan: Plan { blocks: Vec::new(), constants: Vec::new() }, done: HashMap::new() };
+    /// `internal`: a node is left that no step can run; what the meter refuses.
+    pub fn new(graph: &Arc<Graph>, meter: &Meter) -> Result<Plan> {
+        let plan = Plan { blocks: Vec::new(), constants: Vec::new(), held: meter.charge(0)? };
+        let mut planner = Planner { plan, meter, done: HashMap::new() };
         planner.block(graph)?;
         Ok(planner.plan)
     }
@@ -119,22 +122,30 @@ impl Plan {
     }
 }
 
-struct Planner {
+/// A bound of what a plan takes for each value, step and operand, lists that have grown to twice their need included.
+const VALUE: usize = size_of::<Place>() + size_of::<Value>() + 2 * size_of::<Buffer>() + 2 * size_of::<Tensor>();
+const STEP: usize = 2 * size_of::<Step>() + 64;
+const OPERAND: usize = 2 * size_of::<Option<Value>>();
+
+struct Planner<'a> {
     plan: Plan,
+    meter: &'a Meter,
     done: HashMap<*const Graph, usize>,
 }
 
-impl Planner {
+impl Planner<'_> {
     /// Plans a graph once; gives the index of its block.
     fn block(&mut self, graph: &Arc<Graph>) -> Result<usize> {
         if let Some(&index) = self.done.get(&Arc::as_ptr(graph)) {
             return Ok(index);
         }
+        self.plan.held.add((VALUE * graph.value_count() + size_of::<Block>()) as u64)?;
         let mut block = Block {
             graph: graph.clone(),
             steps: Vec::new(),
             places: vec![Place::Input(0); graph.value_count()],
             buffers: Vec::new(),
+            roots: (0..graph.value_count() as u32).map(Value).collect(),
         };
         for (index, input) in graph.inputs().iter().enumerate() {
             block.places[input.value.index()] = Place::Input(index);
@@ -151,6 +162,8 @@ impl Planner {
     }
 
     fn node(&mut self, block: &mut Block, index: usize, node: &Node) -> Result<()> {
+        self.meter.check()?;
+        self.plan.held.add((STEP + OPERAND * (node.inputs.len() + node.count)) as u64)?;
         if node.op.def.name == "constant" {
             block.places[node.first.index()] = Place::Constant(self.plan.constants.len());
             self.plan.constants.push(node.op.attrs.tensor("value")?);
@@ -159,6 +172,7 @@ impl Planner {
         let action = match &node.op.def.meaning {
             Meaning::Kernel(kernel) if kernel.view.is_some() => {
                 block.places[node.first.index()] = Place::View(node.inputs[0]);
+                block.roots[node.first.index()] = block.root(node.inputs[0]);
                 return Ok(());
             }
             Meaning::Kernel(kernel) => Action::Kernel(*kernel),
@@ -170,6 +184,9 @@ impl Planner {
             }
             Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
         };
+        if let Action::Tape(tape) = &action {
+            self.plan.held.add(tape.bytes() as u64)?;
+        }
         for value in node.outputs() {
             block.places[value.index()] = Place::Buffer(block.buffers.len());
             block.buffers.push(Buffer { value, first: block.steps.len(), last: block.steps.len() });
@@ -200,10 +217,7 @@ fn place_outputs(block: &mut Block) {
 fn set_lifetimes(block: &mut Block) {
     for (index, step) in block.steps.iter().enumerate() {
         for &operand in step.inputs.iter().flatten() {
-            let mut root = operand;
-            while let Place::View(source) = block.places[root.index()] {
-                root = source;
-            }
+            let root = block.roots[operand.index()];
             if let Place::Buffer(buffer) = block.places[root.index()] {
                 block.buffers[buffer].last = index;
             }

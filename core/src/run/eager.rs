@@ -2,11 +2,14 @@
 
 use super::Limits;
 use super::function::Executable;
+use crate::cpu::fork::section;
+use crate::cpu::memory::check_watched;
 use crate::cpu::single::{self, output_specs, run_kernel, run_tape};
 use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value, check_inputs, op};
+use crate::meter::Meter;
 use crate::op::{Meaning, Op, Spec};
 use crate::passes;
 use crate::shape::Bindings;
@@ -40,12 +43,14 @@ impl EagerOp {
     /// Runs the op.
     ///
     /// # Errors
-    /// What the op refuses, with its name; `memory`, `deadline`, `cancelled`; `unsupported`: it has regions.
+    /// What the op refuses, with its name; `memory`, `deadline`, `cancelled`; `unsupported`: it has regions; `io`: an
+    /// input lies in a mapped file that has changed.
     pub fn call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
         self.try_call(inputs, limits).map_err(|error| error.with_op(self.op.def.name))
     }
 
     fn try_call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
+        check_watched(inputs.iter().flatten().map(Tensor::buffer))?;
         let specs: Vec<_> = inputs.iter().map(|input| input.as_ref().map(Tensor::spec)).collect();
         let casts = check_inputs(self.op.def, &specs.iter().map(Option::as_ref).collect::<Vec<_>>())?;
         if casts.is_empty() {
@@ -81,6 +86,7 @@ impl EagerOp {
     }
 
     fn tape(&self, inputs: &[&Tensor]) -> Arc<Tape> {
+        let _section = section();
         let mut tapes = self.tapes.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |dtypes: &[DType]| dtypes.iter().copied().eq(inputs.iter().map(|input| input.dtype()));
         if let Some((_, tape)) = tapes.iter().find(|(dtypes, _)| fits(dtypes)) {
@@ -106,6 +112,7 @@ impl EagerOp {
 
     /// The executable of a composite on inputs of these specs.
     fn composite(&self, specs: Specs) -> Result<Arc<Executable>> {
+        let _section = section();
         let mut composites = self.composites.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, executable)) = composites.iter().find(|(other, _)| *other == specs) {
             return Ok(executable.clone());
@@ -120,7 +127,7 @@ impl EagerOp {
         }
         let outputs = graph.apply(&self.op, Vec::new(), &operands)?;
         graph.set_outputs(outputs)?;
-        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED)?);
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default())?);
         if composites.len() == KEPT {
             composites.remove(0);
         }
@@ -134,7 +141,7 @@ impl EagerOp {
 /// # Errors
 /// As [`EagerOp::call`].
 pub fn evaluate(graph: &Graph, inputs: Vec<Tensor>, limits: &Limits) -> Result<Vec<Tensor>> {
-    let executable = Arc::new(Executable::new(graph, passes::PLAIN)?);
+    let executable = Arc::new(Executable::new(graph, passes::PLAIN, &limits.meter())?);
     let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_, _| None)?;
     run.advance(&limits.watch())?;
     run.finish()

@@ -4,10 +4,12 @@ use super::Limits;
 use super::executor::{Execution, Progress};
 use super::gate;
 use super::variable::{self, Variable, Writers};
-use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::fork::section;
+use crate::cpu::memory::{Budget, Buffer, check_watched};
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
+use crate::meter::Meter;
 use crate::passes::{self, Pass};
 use crate::plan::Plan;
 use crate::plan::instance::Instance;
@@ -40,11 +42,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Executable {
-    /// Runs the passes over a graph and plans it.
+    /// Runs the passes over a graph and plans it; what that takes is charged to a meter.
     ///
     /// # Errors
-    /// What passes and plan refuse.
-    pub fn new(graph: &Graph, passes: &[Pass]) -> Result<Executable> {
+    /// What passes, plan and meter refuse.
+    pub fn new(graph: &Graph, passes: &[Pass], meter: &Meter) -> Result<Executable> {
         let mut computed: Vec<Value> = Vec::new();
         let mut outputs = Vec::new();
         for &value in graph.outputs() {
@@ -58,10 +60,10 @@ impl Executable {
                 }
             });
         }
-        let mut graph = graph.clone();
+        let mut graph = graph.copied(meter)?;
         graph.set_outputs(computed)?;
-        let graph = passes::run(&Arc::new(graph), passes, &mut |_, _| {})?;
-        let plan = Arc::new(Plan::new(&graph)?);
+        let graph = passes::run(&Arc::new(graph), passes, meter, &mut |_, _| {})?;
+        let plan = Arc::new(Plan::new(&graph, meter)?);
         Ok(Executable { outputs, plan, sizes: Mutex::default() })
     }
 
@@ -69,7 +71,8 @@ impl Executable {
     ///
     /// # Errors
     /// Those of [`Instance::new`].
-    pub fn instance(&self, sizes: &Bindings) -> Result<Arc<Instance>> {
+    pub fn instance(&self, sizes: &Bindings, meter: &Meter) -> Result<Arc<Instance>> {
+        let _section = section();
         {
             let mut kept = lock(&self.sizes);
             if let Some(index) = kept.iter().position(|(other, _)| other == sizes) {
@@ -79,7 +82,7 @@ impl Executable {
                 return Ok(instance);
             }
         }
-        let instance = Arc::new(Instance::new(&self.plan, sizes)?);
+        let instance = Arc::new(Instance::new(&self.plan, sizes, meter)?);
         let mut kept = lock(&self.sizes);
         if kept.len() == KEPT_SIZES {
             kept.remove(0);
@@ -104,15 +107,16 @@ impl Executable {
     ///
     /// # Errors
     /// Those of [`Instance::new`].
-    pub fn memory(&self, sizes: &Bindings) -> Result<u64> {
-        let own = self.instance(sizes)?.bytes() as u64;
+    pub fn memory(&self, sizes: &Bindings, meter: &Meter) -> Result<u64> {
+        let own = self.instance(sizes, meter)?.bytes() as u64;
         Ok(self.output_bytes(sizes)?.iter().fold(own, |sum, (_, _, bytes)| sum.saturating_add(*bytes as u64)))
     }
 
     /// Begins a run. `spare(i)` may give memory for the output of that index of the graph.
     ///
     /// # Errors
-    /// Those of [`Instance::new`]; `memory`: over the budget.
+    /// Those of [`Instance::new`]; `memory`: over the budget; `io`: an input or constant lies in a mapped file that has
+    /// changed.
     pub fn start(
         self: &Arc<Self>,
         inputs: Vec<Tensor>,
@@ -120,8 +124,15 @@ impl Executable {
         budget: &Arc<Budget>,
         spare: impl Fn(usize, usize) -> Option<Buffer>,
     ) -> Result<Run> {
-        let instance = self.instance(sizes)?;
+        let _section = section();
+        check_watched(inputs.iter().chain(&self.plan.constants).map(Tensor::buffer))?;
+        let instance = self.instance(sizes, &Meter::new(budget, Watch::default()))?;
         let results = self.output_bytes(sizes)?;
+        let needed = self.memory(sizes, &Meter::default())?;
+        if budget.limit() != 0 && needed > budget.limit() {
+            let limit = budget.limit();
+            return Err(Error::memory(format!("a call needs {needed} bytes, the limit is {limit}")));
+        }
         let arena = budget.take(instance.bytes())?;
         let mut buffers = Vec::with_capacity(results.len());
         for (computed, (_, _, bytes)) in results.iter().enumerate() {
@@ -159,6 +170,7 @@ impl Run {
     /// # Errors
     /// `internal`: it has not.
     pub fn finish(self) -> Result<Vec<Tensor>> {
+        let _section = section();
         let (buffers, arena) = self.execution.into_memory();
         if let Some(arena) = arena {
             self.budget.keep(arena);
@@ -219,12 +231,16 @@ impl BoundFunction {
     ///
     /// # Errors
     /// Those of [`Executable::new`].
-    pub fn executable(&self) -> Result<Arc<Executable>> {
+    pub fn executable(&self, meter: &Meter) -> Result<Arc<Executable>> {
+        let _section = section();
         let mut executable = lock(&self.executable);
         if let Some(executable) = &*executable {
             return Ok(executable.clone());
         }
-        let made = Executable::new(&self.function.graph, passes::OPTIMIZED);
+        // Passes look into constants.
+        check_watched(self.function.graph.tensors().into_iter().map(Tensor::buffer))
+            .map_err(|error| error.with_op(&self.function.name))?;
+        let made = Executable::new(&self.function.graph, passes::OPTIMIZED, meter);
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         *executable = Some(made.clone());
         Ok(made)
@@ -279,7 +295,7 @@ impl BoundFunction {
         pass: gate::Pass,
     ) -> Result<Call> {
         let watch = limits.watch();
-        let (sizes, executable) = (self.bind(inputs)?, self.executable()?);
+        let (sizes, executable) = (self.bind(inputs)?, self.executable(&Meter::new(limits.budget(), watch.clone()))?);
         let waiting = Waiting { executable, inputs: inputs.to_vec(), sizes, budget: limits.budget().clone() };
         let (function, outputs) = (self.function.name.clone(), self.function.outputs.len());
         Ok(Call { function, stage: Stage::Waiting(waiting), watch, reads, writes, outputs, _pass: pass })
@@ -316,6 +332,7 @@ impl Call {
                     None => return Ok(false),
                 },
             };
+            let _section = section();
             let state = variable::read(self.reads.iter());
             let inputs = waiting.inputs.iter().cloned().chain(state).collect();
             let spare =
@@ -337,6 +354,7 @@ impl Call {
         let Stage::Running(run, _writers) = self.stage else {
             return Err(Error::internal("the call has not begun"));
         };
+        let _section = section();
         let mut outputs = run.finish()?;
         let state = outputs.split_off(self.outputs);
         variable::commit(self.writes.into_iter().zip(state));

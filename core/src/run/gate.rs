@@ -1,5 +1,6 @@
 //! The gate of a session: calls pass it while they run, and closing waits for them.
 
+use crate::cpu::fork::{generation, section};
 use crate::error::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +8,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 struct Inside {
     count: usize,
     closed: bool,
+    /// The generation of the process in which `count` calls are inside.
+    generation: usize,
+}
+
+impl Inside {
+    /// How many calls are inside. Those of the process that this one was forked from are not.
+    fn count(&mut self) -> &mut usize {
+        let generation = generation();
+        if self.generation != generation {
+            self.generation = generation;
+            self.count = 0;
+        }
+        &mut self.count
+    }
 }
 
 #[derive(Default)]
@@ -24,7 +39,10 @@ fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
 pub struct Gate(Arc<State>);
 
 /// A call inside the gate; it leaves when dropped.
-pub struct Pass(Arc<State>);
+pub struct Pass {
+    state: Arc<State>,
+    generation: usize,
+}
 
 impl Gate {
     /// Enters.
@@ -32,12 +50,13 @@ impl Gate {
     /// # Errors
     /// `closed`.
     pub fn enter(&self) -> Result<Pass> {
+        let _section = section();
         let mut inside = lock(&self.0.inside);
         if inside.closed {
             return Err(Error::closed("the session is closed"));
         }
-        inside.count += 1;
-        Ok(Pass(self.0.clone()))
+        *inside.count() += 1;
+        Ok(Pass { state: self.0.clone(), generation: inside.generation })
     }
 
     /// Lets nobody in any more, and waits for those inside. May be called again. Where there is one thread only, as in
@@ -45,7 +64,7 @@ impl Gate {
     pub fn close(&self) {
         let mut inside = lock(&self.0.inside);
         inside.closed = true;
-        while inside.count > 0 && !cfg!(target_family = "wasm") {
+        while *inside.count() > 0 && !cfg!(target_family = "wasm") {
             inside = self.0.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -53,7 +72,14 @@ impl Gate {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        lock(&self.0.inside).count -= 1;
-        self.0.left.notify_all();
+        let _section = section();
+        let mut inside = lock(&self.state.inside);
+        let count = inside.count();
+        // A call that was forked in its middle, in the child.
+        if self.generation == generation() {
+            *count -= 1;
+        }
+        drop(inside);
+        self.state.left.notify_all();
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cpu::memory::Budget;
 use crate::cpu::work::{Watch, now};
+use crate::meter::Meter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,6 +41,11 @@ impl Limits {
     /// Ends every call under these limits, now and later, with `cancelled`.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// What reading or planning that starts now is charged to and watched by.
+    pub fn meter(&self) -> Meter {
+        Meter::new(&self.budget, self.watch())
     }
 
     /// What a call that starts now looks at.

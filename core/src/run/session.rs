@@ -4,6 +4,7 @@ use super::Limits;
 use super::function::{BoundFunction, Call};
 use super::gate::Gate;
 use super::variable::{self, Variable, check_spec, write};
+use crate::cpu::fork::section;
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::program::{Program, State};
@@ -74,6 +75,7 @@ impl Session {
     }
 
     fn variable(&self, name: &str) -> Result<Arc<Variable>> {
+        let _section = section();
         Ok(self.entry(name)?.variable.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
@@ -86,6 +88,7 @@ impl Session {
     /// # Errors
     /// `closed`; else those of [`BoundFunction::start`].
     pub fn start(&self, function: usize, inputs: &[Tensor], limits: Option<&Limits>) -> Result<Call> {
+        let _section = section();
         let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
         let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
@@ -109,7 +112,8 @@ impl Session {
     /// `name`; `argument`: a dim that is missing.
     pub fn memory(&self, function: usize, sizes: &Bindings) -> Result<u64> {
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
-        bound.executable()?.memory(sizes)
+        let meter = self.limits.meter();
+        bound.executable(&meter)?.memory(sizes, &meter)
     }
 
     /// The value of state.
@@ -145,6 +149,7 @@ impl Session {
     pub fn bind(&self, name: &str, variable: Arc<Variable>) -> Result<()> {
         let _pass = self.gate.enter()?;
         let entry = self.entry(name)?;
+        let _section = section();
         let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
         check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
         *place = variable;
@@ -161,7 +166,12 @@ impl Session {
         let values = variable::read(variables.iter());
         let state = self.state.iter().zip(values);
         let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
-        Ok(Program { functions: self.program.functions.clone(), state, metadata: self.program.metadata.clone() })
+        Ok(Program {
+            functions: self.program.functions.clone(),
+            state,
+            metadata: self.program.metadata.clone(),
+            held: self.program.held.clone(),
+        })
     }
 
     /// Takes the state of a program, by name: all of it if `strict`, else what both have.

@@ -1,5 +1,6 @@
 //! Variables: cells of state. A commit changes several at once, and no reader sees half of one.
 
+use crate::cpu::fork::{generation, section};
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Stop, Watch};
@@ -17,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A cell of state, which sessions may share.
 pub struct Variable {
     cell: Mutex<Cell>,
-    writing: Mutex<bool>,
+    /// The generation of the process in which a run writes it, if one does.
+    writing: Mutex<Option<usize>>,
     written: Condvar,
 }
 
@@ -37,13 +39,14 @@ impl Variable {
     pub fn new(initial: Tensor) -> Variable {
         Variable {
             cell: Mutex::new(Cell { value: initial, spare: None }),
-            writing: Mutex::new(false),
+            writing: Mutex::new(None),
             written: Condvar::new(),
         }
     }
 
     /// The value now.
     pub fn get(&self) -> Tensor {
+        let _section = section();
         lock(&self.cell).value.clone()
     }
 
@@ -61,6 +64,7 @@ impl Variable {
 
     /// Memory of `bytes` bytes from an earlier value, if there is.
     pub fn take_spare(&self, bytes: usize) -> Option<Buffer> {
+        let _section = section();
         let mut cell = lock(&self.cell);
         if cell.spare.as_ref().is_some_and(|spare| spare.len() == bytes) { cell.spare.take() } else { None }
     }
@@ -83,12 +87,14 @@ pub fn check_spec(what: &str, old: &Tensor, new: &Tensor) -> Result<()> {
 
 /// The values of several variables at one moment.
 pub fn read<'a>(variables: impl Iterator<Item = &'a Arc<Variable>>) -> Vec<Tensor> {
+    let _section = section();
     let _shared = COMMIT.read().unwrap_or_else(PoisonError::into_inner);
     variables.map(|variable| variable.get()).collect()
 }
 
 /// Changes several variables at one moment. The caller holds their [`Writers`] and has checked the specs.
 pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
+    let _section = section();
     let _exclusive = COMMIT.write().unwrap_or_else(PoisonError::into_inner);
     for (variable, value) in changes {
         let mut cell = lock(&variable.cell);
@@ -102,6 +108,7 @@ pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
 /// The right to write some variables; others wait.
 pub struct Writers {
     held: Vec<Arc<Variable>>,
+    generation: usize,
 }
 
 /// Waits until no other run writes any of these.
@@ -121,10 +128,11 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
     // One order for all, so that two who wait for each other cannot be.
     variables.sort_by_key(|variable| Arc::as_ptr(variable) as usize);
     variables.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    let mut writers = Writers { held: Vec::with_capacity(variables.len()) };
+    let mut writers = Writers { held: Vec::with_capacity(variables.len()), generation: generation() };
     for variable in variables {
         let mut busy = lock(&variable.writing);
-        while *busy {
+        // A run of the process that this one was forked from does not write here.
+        while *busy == Some(writers.generation) {
             if cfg!(target_family = "wasm") {
                 return Err(Error::argument("another run that writes this state has not ended"));
             }
@@ -133,9 +141,10 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
                 Some(Stop::Paused) => return Ok(None),
                 Some(stop) => return Err(stopped(stop)),
             }
+            // When it is woken it holds the lock outside a section: the one moment that a fork may still hit.
             busy = variable.written.wait_timeout(busy, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *busy = true;
+        *busy = Some(writers.generation);
         drop(busy);
         writers.held.push(variable);
     }
@@ -144,8 +153,14 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
 
 impl Drop for Writers {
     fn drop(&mut self) {
+        let _section = section();
         for variable in &self.held {
-            *lock(&variable.writing) = false;
+            let mut busy = lock(&variable.writing);
+            // In a child, a run that was forked in its middle has lost it to one that came later.
+            if *busy == Some(self.generation) {
+                *busy = None;
+            }
+            drop(busy);
             variable.written.notify_one();
         }
     }

@@ -12,21 +12,25 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod file;
+#[cfg(not(target_arch = "wasm32"))]
+mod map;
 mod program;
 mod safetensors;
 #[cfg(test)]
 mod tests;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use file::{open, save};
+pub use file::{open, open_mapped, save};
 
-use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::memory::{Buffer, check_watched};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::graph::Role;
 use crate::graph::json::Fields;
 use crate::json::{self, Json, Map};
+use crate::meter::Meter;
 use crate::program::{Program, State};
+use crate::run::Limits;
 use crate::tensor::Tensor;
 use safetensors::{Container, Entry, PREFIX, Slot};
 use sha2::{Digest, Sha256};
@@ -67,8 +71,11 @@ impl Part {
 
 impl Image {
     /// # Errors
-    /// `argument`: a program that could not be read back.
+    /// `argument`: a program that could not be read back; `io`: a part of it lies in a mapped file that has changed.
     fn of(program: &Program) -> Result<Image> {
+        let tensors = program.functions.iter().flat_map(|function| function.graph.tensors());
+        let tensors = program.state.iter().map(|state| &state.value).chain(tensors);
+        check_watched(tensors.map(Tensor::buffer))?;
         let (text, constants) = program::to_json(program)?;
         let digest = digest(text.as_bytes());
         let state = program.state.iter().map(|state| (state.name.clone(), state.value.clone()));
@@ -132,35 +139,33 @@ pub fn write(program: &Program) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// `format`: it is no such file; `newer`: it needs a newer caudal; `unsupported`: ops or dtypes that this one lacks;
-/// `memory`: the budget or the system has too little.
-pub fn read(bytes: &[u8], budget: Option<&Arc<Budget>>) -> Result<Program> {
+/// `memory`, `deadline`, `cancelled`: as the limits say, or the system has too little.
+pub fn read(bytes: &[u8], limits: Option<&Limits>) -> Result<Program> {
     const SUBJECT: &str = "the data";
+    let meter = meter_of(limits);
     // Looked at before it is copied: most of what is no such file ends here.
-    container(bytes, bytes.len() as u64, SUBJECT, budget)?;
-    let mut buffer = Buffer::zeroed(bytes.len(), budget)?;
+    let container = container(bytes, bytes.len() as u64, SUBJECT, &meter)?;
+    let mut buffer = Buffer::zeroed(bytes.len(), meter.budget())?;
     match buffer.bytes_mut() {
         Some(target) => target.copy_from_slice(bytes),
         None => return Err(Error::internal("a new buffer is not writable")),
     }
-    read_buffer(&Arc::new(buffer), SUBJECT, budget)
+    program_of(&Arc::new(buffer), container, &meter).map_err(|error| about(SUBJECT, error))
 }
 
-/// The program in a buffer that holds a whole file; its tensors are parts of the buffer. `subject` names the file in
-/// messages.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_buffer(whole: &Arc<Buffer>, subject: &str, budget: Option<&Arc<Budget>>) -> Result<Program> {
-    let container = container(whole.bytes(), whole.len() as u64, subject, budget)?;
-    program_of(whole, container, budget).map_err(|error| about(subject, error))
+/// What reading within these limits is charged to and watched by.
+fn meter_of(limits: Option<&Limits>) -> Meter {
+    limits.map_or_else(Meter::default, Limits::meter)
 }
 
 /// The error with the file's name in front.
 fn about(subject: &str, error: Error) -> Error {
     match error.code() {
-        Code::Memory | Code::Io | Code::Internal => error,
+        Code::Io | Code::Internal => error,
         Code::Newer if error.text().starts_with("needs") => Error::newer(format!("{subject} {error}")),
-        code @ (Code::Newer | Code::Unsupported) => Error::new(code, format!("{subject}: {error}")),
+        code @ (Code::Newer | Code::Unsupported | Code::Memory | Code::Deadline | Code::Cancelled) => {
+            Error::new(code, format!("{subject}: {error}"))
+        }
         _ => Error::format(format!("{subject} is not a caudal file: {error}")),
     }
 }
@@ -171,13 +176,12 @@ fn cut_short(subject: &str, length: u64, of: u64) -> Error {
 
 /// The header in the first bytes of a file of `length` bytes; it fits the length. Enough bytes are those that
 /// [`safetensors::header_length`] asks for.
-fn container(bytes: &[u8], length: u64, subject: &str, budget: Option<&Arc<Budget>>) -> Result<Container> {
+fn container(bytes: &[u8], length: u64, subject: &str, meter: &Meter) -> Result<Container> {
     let header = safetensors::header_length(bytes, length).map_err(|error| about(subject, error))?;
     let base = PREFIX as u64 + header;
     let header = usize::try_from(base).ok().and_then(|base| bytes.get(PREFIX..base));
     let Some(header) = header else { return Err(cut_short(subject, length, base)) };
-    let _held = Charge::of(json_cost(header), budget)?;
-    let container = safetensors::parse(header).map_err(|error| about(subject, error))?;
+    let container = safetensors::parse(header, meter).map_err(|error| about(subject, error))?;
     if container.length > length {
         return Err(cut_short(subject, length, container.length));
     }
@@ -189,9 +193,9 @@ fn container(bytes: &[u8], length: u64, subject: &str, budget: Option<&Arc<Budge
 }
 
 /// What the metadata says of the file; `None` if another program wrote it.
-fn about_file(container: &Container) -> Result<Option<(bool, String)>> {
+fn about_file(container: &Container, meter: &Meter) -> Result<Option<(bool, String)>> {
     let Some(Json::String(text)) = container.metadata.get("caudal") else { return Ok(None) };
-    let json = json::parse(text)?;
+    let (json, _held) = json::parse_metered(text, meter)?;
     let open = Fields::of(&json, "its caudal metadata", &[], false)?;
     let number = |key: &str| {
         let number = open.get(key)?.as_u64();
@@ -206,21 +210,27 @@ fn about_file(container: &Container) -> Result<Option<(bool, String)>> {
     Ok(Some((strict, fields.text("digest")?.to_string())))
 }
 
-fn program_of(whole: &Arc<Buffer>, container: Container, budget: Option<&Arc<Budget>>) -> Result<Program> {
-    let about = about_file(&container)?;
+fn program_of(whole: &Arc<Buffer>, container: Container, meter: &Meter) -> Result<Program> {
+    let about = about_file(&container, meter)?;
     let (mut state, mut constants, mut graph) = (BTreeMap::new(), BTreeMap::new(), None);
     for slot in container.tensors {
         if slot.name == GRAPH {
-            graph = Some(tensor(whole, &slot, budget)?);
+            let mapped = tensor(whole, &slot, meter)?;
+            // What is parsed is not left in memory that may change under the parser.
+            let own = !mapped.buffer().is_watched();
+            let copy =
+                |mapped: &Tensor| Tensor::from_bytes(mapped.dtype(), mapped.sizes(), mapped.bytes(), meter.budget());
+            graph = Some(if own { mapped } else { copy(&mapped)? });
         } else if let Some(number) = slot.name.strip_prefix(CONSTANT) {
-            constants.insert(constant_number(number)?, tensor(whole, &slot, budget)?);
+            constants.insert(constant_number(number)?, tensor(whole, &slot, meter)?);
         } else if !slot.name.starts_with(program::OWN) {
-            let value = tensor(whole, &slot, budget)?;
+            let value = tensor(whole, &slot, meter)?;
             state.insert(slot.name, value);
         } else if about.as_ref().is_none_or(|(strict, _)| *strict) {
             return Err(Error::format(format!("tensor {:?}: caudal has no such tensor", slot.name)));
         }
     }
+    drop(container.held);
     match (about, graph) {
         (Some((strict, digest)), Some(graph)) => {
             let expected = 0..constants.len() as u64;
@@ -228,9 +238,9 @@ fn program_of(whole: &Arc<Buffer>, container: Container, budget: Option<&Arc<Bud
                 return Err(Error::format("its constants are not numbered from 0 on"));
             }
             let constants: Vec<_> = constants.into_values().collect();
-            read_graph(&graph, &digest, state, &constants, strict, budget)
+            read_graph(&graph, &digest, state, &constants, strict, meter)
         }
-        (None, None) if constants.is_empty() => weights(state),
+        (None, None) if constants.is_empty() => weights(state, meter),
         (Some(_), None) => Err(Error::format(format!("it has no tensor {GRAPH}"))),
         (None, _) => Err(Error::format("it has tensors of caudal and no caudal metadata")),
     }
@@ -242,23 +252,25 @@ fn read_graph(
     state: BTreeMap<String, Tensor>,
     constants: &[Tensor],
     strict: bool,
-    budget: Option<&Arc<Budget>>,
+    meter: &Meter,
 ) -> Result<Program> {
     if graph.dtype() != DType::U8 || graph.sizes().len() != 1 {
         return Err(Error::format(format!("{GRAPH} is not a list of bytes")));
     }
-    if digest(graph.bytes()) != expected {
-        return Err(Error::format(format!("{GRAPH} is damaged: its digest is another")));
+    let found = digest(graph.bytes());
+    if found != expected {
+        return Err(Error::format(format!("{GRAPH} is damaged: its digest is {found}, the file says {expected:?}")));
     }
-    let _held = Charge::of(json_cost(graph.bytes()), budget)?;
     let text = std::str::from_utf8(graph.bytes()).map_err(|_| Error::format(format!("{GRAPH} is not UTF-8")))?;
-    program::from_json(text, state, constants, strict)
+    program::from_json(text, state, constants, strict, meter)
 }
 
-fn weights(tensors: BTreeMap<String, Tensor>) -> Result<Program> {
+fn weights(tensors: BTreeMap<String, Tensor>, meter: &Meter) -> Result<Program> {
     tensors.keys().try_for_each(|name| program::check_state_name(name))?;
+    let mut held = meter.charge(0)?;
+    tensors.keys().try_for_each(|name| held.add(program::state_cost(name)))?;
     let state = tensors.into_iter().map(|(name, value)| State { name, role: Role::Parameter, value });
-    Ok(Program { functions: Vec::new(), state: state.collect(), metadata: Json::Null })
+    Ok(Program { functions: Vec::new(), state: state.collect(), metadata: Json::Null, held })
 }
 
 fn constant_number(text: &str) -> Result<u64> {
@@ -267,7 +279,8 @@ fn constant_number(text: &str) -> Result<u64> {
 }
 
 /// A tensor that is a part of the buffer; a copy where it lies unaligned, which safetensors allows.
-fn tensor(whole: &Arc<Buffer>, slot: &Slot, budget: Option<&Arc<Budget>>) -> Result<Tensor> {
+fn tensor(whole: &Arc<Buffer>, slot: &Slot, meter: &Meter) -> Result<Tensor> {
+    meter.check()?;
     let range = match (usize::try_from(slot.range.start), usize::try_from(slot.range.end)) {
         (Ok(start), Ok(end)) => start..end,
         _ => return Err(Error::internal("a tensor lies beyond its file")),
@@ -277,53 +290,7 @@ fn tensor(whole: &Arc<Buffer>, slot: &Slot, budget: Option<&Arc<Budget>>) -> Res
         return Err(Error::format(format!("tensor {:?}: a bool is neither 0 nor 1", slot.name)));
     }
     if !part.is_empty() && part.pointer().align_offset(slot.dtype.size()) != 0 {
-        return Tensor::from_bytes(slot.dtype, &slot.sizes, part.bytes(), budget);
+        return Tensor::from_bytes(slot.dtype, &slot.sizes, part.bytes(), meter.budget());
     }
     Tensor::from_buffer(slot.dtype, &slot.sizes, Arc::new(part))
-}
-
-/// Bytes that count in a budget for a while.
-struct Charge<'a>(Option<&'a Arc<Budget>>, u64);
-
-impl<'a> Charge<'a> {
-    fn of(bytes: u64, budget: Option<&'a Arc<Budget>>) -> Result<Charge<'a>> {
-        budget.map_or(Ok(()), |budget| budget.charge(bytes))?;
-        Ok(Charge(budget, bytes))
-    }
-}
-
-impl Drop for Charge<'_> {
-    fn drop(&mut self) {
-        if let Some(budget) = self.0 {
-            budget.release(self.1);
-        }
-    }
-}
-
-/// A bound of the bytes that JSON takes as a tree: an item of a list or object 64 (its vector may have grown to twice
-/// its need), a first node of an object 700, an entry 128, a string 32 and its bytes.
-fn json_cost(text: &[u8]) -> u64 {
-    let (mut cost, mut quoted, mut escaped) = (0u64, false, false);
-    for byte in text {
-        cost += match byte {
-            _ if escaped => {
-                escaped = false;
-                1
-            }
-            b'\\' if quoted => {
-                escaped = true;
-                0
-            }
-            b'"' => {
-                quoted = !quoted;
-                16
-            }
-            _ if quoted => 1,
-            b'{' => 700,
-            b':' => 128,
-            b'[' | b',' => 64,
-            _ => 0,
-        };
-    }
-    cost
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::json::{self as graphs, Fields, shown, within};
 use crate::graph::{Graph, Role, check_name, check_path};
 use crate::json::{self, Json, Map};
+use crate::meter::{Charge, Meter};
 use crate::op::Spec;
 use crate::program::{Function, MAX_METADATA, Program, State};
 use crate::shape::{Dim, Shape};
@@ -67,26 +68,44 @@ fn spec_of(tensor: &Tensor) -> Spec {
 /// role other. `strict` as in [`graphs::from_json`].
 ///
 /// # Errors
-/// `newer`, `unsupported`: ops that this caudal lacks; `format`: anything that does not fit.
+/// `newer`, `unsupported`: ops that this caudal lacks; `format`: anything that does not fit; what the meter refuses.
 pub fn from_json(
     text: &str,
     mut tensors: BTreeMap<String, Tensor>,
     constants: &[Tensor],
     strict: bool,
+    meter: &Meter,
 ) -> Result<Program> {
-    let json = json::parse(text)?;
+    let (json, _tree) = json::parse_metered(text, meter)?;
     let fields = Fields::of(&json, "caudal.graph", &["functions", "graphs", "metadata", "state"], strict)?;
+    let mut held = meter.charge(0)?;
     let mut state = Vec::new();
     for json in fields.array("state")? {
-        state.push(read_state(json, &mut tensors)?);
+        let entry = read_state(json, &mut tensors)?;
+        held.add(state_cost(&entry.name))?;
+        state.push(entry);
     }
-    state.extend(tensors.into_iter().map(|(name, value)| State { name, role: Role::Other, value }));
-    let table = graphs::from_json(fields.get("graphs")?, constants, strict)?;
-    let functions = fields.array("functions")?.iter().map(|json| read_function(json, &table, strict));
-    let functions = functions.collect::<Result<_>>()?;
-    let program = Program { functions, state, metadata: fields.get("metadata")?.clone() };
+    for (name, value) in tensors {
+        held.add(state_cost(&name))?;
+        state.push(State { name, role: Role::Other, value });
+    }
+    let table = graphs::from_json(fields.get("graphs")?, constants, strict, meter)?;
+    let mut functions = Vec::new();
+    for json in fields.array("functions")? {
+        meter.check()?;
+        functions.push(read_function(json, &table, strict, &mut held)?);
+    }
+    let metadata = fields.get("metadata")?;
+    held.add(json::cost(metadata))?;
+    let program = Program { functions, state, metadata: metadata.clone(), held };
+    // The tables of names that checking makes take less than the names in the tree did.
     check_program(&program)?;
     Ok(program)
+}
+
+/// What state takes beside its bytes: its entry, its tensor, and its variable in a session.
+pub fn state_cost(name: &str) -> u64 {
+    1024 + 2 * name.len() as u64
 }
 
 fn read_state(json: &Json, tensors: &mut BTreeMap<String, Tensor>) -> Result<State> {
@@ -103,9 +122,11 @@ fn read_state(json: &Json, tensors: &mut BTreeMap<String, Tensor>) -> Result<Sta
     Ok(State { name: name.clone(), role, value })
 }
 
-fn read_function(json: &Json, table: &[Arc<Graph>], strict: bool) -> Result<Function> {
+fn read_function(json: &Json, table: &[Arc<Graph>], strict: bool, held: &mut Charge) -> Result<Function> {
     const KEYS: [&str; 8] = ["doc", "graph", "inputs", "name", "outputs", "reads", "structure", "writes"];
     let fields = Fields::of(json, "a function", &KEYS, strict)?;
+    // A session keeps names and specs of its own.
+    held.add(2 * json::cost(json) + 1024)?;
     let graph = fields.get("graph")?;
     let found = graph.as_u64().and_then(|index| table.get(usize::try_from(index).ok()?));
     let found = found.ok_or_else(|| Error::format(format!("graph {} is not in the table", shown(graph))));
@@ -124,7 +145,7 @@ fn read_function(json: &Json, table: &[Arc<Graph>], strict: bool) -> Result<Func
 
 /// What every program in a file keeps: names, and signatures that fit graphs and state.
 fn check_program(program: &Program) -> Result<()> {
-    if json::write(&program.metadata).len() > MAX_METADATA {
+    if json::length(&program.metadata) > MAX_METADATA {
         return Err(Error::format(format!("metadata takes more than {MAX_METADATA} bytes")));
     }
     check_depth("metadata", &program.metadata)?;

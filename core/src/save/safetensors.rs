@@ -4,7 +4,10 @@
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::graph::json::within;
 use crate::json::{self, Json, Map};
+use crate::meter::{Charge, Meter};
+use crate::shape::MAX_RANK;
 use crate::tensor::byte_count;
 use std::ops::Range;
 
@@ -101,6 +104,8 @@ pub struct Container {
     pub metadata: Map<String, Json>,
     /// How long the file has to be.
     pub length: u64,
+    /// What all this takes, and some more.
+    pub held: Charge,
 }
 
 /// The length of the header, from the first bytes of a file of `length` bytes.
@@ -125,16 +130,14 @@ pub fn header_length(prefix: &[u8], length: u64) -> Result<u64> {
 /// the other without holes and overlaps.
 ///
 /// # Errors
-/// `format`: it is not such a header; `unsupported`: a dtype that caudal lacks.
-pub fn parse(header: &[u8]) -> Result<Container> {
+/// `format`: it is not such a header; `unsupported`: a dtype that caudal lacks; what the meter refuses.
+pub fn parse(header: &[u8], meter: &Meter) -> Result<Container> {
     let text = std::str::from_utf8(header).map_err(|_| Error::format("its header is not UTF-8"))?;
     if !text.starts_with('{') {
         return Err(Error::format("its header does not begin with `{`"));
     }
-    let Json::Object(mut object) = json::parse(text).map_err(|error| Error::format(format!("its header: {error}")))?
-    else {
-        return Err(Error::format("its header is not an object"));
-    };
+    let (json, held) = json::parse_metered(text, meter).map_err(|error| within("its header", error))?;
+    let Json::Object(mut object) = json else { return Err(Error::format("its header is not an object")) };
     let metadata = match object.remove(METADATA) {
         None => Map::new(),
         Some(Json::Object(metadata)) if metadata.values().all(Json::is_string) => metadata,
@@ -143,7 +146,7 @@ pub fn parse(header: &[u8]) -> Result<Container> {
     let base = PREFIX as u64 + header.len() as u64;
     let tensors = object.into_iter().map(|(name, json)| slot(name, &json, base)).collect::<Result<Vec<_>>>()?;
     let length = check_order(&tensors, base)?;
-    Ok(Container { tensors, metadata, length })
+    Ok(Container { tensors, metadata, length, held })
 }
 
 fn slot(name: String, json: &Json, base: u64) -> Result<Slot> {
@@ -159,11 +162,12 @@ fn slot(name: String, json: &Json, base: u64) -> Result<Slot> {
         Some((dtype, _)) => *dtype,
         None => return Err(Error::unsupported(format!("tensor {name:?} has the dtype {dtype:?}"))),
     };
-    let sizes: Option<Vec<usize>> = shape.iter().map(|size| size.as_u64()?.try_into().ok()).collect();
+    let sizes: Option<Vec<u64>> = shape.iter().map(Json::as_u64).collect();
     let sizes = sizes.ok_or_else(|| wrong("its shape is not a list of sizes".into()))?;
-    if sizes.len() > crate::shape::MAX_RANK || sizes.iter().any(|&size| i64::try_from(size).is_err()) {
-        return Err(wrong("its shape is too large".into()));
+    if sizes.len() > MAX_RANK {
+        return Err(wrong(format!("its shape has {} dims, more than {MAX_RANK}", sizes.len())));
     }
+    let sizes = addressable(&sizes, isize::MAX as u64).map_err(wrong)?;
     let bounds = || match offsets.as_slice() {
         [start, end] => Some((start.as_u64()?, end.as_u64()?)).filter(|(start, end)| start <= end),
         _ => None,
@@ -181,6 +185,15 @@ fn slot(name: String, json: &Json, base: u64) -> Result<Slot> {
     Ok(Slot { name, dtype, sizes, range })
 }
 
+/// Sizes as this machine counts them, which addresses `most` bytes; else why not.
+fn addressable(sizes: &[u64], most: u64) -> Result<Vec<usize>, String> {
+    let size = |&size: &u64| match usize::try_from(size) {
+        Ok(fits) if size <= most => Ok(fits),
+        _ => Err(format!("its size {size} is larger than memory can be")),
+    };
+    sizes.iter().map(size).collect()
+}
+
 /// Checks that each tensor begins where the one before it ends; gives the end of the last.
 fn check_order(tensors: &[Slot], base: u64) -> Result<u64> {
     let mut order: Vec<&Slot> = tensors.iter().collect();
@@ -196,4 +209,19 @@ fn check_order(tensors: &[Slot], base: u64) -> Result<u64> {
         end = next;
     }
     Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::addressable;
+
+    #[test]
+    fn sizes_beyond_32_bits_are_refused_where_addresses_have_32() {
+        let most = i32::MAX as u64;
+        assert_eq!(addressable(&[3, most], most), Ok(vec![3, most as usize]));
+        for size in [most + 1, 1 << 32, (1 << 32) + 3, u64::MAX] {
+            let message = format!("its size {size} is larger than memory can be");
+            assert_eq!(addressable(&[3, size], most), Err(message));
+        }
+    }
 }

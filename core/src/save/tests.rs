@@ -1,5 +1,6 @@
 use super::*;
 use crate::graph::{Graph, text};
+use crate::meter::Charge;
 use crate::program::Function;
 
 const TRAIN: &str = r#"graph(%0 x: float32[n, 2], %1 /w: float32[2], %2 /mask: bool[3]) {
@@ -26,7 +27,7 @@ fn state(name: &str, role: Role, value: Tensor) -> State {
     State { name: name.into(), role, value }
 }
 
-fn program() -> Program {
+pub(super) fn program() -> Program {
     let train = Function {
         name: "train_step".into(),
         doc: "One step.\n\"quoted\" é".into(),
@@ -48,10 +49,11 @@ fn program() -> Program {
             state("empty", Role::Statistic, Tensor::zeros(DType::F16, &[0, 5], None).unwrap()),
         ],
         metadata: json::parse("{\"labels\":[\"a\",\"b\"],\"scale\":0.1}").unwrap(),
+        held: Charge::default(),
     }
 }
 
-fn bytes() -> Vec<u8> {
+pub(super) fn bytes() -> Vec<u8> {
     write(&program()).unwrap()
 }
 
@@ -61,7 +63,7 @@ fn header_of(bytes: &[u8]) -> (usize, Json) {
 }
 
 /// A safetensors file, whatever its header says.
-fn file(header: &str, data: &[u8]) -> Vec<u8> {
+pub(super) fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(data);
@@ -72,7 +74,7 @@ fn file(header: &str, data: &[u8]) -> Vec<u8> {
 fn edited(graph: impl Fn(String) -> String, about: impl Fn(String) -> String) -> Vec<u8> {
     let bytes = bytes();
     let (data, header) = header_of(&bytes);
-    let container = safetensors::parse(&bytes[8..data]).unwrap();
+    let container = safetensors::parse(&bytes[8..data], &Meter::default()).unwrap();
     let mut texts = BTreeMap::new();
     for slot in &container.tensors {
         let part = &bytes[slot.range.start as usize..slot.range.end as usize];
@@ -163,7 +165,7 @@ fn the_layout_is_that_of_safetensors() {
 fn every_dtype_survives() {
     let tensors = DType::ALL.map(|dtype| Tensor::scalar(dtype, 1.0).unwrap().reshaped(&[1, 1]).unwrap());
     let state = tensors.into_iter().map(|value| state(value.dtype().name(), Role::Other, value.clone())).collect();
-    let program = Program { functions: vec![], state, metadata: Json::Null };
+    let program = Program { functions: vec![], state, metadata: Json::Null, held: Charge::default() };
     assert_eq!(read(&write(&program).unwrap(), None).unwrap(), program);
 }
 
@@ -171,15 +173,16 @@ fn every_dtype_survives() {
 fn any_safetensors_file_is_a_program_with_state() {
     let header = "{\"b.weight\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\
                   \"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[3,7]},\"__metadata__\":{\"format\":\"pt\"}}";
-    let budget = Arc::new(Budget::new(0));
-    let program = read(&file(header, &[1, 2, 3, 0, 0, 0x80, 0x3f]), Some(&budget)).unwrap();
+    let limits = Limits::none();
+    let budget = limits.budget();
+    let program = read(&file(header, &[1, 2, 3, 0, 0, 0x80, 0x3f]), Some(&limits)).unwrap();
     let found: Vec<_> =
         program.state.iter().map(|state| (state.name.as_str(), state.role, state.value.len())).collect();
     assert_eq!(found, [("a", Role::Parameter, 1), ("b.weight", Role::Parameter, 3)]);
     assert_eq!(program.state[0].value.elements::<f32>().unwrap(), [1.0]);
     assert!(program.functions.is_empty());
     // The file, and a copy of the tensor that lies unaligned in it.
-    let whole = 8 + header.len() as u64 + 7;
+    let whole = 8 + header.len() as u64 + 7 + program::state_cost("a") + program::state_cost("b.weight");
     assert!(budget.used() == whole || budget.used() == whole + 4, "{}", budget.used());
     drop(program);
     assert_eq!(budget.used(), 0);
@@ -196,17 +199,22 @@ fn surplus_tensors_become_other_state() {
 #[test]
 fn tensors_are_parts_of_one_buffer_that_the_budget_counts() {
     let bytes = bytes();
-    let budget = Arc::new(Budget::new(0));
-    let program = read(&bytes, Some(&budget)).unwrap();
-    assert_eq!(budget.used(), bytes.len() as u64);
+    let limits = Limits::none();
+    let budget = limits.budget();
+    let program = read(&bytes, Some(&limits)).unwrap();
+    // The rest is graphs and names.
+    assert!(budget.used() > bytes.len() as u64 && budget.used() < bytes.len() as u64 + 32_768, "{budget:?}");
     let kept = program.state[1].value.clone();
     drop(program);
     assert_eq!(budget.used(), bytes.len() as u64);
     drop(kept);
     assert_eq!(budget.used(), 0);
-    let small = Arc::new(Budget::new(bytes.len() as u64 - 1));
-    assert_eq!(read(&bytes, Some(&small)).unwrap_err().code(), Code::Memory);
-    assert_eq!(small.used(), 0);
+    for limit in [1, bytes.len() as u64 - 1, budget.peak() - 1] {
+        let small = Limits::new(limit, 0.0);
+        assert_eq!(read(&bytes, Some(&small)).unwrap_err().code(), Code::Memory);
+        assert_eq!(small.budget().used(), 0);
+    }
+    assert!(read(&bytes, Some(&Limits::new(budget.peak(), 0.0))).is_ok());
 }
 
 #[test]
@@ -225,7 +233,7 @@ fn what_a_container_does_wrong_is_named() {
         (file("{\"a\":}", &[]), "its header: JSON: expected value at line 1 column 6"),
         (
             file("{\"a\":1,\"a\":2}", &[]),
-            "its header: JSON: the key \"a\" stands twice in one object at line 1 column 13",
+            "its header: JSON: the key \"a\" stands twice in one object at line 1 column 10",
         ),
         (file("{\"a\":1}", &[]), "tensor \"a\": its description is not an object"),
         (file("{\"__metadata__\":{\"a\":1}}", &[]), "its __metadata__ is not an object of texts"),
@@ -334,13 +342,23 @@ fn newer_files_say_so_and_open_where_they_can() {
     assert_eq!(error.text(), "the data is not a caudal file: its caudal metadata has a reader that is no number");
 }
 
+/// The bytes of `caudal.graph`.
+fn edited_graph(bytes: &[u8], data: usize) -> Vec<u8> {
+    let container = safetensors::parse(&bytes[8..data], &Meter::default()).unwrap();
+    let slot = container.tensors.iter().find(|slot| slot.name == GRAPH).unwrap();
+    bytes[slot.range.start as usize..slot.range.end as usize].to_vec()
+}
+
 #[test]
 fn a_damaged_graph_is_found_by_its_digest() {
     let mut bytes = bytes();
     let (data, _) = header_of(&bytes);
     bytes[data + 96 + 10] ^= 1;
-    let message = "the data is not a caudal file: caudal.graph is damaged: its digest is another";
-    assert_eq!(read(&bytes, None).unwrap_err().to_string(), message);
+    let right = digest(&edited_graph(&bytes, data));
+    let error = read(&bytes, None).unwrap_err().to_string();
+    let message =
+        format!("the data is not a caudal file: caudal.graph is damaged: its digest is {right}, the file says");
+    assert!(error.starts_with(&message), "{error}");
 }
 
 #[test]
@@ -423,10 +441,10 @@ fn no_changed_graph_behind_a_right_digest_panics() {
 }
 
 /// A folder of its own for a test; removed at its end.
-struct Folder(std::path::PathBuf);
+pub(super) struct Folder(pub(super) std::path::PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("caudal-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)

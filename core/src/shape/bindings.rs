@@ -1,16 +1,29 @@
 //! [`Bindings`]: the values of symbols, found by comparing the shapes of arguments with their specs.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::dim::{Atom, Dim, Term};
 use super::{Shape, sizes_text};
 
-/// The values of symbols. There are few, so a list is faster than a map.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The values of symbols. There are few, so that a list is faster than a map; where there are many it has an index.
+#[derive(Debug, Clone, Default)]
 pub struct Bindings {
     values: Vec<(Arc<str>, i64)>,
+    /// Where each symbol stands, once there are more than [`FEW`].
+    index: HashMap<Arc<str>, usize>,
 }
+
+const FEW: usize = 32;
+
+impl PartialEq for Bindings {
+    fn eq(&self, other: &Bindings) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for Bindings {}
 
 /// How an argument's shape does not fit its spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,20 +61,37 @@ impl Bindings {
 
     /// The value of the symbol `name`.
     pub fn get(&self, name: &str) -> Option<i64> {
-        self.values.iter().find(|(known, _)| **known == *name).map(|(_, value)| *value)
+        self.position(name).map(|index| self.values[index].1)
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        match self.values.len() {
+            ..=FEW => self.values.iter().position(|(known, _)| **known == *name),
+            _ => self.index.get(name).copied(),
+        }
+    }
+
+    fn push(&mut self, name: Arc<str>, value: i64) {
+        self.values.push((name, value));
+        if self.values.len() > FEW {
+            for (position, (name, _)) in self.values.iter().enumerate().skip(self.index.len()) {
+                self.index.insert(name.clone(), position);
+            }
+        }
     }
 
     /// Gives a symbol a value, in place of an earlier one.
     pub fn set(&mut self, name: &Arc<str>, value: i64) {
-        match self.values.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value,
-            None => self.values.push((name.clone(), value)),
+        match self.position(name) {
+            Some(position) => self.values[position].1 = value,
+            None => self.push(name.clone(), value),
         }
     }
 
     /// Forgets all values and keeps the memory.
     pub fn clear(&mut self) {
         self.values.clear();
+        self.index.clear();
     }
 
     /// All symbols with their values, in the order in which they were bound.
@@ -90,17 +120,46 @@ impl Bindings {
         for (position, (spec, actual)) in arguments.clone().enumerate() {
             self.bind_symbols(spec, actual).map_err(|mismatch| (position, mismatch))?;
         }
-        loop {
-            let known = self.values.len();
-            let mut open = None;
-            for (position, (spec, actual)) in arguments.clone().enumerate() {
-                let first_open = self.compare_others(spec, actual).map_err(|mismatch| (position, mismatch))?;
-                open = open.or(first_open.map(|mismatch| (position, mismatch)));
+        let (known, mut open) = (self.values.len(), false);
+        for (position, (spec, actual)) in arguments.clone().enumerate() {
+            open |= self.compare_others(spec, actual).map_err(|mismatch| (position, mismatch))?.is_some();
+        }
+        if open { self.bind_open(arguments, known) } else { Ok(()) }
+    }
+
+    /// Decides the dims that are open. Each is looked at once more whenever one of its symbols, of which those after the
+    /// first `known` are new, has got a value.
+    fn bind_open<'a, I>(&mut self, arguments: I, known: usize) -> Result<(), (usize, Mismatch)>
+    where
+        I: Iterator<Item = (&'a Shape, &'a [usize])>,
+    {
+        let (mut open, mut waiting) = (Vec::new(), HashMap::<String, Vec<usize>>::new());
+        for (position, (spec, actual)) in arguments.enumerate() {
+            for (axis, (dim, &size)) in spec.iter().zip(actual).enumerate().filter(|(_, (dim, _))| dim.is_symbolic()) {
+                dim.symbols(&mut |name| waiting.entry(name.into()).or_default().push(open.len()));
+                open.push((position, axis, dim, size));
             }
-            match open {
-                None => return Ok(()),
-                Some(mismatch) if self.values.len() == known => return Err(mismatch),
-                Some(_) => {}
+        }
+        let mut next = known;
+        while let Some((name, _)) = self.values.get(next) {
+            for index in waiting.remove(&**name).unwrap_or_default() {
+                let (position, axis, dim, size) = open[index];
+                if let Outcome::Differs(expected) = self.compare(dim, size) {
+                    return Err((position, Mismatch { axis: Some(axis), expected, actual: size.to_string() }));
+                }
+            }
+            next += 1;
+        }
+        let undecided = |dim: &Dim| {
+            let mut unknown = false;
+            dim.symbols(&mut |name| unknown |= self.get(name).is_none());
+            unknown
+        };
+        match open.iter().find(|(_, _, dim, _)| undecided(dim)) {
+            None => Ok(()),
+            Some(&(position, axis, dim, size)) => {
+                let (expected, actual) = (dim.to_string(), size.to_string());
+                Err((position, Mismatch { axis: Some(axis), expected, actual }))
             }
         }
     }
@@ -118,7 +177,7 @@ impl Bindings {
             match self.get(name) {
                 Some(bound) if bound == value => {}
                 Some(bound) => return Err(differs(format!("{name} = {bound}"))),
-                None => self.values.push((name.clone(), value)),
+                None => self.push(name.clone(), value),
             }
         }
         Ok(())
@@ -180,7 +239,7 @@ impl Bindings {
         };
         match (rest.checked_rem(scale), rest.checked_div(scale).map(i64::try_from)) {
             (Some(0), Some(Ok(value))) if value >= 0 => {
-                self.values.push((name.clone(), value));
+                self.push(name.clone(), value);
                 Outcome::Fits
             }
             _ => Outcome::Differs(dim.to_string()),

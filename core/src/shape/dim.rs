@@ -427,6 +427,18 @@ impl Dim {
         }
     }
 
+    /// A bound of the bytes that a symbolic dim takes beside itself; 0 for a constant.
+    pub fn bytes(&self) -> usize {
+        const BLOCK: usize = 32;
+        match &self.0 {
+            Form::Constant(_) => 0,
+            Form::Sum(sum) => {
+                let part = size_of::<Term>() + 2 * size_of::<Atom>() + size_of::<Call>() + size_of::<Sum>() + 3 * BLOCK;
+                sum.size * (part + MAX_SYMBOL)
+            }
+        }
+    }
+
     fn depth(&self) -> usize {
         match &self.0 {
             Form::Constant(_) => 0,

@@ -178,7 +178,8 @@ fn merge(a: &Dim, b: &Dim, constraints: &mut Vec<Constraint>) -> Option<Dim> {
         return None;
     }
     let constraint = Constraint { left: a.clone(), right: b.clone() };
-    if !constraints.contains(&constraint) {
+    // Those of the last few inputs: an op of very many would take a time that grows with their square.
+    if !constraints.iter().rev().take(MAX_RANK).any(|other| *other == constraint) {
         constraints.push(constraint);
     }
     Some(if b.is_symbolic() { a.clone() } else { b.clone() })

@@ -1,6 +1,7 @@
 //! What the core's tests share: drawn tensors, and the ways to run a graph.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use caudal::meter::Meter;
 use caudal::passes::{self, Pass};
 use caudal::run::Limits;
 use caudal::run::function::Executable;
@@ -79,7 +80,7 @@ pub fn execute(executable: &Arc<Executable>, graph: &Graph, inputs: &[Tensor]) -
 
 /// Runs a graph through these passes.
 pub fn run_through(graph: &Graph, passes: &[Pass], inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-    execute(&Arc::new(Executable::new(graph, passes)?), graph, inputs)
+    execute(&Arc::new(Executable::new(graph, passes, &Meter::default())?), graph, inputs)
 }
 
 /// Runs a graph plain and optimised, checks that both agree to the bit, gives the outputs.

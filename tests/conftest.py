@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g"]
 
 
