@@ -66,8 +66,10 @@ impl cdl_session {
     }
 }
 
-/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
-/// every call that brings none of its own.
+/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`, `debug`. The limits hold
+/// for every call that brings none of its own. With `debug` true a call is slower, and it is an error with the user's
+/// line (`CDL_INDEX`, else `CDL_ARGUMENT`) where an index is outside of its axis, an integer is divided by 0, a number is
+/// cast to an integer dtype that does not hold it, or an op makes NaN of operands without.
 ///
 /// # Safety
 /// `program` is a live handle, `options` is readable text, `limits` is NULL or live, `out` is writable.
@@ -82,14 +84,19 @@ pub unsafe extern "C" fn cdl_program_session(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
+        let options = unsafe { self::options("options", options, options_len, &["device", "strict", "debug"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
         match options.get("device").map_or(Some("cpu"), Json::as_str) {
             Some("cpu" | "auto") => {}
             Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
             None => return Err(Error::argument("options: device is not text")),
         }
-        out.write(cdl_session::give(Session::new(program.0.clone(), limits)));
+        let session = match options.get("debug").map_or(Some(false), Json::as_bool) {
+            Some(true) => Session::checked(program.0.clone(), limits),
+            Some(false) => Session::new(program.0.clone(), limits),
+            None => return Err(Error::argument("options: debug is neither true nor false")),
+        };
+        out.write(cdl_session::give(session));
         Ok(())
     })
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import _convert, _run, tree
 from ._ffi import CData, bytes_of, check, dumps, ffi, handles, lib, names, owned
-from .errors import ArgumentError, Error, UnknownNameError, UnsupportedError, make
+from .errors import ArgumentError, Error, UnknownNameError, make
 from .limits import Limits, handle
 from .program import FunctionInfo, Program
 from .spec import TensorSpec
@@ -174,7 +174,7 @@ class Session:
         if strict:
             options["strict"] = True
         if debug:
-            raise make(UnsupportedError, "checked runs are not there yet", op="session", argument="debug")
+            options["debug"] = True
         text = dumps(options, "options")
         self._handle: CData = owned(
             "session", lib.cdl_program_session, program._handle, text, len(text), handle(limits)

@@ -4,7 +4,7 @@ use crate::cpu::copy;
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::infer::{Infer, like_first};
-use crate::op::{Accepts, Arity, InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
+use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
 
 const INTERNAL: Vjp = Vjp::NotDifferentiable("passes make it after gradients are taken");
 
@@ -20,7 +20,7 @@ pub static OPS: &[OpDef] = &[
         version: 1,
         doc: "A cluster: element-wise ops that run as one step. The region holds them.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef { name: "operands", arity: Arity::Variadic(0), accepts: Accepts::Set(DTypes::ALL) }],
+        inputs: &[InputDef::in_set("operands", DTypes::ALL).variadic(0)],
         outputs: &[],
         attrs: &[],
         regions: &["body"],

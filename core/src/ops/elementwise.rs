@@ -5,7 +5,7 @@ use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::{Infer, elementwise, predicate};
-use crate::op::{Backward, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
+use crate::op::{Backward, Check, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::scalar::{Binary, Comparison, Expression, Register, Unary};
 
 const X: &[InputDef] = &[InputDef::of("x")];
@@ -501,7 +501,7 @@ pub static OPS: &[OpDef] = &[
         doc: "Converts to another dtype. Floats round to nearest even; to integers they truncate and saturate, and NaN \
             is 0; integers wrap to narrower integers; anything but 0 is true.",
         dtypes: DTypes::ALL,
-        inputs: X,
+        inputs: &[InputDef::of("x").checked(Check::Held)],
         outputs: &["output"],
         attrs: &[AttrDef { name: "dtype", kind: AttrType::DType, default: None, doc: "The dtype of the output." }],
         regions: &[],

@@ -1,11 +1,12 @@
 //! Losses: what training makes small, for each example.
 
+use super::index::along_last;
 use super::nn::{peak, widen};
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::Infer;
-use crate::op::{InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
+use crate::op::{Check, InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::Shape;
 
 fn infer_cross_entropy(infer: &mut Infer) -> Result<Vec<Spec>> {
@@ -47,7 +48,7 @@ pub static OPS: &[OpDef] = &[OpDef {
         logits are [..., classes], labels are the numbers of the right classes [...]; a label outside \
         [-classes, classes) gives NaN. `float16` and `bfloat16` are computed in `float32`.",
     dtypes: DTypes::FLOAT,
-    inputs: &[InputDef::of("logits"), InputDef::in_set("labels", DTypes::INDEX)],
+    inputs: &[InputDef::of("logits"), InputDef::in_set("labels", DTypes::INDEX).checked(Check::Index(along_last))],
     outputs: &["loss"],
     attrs: &[],
     regions: &[],

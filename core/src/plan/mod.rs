@@ -103,7 +103,16 @@ impl Plan {
     /// # Errors
     /// `internal`: a node is left that no step can run.
     pub fn new(graph: &Arc<Graph>) -> Result<Plan> {
-        let mut planner = Planner { plan: Plan { blocks: Vec::new(), constants: Vec::new() }, done: HashMap::new() };
+        Plan::with(graph, true)
+    }
+
+    /// As [`Plan::new`]; unless `shares`, a step leaves its operands as they are.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with(graph: &Arc<Graph>, shares: bool) -> Result<Plan> {
+        let plan = Plan { blocks: Vec::new(), constants: Vec::new() };
+        let mut planner = Planner { plan, done: HashMap::new(), shares };
         planner.block(graph)?;
         Ok(planner.plan)
     }
@@ -122,6 +131,8 @@ impl Plan {
 struct Planner {
     plan: Plan,
     done: HashMap<*const Graph, usize>,
+    /// Whether results may take the memory of operands.
+    shares: bool,
 }
 
 impl Planner {
@@ -144,7 +155,9 @@ impl Planner {
         }
         place_outputs(&mut block);
         set_lifetimes(&mut block);
-        share_memory(&mut block);
+        if self.shares {
+            share_memory(&mut block);
+        }
         self.plan.blocks.push(block);
         self.done.insert(Arc::as_ptr(graph), self.plan.blocks.len() - 1);
         Ok(self.plan.blocks.len() - 1)
@@ -167,6 +180,10 @@ impl Planner {
             Meaning::Control(control) => {
                 let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
                 Action::Control(*control, blocks)
+            }
+            // Its region is what it lowers to: see the pass `enclose`.
+            Meaning::Lower(_) if node.regions.len() == 1 => {
+                Action::Control(Control::Call, vec![self.block(&node.regions[0])?])
             }
             Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
         };

@@ -31,6 +31,8 @@ enum Output {
 pub struct Executable {
     outputs: Vec<Output>,
     plan: Arc<Plan>,
+    /// Whether its runs are checked.
+    checked: bool,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
 }
@@ -45,6 +47,18 @@ impl Executable {
     /// # Errors
     /// What passes and plan refuse.
     pub fn new(graph: &Graph, passes: &[Pass]) -> Result<Executable> {
+        Executable::with(graph, passes, false)
+    }
+
+    /// An executable whose runs refuse what kernels hide; see [`super::checked`].
+    ///
+    /// # Errors
+    /// As [`Executable::new`].
+    pub fn checked(graph: &Graph) -> Result<Executable> {
+        Executable::with(graph, passes::CHECKED, true)
+    }
+
+    fn with(graph: &Graph, passes: &[Pass], checked: bool) -> Result<Executable> {
         let mut computed: Vec<Value> = Vec::new();
         let mut outputs = Vec::new();
         for &value in graph.outputs() {
@@ -61,8 +75,8 @@ impl Executable {
         let mut graph = graph.clone();
         graph.set_outputs(computed)?;
         let graph = passes::run(&Arc::new(graph), passes, &mut |_, _| {})?;
-        let plan = Arc::new(Plan::new(&graph)?);
-        Ok(Executable { outputs, plan, sizes: Mutex::default() })
+        let plan = Arc::new(Plan::with(&graph, !checked)?);
+        Ok(Executable { outputs, plan, checked, sizes: Mutex::default() })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -131,7 +145,8 @@ impl Executable {
                 None => Buffer::zeroed(*bytes, Some(budget))?,
             });
         }
-        let execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
+        let mut execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
+        execution.set_checked(self.checked);
         Ok(Run { executable: self.clone(), budget: budget.clone(), inputs, results, execution })
     }
 }
@@ -181,6 +196,7 @@ impl Run {
 pub struct BoundFunction {
     /// The function.
     pub function: crate::program::Function,
+    checked: bool,
     executable: Mutex<Option<Arc<Executable>>>,
 }
 
@@ -210,9 +226,9 @@ struct Waiting {
 }
 
 impl BoundFunction {
-    /// A function, not yet planned.
-    pub fn new(function: crate::program::Function) -> BoundFunction {
-        BoundFunction { function, executable: Mutex::new(None) }
+    /// A function, not yet planned; whether its runs are checked.
+    pub fn new(function: crate::program::Function, checked: bool) -> BoundFunction {
+        BoundFunction { function, checked, executable: Mutex::new(None) }
     }
 
     /// The executable; made at the first call.
@@ -224,7 +240,8 @@ impl BoundFunction {
         if let Some(executable) = &*executable {
             return Ok(executable.clone());
         }
-        let made = Executable::new(&self.function.graph, passes::OPTIMIZED);
+        let graph = &self.function.graph;
+        let made = if self.checked { Executable::checked(graph) } else { Executable::new(graph, passes::OPTIMIZED) };
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         *executable = Some(made.clone());
         Ok(made)

@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::variable::{self, Variable, check_spec, write};
 use crate::error::{Error, Result};
 use crate::graph::Role;
-use crate::program::{Program, State};
+use crate::program::{Function, Program, State};
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,7 +30,19 @@ pub struct Session {
 impl Session {
     /// A session of a program; its state starts as the program's, shared until it is written.
     pub fn new(program: Arc<Program>, limits: Limits) -> Session {
-        let functions = program.functions.iter().cloned().map(BoundFunction::new).collect();
+        Session::with(program, limits, false)
+    }
+
+    /// As [`Session::new`], but for indices outside of an axis, integers divided by 0, numbers that an integer dtype
+    /// does not hold, and NaN that an op makes of operands without: a call that meets one is an error with the user's
+    /// line. Such calls are slower, and nothing is fused.
+    pub fn checked(program: Arc<Program>, limits: Limits) -> Session {
+        Session::with(program, limits, true)
+    }
+
+    fn with(program: Arc<Program>, limits: Limits, checked: bool) -> Session {
+        let bound = |function: &Function| BoundFunction::new(function.clone(), checked);
+        let functions = program.functions.iter().map(bound).collect();
         let entry = |state: &State| Entry {
             name: state.name.clone(),
             role: state.role,
