@@ -143,7 +143,7 @@ impl Subject<'_> {
 
 fn out_of_bounds(name: &str, view: View, number: usize, bound: Bound) -> Error {
     let (value, place, Bound { axis, size, low, high }) = (element(view, number), at(view, number), bound);
-    let name = if name == "indices" { "index" } else { name };
+    let name = if name == "indices" { "index" } else { name.strip_suffix('s').unwrap_or(name) };
     let range = if high == size as i64 { String::new() } else { format!("; it can be {low} to {}", high - 1) };
     Error::index(format!("{name} {value}{place} is out of bounds for axis {axis} of size {size}{range}"))
 }
