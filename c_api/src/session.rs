@@ -7,6 +7,7 @@ use crate::spec::OwnedSpec;
 use crate::tensor::{give_tensor, give_tensors, tensors};
 use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
+use caudal::cpu::work::Watch;
 use caudal::json::{self, Json, Map};
 use caudal::run::{Call, Session};
 use caudal::shape::Bindings;
@@ -20,7 +21,7 @@ pub const CDL_INPUT: i32 = 1;
 pub const CDL_OUTPUT: i32 = 2;
 
 /// How long a piece of a call takes where the caller goes on with it itself.
-const PIECE_SECONDS: f64 = 0.05;
+const PIECE_SECONDS: f64 = 0.025;
 
 /// A program with live state. A run sees one version of the state, whole; runs that write it are serialised, the others
 /// go beside them. All functions may be called from many threads.
@@ -161,6 +162,31 @@ pub unsafe extern "C" fn cdl_session_set_state(
     })
 }
 
+/// As `cdl_session_set_state`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when the state
+/// is set; while it is 0 nothing is, and the call may be made again.
+///
+/// # Safety
+/// As `cdl_session_set_state`; `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_set_state_within(
+    session: *const cdl_session,
+    names: *const *const c_char,
+    tensors: *const *const cdl_tensor,
+    n: usize,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, done) = unsafe { (borrow("session", session)?, place("done", done)?) };
+        let names = unsafe { self::names("names", names, n) }?;
+        let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
+        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        done.write(session.session.set_state_within(&changes, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
 /// Makes state of this session be a cell that others may share.
 ///
 /// # Safety
@@ -213,6 +239,28 @@ pub unsafe extern "C" fn cdl_session_restore(
     })
 }
 
+/// As `cdl_session_restore`, but waits for about `seconds` at most (infinity: without end) for runs that write. `*done`
+/// is 1 when the state is taken; while it is 0 nothing is, and the call may be made again.
+///
+/// # Safety
+/// As `cdl_session_restore`; `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_restore_within(
+    session: *const cdl_session,
+    from: *const cdl_program,
+    strict: i32,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, from) = unsafe { (borrow("session", session)?, borrow("from", from)?) };
+        let done = unsafe { place("done", done) }?;
+        done.write(session.session.restore_within(&from.0, strict != 0, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
 /// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
 ///
 /// # Safety
@@ -236,6 +284,25 @@ pub unsafe extern "C" fn cdl_session_close(session: *const cdl_session) -> *mut 
     guard(|| {
         // SAFETY: the caller's word.
         unsafe { borrow("session", session) }?.session.close();
+        Ok(())
+    })
+}
+
+/// As `cdl_session_close`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when no call runs
+/// any more; if it is 0 later calls get `CDL_CLOSED` all the same, and one may wait again.
+///
+/// # Safety
+/// `session` is a live handle, `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_close_within(
+    session: *const cdl_session,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let (session, done) = unsafe { (borrow("session", session)?, place("done", done)?) };
+        done.write(session.session.close_within(&Watch::piece(seconds)).into());
         Ok(())
     })
 }
@@ -313,7 +380,7 @@ fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
     Ok(bindings)
 }
 
-/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 50 ms: `*rest` is then the call, to go
+/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms: `*rest` is then the call, to go
 /// on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 ///
 /// # Safety

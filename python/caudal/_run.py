@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import _convert, dtypes
-from ._ffi import CData, check, ffi, handles, lib
+from ._ffi import PIECE_SECONDS, CData, check, ffi, handles, lib
 from .dims import shape_text
 from .errors import DTypeError, Error, UnsupportedError, make
 from .limits import Limits, handle
 from .spec import TensorSpec
 from .tensor import Tensor
 from .variable import Variable
-
-_PIECE_SECONDS = 0.05
 
 _LARGE = 1 << 20
 """Bytes from which on copying an array costs more than lending it."""
@@ -103,7 +101,7 @@ def run(function: CData, inputs: Inputs, count: int, limits: Limits | None) -> l
 def _resume(call: CData, outputs: CData, count: int) -> None:
     done = ffi.new("int32_t *")
     while not done[0]:
-        check(lib.cdl_call_resume(call, _PIECE_SECONDS, outputs, count, done))
+        check(lib.cdl_call_resume(call, PIECE_SECONDS, outputs, count, done))
 
 
 def fit(value: Any, spec: TensorSpec, name: str, function: str) -> Tensor:

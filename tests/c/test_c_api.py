@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 EXAMPLES = ROOT / "examples" / "c"
-RUNS = ["threads", "pieces", "dropped", "limits", "variables", "snapshots", "dlpack"]
+RUNS = ["threads", "pieces", "dropped", "limits", "products", "waits", "variables", "snapshots", "dlpack"]
 VALGRIND = shutil.which("valgrind")
 # Valgrind calls what the tables of the library's statics hold possibly lost: they are pointed to from within.
 LEAKS = ["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"]
