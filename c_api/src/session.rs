@@ -373,8 +373,11 @@ pub unsafe extern "C" fn cdl_function_plan(
 fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
     let mut bindings = Bindings::new();
     for symbol in symbols {
-        let size = dims.get(symbol).and_then(json::to_integer).filter(|size| *size >= 0);
-        let size = size.ok_or_else(|| Error::argument(format!("give the dim {symbol}, as in {{\"{symbol}\": 32}}")))?;
+        let given = dims.get(symbol);
+        let size = given.and_then(json::to_integer).filter(|size| *size >= 0).ok_or_else(|| match given {
+            Some(given) => Error::argument(format!("the dim {symbol} is {given}, which is not a size")),
+            None => Error::argument(format!("give the dim {symbol}, as in {{\"{symbol}\": 32}}")),
+        })?;
         bindings.set(&symbol.as_str().into(), size);
     }
     Ok(bindings)

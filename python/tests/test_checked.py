@@ -46,7 +46,7 @@ CASES: list[Case] = [
         "take: index 4 is out of bounds for axis 0 of size 3",
     ),
     (
-        lambda i: cd.one_hot(i, 3),
+        lambda i: cd.one_hot(i, depth=3),
         {"i": "int64[n]"},
         {"i": [0, 5]},
         cd.OutOfBoundsError,
@@ -124,7 +124,7 @@ def test_checks_leave_what_is_right_alone() -> None:
         return cd.softmax(masked), cd.exp(x * 100), cd.astype(x, "uint8"), cd.take(x, [-2, 1], axis=0)
 
     made = program(f, x="float32[2, 3]")
-    checked, plain = (made.session(debug=debug).f(X + [[2], [0]]) for debug in (True, False))
+    checked, plain = (made.session(debug=debug).f(X + np.float32([[2], [0]])) for debug in (True, False))
     for one, other in zip(checked, plain, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -62,7 +62,7 @@ static void ops(void) {
     FAILS(CDL_ARGUMENT, "softmax: attrs is not a JSON object", cdl_op_new(S("softmax"), S("[1]"), &op));
     FAILS(CDL_ARGUMENT, "softmax: attrs has no \"axes\"; there are: axis",
           cdl_op_new(S("softmax"), S("{\"axes\": 1}"), &op));
-    FAILS(CDL_ARGUMENT, "softmax: axis is Int, not \"last\"", cdl_op_new(S("softmax"), S("{\"axis\": \"last\"}"), &op));
+    FAILS(CDL_ARGUMENT, "softmax: axis takes an integer, not \"last\"", cdl_op_new(S("softmax"), S("{\"axis\": \"last\"}"), &op));
     FAILS(CDL_ARGUMENT, "reshape: the attr shape is required", cdl_op_new(S("reshape"), NULL, 0, &op));
     FAILS(CDL_ARGUMENT, "name is not UTF-8", cdl_op_new("\xff", 1, NULL, 0, &op));
     CHECK(op == NULL);

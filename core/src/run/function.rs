@@ -5,6 +5,7 @@ use super::executor::{Execution, Progress};
 use super::gate;
 use super::variable::{self, Variable, Writers};
 use crate::cpu::memory::{Budget, Buffer};
+use crate::cpu::single::stopped;
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
@@ -325,6 +326,10 @@ impl Call {
 
     fn try_advance(&mut self, watch: &Watch) -> Result<bool> {
         if let Stage::Waiting(waiting) = &self.stage {
+            // Also where nothing is to be computed.
+            if let Some(stop) = watch.look(false) {
+                return Err(stopped(stop));
+            }
             let writers = match self.writes.is_empty() {
                 true => None,
                 false => match variable::write_within(self.reads.iter().chain(&self.writes).cloned().collect(), watch)?
