@@ -229,14 +229,14 @@ static void products(void) {
     cdl_limits *seconds = NULL, *cancelled = NULL;
     OK(cdl_limits_new(0, 0.1, &seconds));
     double start = now();
-    FAILS(CDL_DEADLINE, "matmul: the run took longer than its limit in seconds",
+    FAILS(CDL_DEADLINE, "square: the run took longer than its limit in seconds",
           cdl_function_run(function_of(session, "square"), TENSORS(large), 1, seconds, &out, 1, NULL));
     CHECK(promptly(start, 0.1));
     OK(cdl_limits_new(0, 0, &cancelled));
     pthread_t id;
     start = now();
     CHECK(pthread_create(&id, NULL, cancel_later, cancelled) == 0);
-    FAILS(CDL_CANCELLED, "matmul: the run was cancelled",
+    FAILS(CDL_CANCELLED, "square: the run was cancelled",
           cdl_function_run(function_of(session, "square"), TENSORS(large), 1, cancelled, &out, 1, NULL));
     CHECK(promptly(start, 0.05) && out == NULL);
     pthread_join(id, NULL);

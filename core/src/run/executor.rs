@@ -131,6 +131,8 @@ impl Execution {
             match outcome {
                 Ok(()) => self.end_stage(),
                 Err(Stop::Paused) => return Ok(Progress::Paused),
+                // That the step ran just then says nothing about its op.
+                Err(stop @ (Stop::Cancelled | Stop::Deadline)) => return Err(stopped(stop)),
                 Err(stop) => return Err(self.place(stopped(stop))),
             }
         }
