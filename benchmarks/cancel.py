@@ -95,7 +95,7 @@ def main() -> None:
         if options.only and name not in options.only.split(","):
             continue
         session = cd.Program.of({"f": cd.function(signature=signature)(f)}).session()
-        fitted = {key: cd.asarray(value, signature[key].split("[")[0]) for key, value in inputs().items()}
+        fitted = {key: cd.asarray(value, dtype=signature[key].split("[")[0]) for key, value in inputs().items()}
         session.memory("f")
         line = f"{name:20}"
         for stop in WAYS.values():

@@ -498,11 +498,15 @@ mod tests {
                     &["float32[b, n, 2]", "float32[3, 2, 8]"],
                     "float32[b, floordiv(n, 2)-1, 8] where n+3 >= 7",
                 ),
-                (r#"{"groups": 2}"#, &["float32[b, n, c]", "float32[3, 2, 8]"], "float32[b, n-2, 8] where c == 4"),
+                (
+                    r#"{"groups": 2}"#,
+                    &["float32[b, n, c]", "float32[3, 2, 8]"],
+                    "float32[b, n-2, 8] where c == 4, n >= 3",
+                ),
                 (
                     r#"{"groups": 2}"#,
                     &["float32[b, n, 4]", "float32[1, 2, f]"],
-                    "float32[b, n, f] where f == 2*floordiv(f, 2)",
+                    "float32[b, n, f] where f == 2*floordiv(f, 2), n >= 1",
                 ),
                 ("{}", &["float32[0, 2, 3, 4, 5]", "float32[2, 2, 2, 5, 6]"], "float32[0, 1, 2, 3, 6]"),
             ],
