@@ -716,8 +716,10 @@ void cdl_program_free(struct cdl_program *program);
 const void *cdl_python_methods(const void *functions, size_t *n);
 
 /*
- Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
- every call that brings none of its own.
+ Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`, `debug`. The limits hold
+ for every call that brings none of its own. With `debug` true a call is slower, and it is an error with the user's
+ line (`CDL_INDEX`, else `CDL_ARGUMENT`) where an index is outside of its axis, an integer is divided by 0, a number is
+ cast to an integer dtype that does not hold it, or an op makes NaN of operands without.
 
  */
 struct cdl_error *cdl_program_session(const struct cdl_program *program,
@@ -754,6 +756,18 @@ struct cdl_error *cdl_session_set_state(const struct cdl_session *session,
                                         size_t n);
 
 /*
+ As `cdl_session_set_state`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when the state
+ is set; while it is 0 nothing is, and the call may be made again.
+
+ */
+struct cdl_error *cdl_session_set_state_within(const struct cdl_session *session,
+                                               const char *const *names,
+                                               const struct cdl_tensor *const *tensors,
+                                               size_t n,
+                                               double seconds,
+                                               int32_t *done);
+
+/*
  Makes state of this session be a cell that others may share.
 
  */
@@ -777,6 +791,17 @@ struct cdl_error *cdl_session_restore(const struct cdl_session *session,
                                       int32_t strict);
 
 /*
+ As `cdl_session_restore`, but waits for about `seconds` at most (infinity: without end) for runs that write. `*done`
+ is 1 when the state is taken; while it is 0 nothing is, and the call may be made again.
+
+ */
+struct cdl_error *cdl_session_restore_within(const struct cdl_session *session,
+                                             const struct cdl_program *from,
+                                             int32_t strict,
+                                             double seconds,
+                                             int32_t *done);
+
+/*
  What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
 
  */
@@ -787,6 +812,13 @@ struct cdl_error *cdl_session_report(const struct cdl_session *session, struct c
 
  */
 struct cdl_error *cdl_session_close(const struct cdl_session *session);
+
+/*
+ As `cdl_session_close`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when no call runs
+ any more; if it is 0 later calls get `CDL_CLOSED` all the same, and one may wait again.
+
+ */
+struct cdl_error *cdl_session_close_within(const struct cdl_session *session, double seconds, int32_t *done);
 
 /*
  Frees a session; null is fine. Its functions are gone with it; calls that were begun go on.
@@ -814,7 +846,7 @@ struct cdl_error *cdl_function_plan(const struct cdl_function *function,
                                     struct cdl_bytes **json);
 
 /*
- Calls a function. With `rest` NULL it runs to the end. Else it may stop after 50 ms: `*rest` is then the call, to go
+ Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms: `*rest` is then the call, to go
  on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 
  */
@@ -889,6 +921,16 @@ struct cdl_error *cdl_variable_get(const struct cdl_variable *variable, struct c
 
  */
 struct cdl_error *cdl_variable_set(const struct cdl_variable *variable, const struct cdl_tensor *value);
+
+/*
+ As `cdl_variable_set`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when the value is
+ set; while it is 0 it is not, and the call may be made again.
+
+ */
+struct cdl_error *cdl_variable_set_within(const struct cdl_variable *variable,
+                                          const struct cdl_tensor *value,
+                                          double seconds,
+                                          int32_t *done);
 
 /*
  Frees a handle; null is fine. Sessions that the cell is bound to keep it.

@@ -7,6 +7,7 @@ use crate::spec::OwnedSpec;
 use crate::tensor::{give_tensor, give_tensors, tensors};
 use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
+use caudal::cpu::work::Watch;
 use caudal::json::{self, Json, Map};
 use caudal::run::{Call, Limits, Session};
 use caudal::shape::Bindings;
@@ -21,7 +22,7 @@ pub const CDL_INPUT: i32 = 1;
 pub const CDL_OUTPUT: i32 = 2;
 
 /// How long a piece of a call takes where the caller goes on with it itself.
-pub(crate) const PIECE_SECONDS: f64 = 0.05;
+pub(crate) const PIECE_SECONDS: f64 = 0.025;
 
 /// A program with live state. A run sees one version of the state, whole; runs that write it are serialised, the others
 /// go beside them. All functions may be called from many threads.
@@ -111,8 +112,10 @@ impl cdl_call {
     }
 }
 
-/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`. The limits hold for
-/// every call that brings none of its own.
+/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`, `debug`. The limits hold
+/// for every call that brings none of its own. With `debug` true a call is slower, and it is an error with the user's
+/// line (`CDL_INDEX`, else `CDL_ARGUMENT`) where an index is outside of its axis, an integer is divided by 0, a number is
+/// cast to an integer dtype that does not hold it, or an op makes NaN of operands without.
 ///
 /// # Safety
 /// `program` is a live handle, `options` is readable text, `limits` is NULL or live, `out` is writable.
@@ -127,14 +130,19 @@ pub unsafe extern "C" fn cdl_program_session(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
-        let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
+        let options = unsafe { self::options("options", options, options_len, &["device", "strict", "debug"]) }?;
         let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
         match options.get("device").map_or(Some("cpu"), Json::as_str) {
             Some("cpu" | "auto") => {}
             Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
             None => return Err(Error::argument("options: device is not text")),
         }
-        out.write(cdl_session::give(Session::new(program.program.clone(), limits)));
+        let session = match options.get("debug").map_or(Some(false), Json::as_bool) {
+            Some(true) => Session::checked(program.program.clone(), limits),
+            Some(false) => Session::new(program.program.clone(), limits),
+            None => return Err(Error::argument("options: debug is neither true nor false")),
+        };
+        out.write(cdl_session::give(session));
         Ok(())
     })
 }
@@ -199,6 +207,31 @@ pub unsafe extern "C" fn cdl_session_set_state(
     })
 }
 
+/// As `cdl_session_set_state`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when the state
+/// is set; while it is 0 nothing is, and the call may be made again.
+///
+/// # Safety
+/// As `cdl_session_set_state`; `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_set_state_within(
+    session: *const cdl_session,
+    names: *const *const c_char,
+    tensors: *const *const cdl_tensor,
+    n: usize,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, done) = unsafe { (borrow("session", session)?, place("done", done)?) };
+        let names = unsafe { self::names("names", names, n) }?;
+        let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
+        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        done.write(session.session.set_state_within(&changes, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
 /// Makes state of this session be a cell that others may share.
 ///
 /// # Safety
@@ -251,6 +284,28 @@ pub unsafe extern "C" fn cdl_session_restore(
     })
 }
 
+/// As `cdl_session_restore`, but waits for about `seconds` at most (infinity: without end) for runs that write. `*done`
+/// is 1 when the state is taken; while it is 0 nothing is, and the call may be made again.
+///
+/// # Safety
+/// As `cdl_session_restore`; `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_restore_within(
+    session: *const cdl_session,
+    from: *const cdl_program,
+    strict: i32,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, from) = unsafe { (borrow("session", session)?, borrow("from", from)?) };
+        let done = unsafe { place("done", done) }?;
+        done.write(session.session.restore_within(&from.program, strict != 0, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
 /// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
 ///
 /// # Safety
@@ -274,6 +329,25 @@ pub unsafe extern "C" fn cdl_session_close(session: *const cdl_session) -> *mut 
     guard(|| {
         // SAFETY: the caller's word.
         unsafe { borrow("session", session) }?.session.close();
+        Ok(())
+    })
+}
+
+/// As `cdl_session_close`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when no call runs
+/// any more; if it is 0 later calls get `CDL_CLOSED` all the same, and one may wait again.
+///
+/// # Safety
+/// `session` is a live handle, `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_close_within(
+    session: *const cdl_session,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let (session, done) = unsafe { (borrow("session", session)?, place("done", done)?) };
+        done.write(session.session.close_within(&Watch::piece(seconds)).into());
         Ok(())
     })
 }
@@ -344,14 +418,17 @@ pub unsafe extern "C" fn cdl_function_plan(
 fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
     let mut bindings = Bindings::new();
     for symbol in symbols {
-        let size = dims.get(symbol).and_then(json::to_integer).filter(|size| *size >= 0);
-        let size = size.ok_or_else(|| Error::argument(format!("give the dim {symbol}, as in {{\"{symbol}\": 32}}")))?;
+        let given = dims.get(symbol);
+        let size = given.and_then(json::to_integer).filter(|size| *size >= 0).ok_or_else(|| match given {
+            Some(given) => Error::argument(format!("the dim {symbol} is {given}, which is not a size")),
+            None => Error::argument(format!("give the dim {symbol}, as in {{\"{symbol}\": 32}}")),
+        })?;
         bindings.set(&symbol.as_str().into(), size);
     }
     Ok(bindings)
 }
 
-/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 50 ms: `*rest` is then the call, to go
+/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms: `*rest` is then the call, to go
 /// on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 ///
 /// # Safety

@@ -4,6 +4,7 @@ use crate::error::guard;
 use crate::tensor::{give_tensor, tensor};
 use crate::text::{borrow, place};
 use crate::{cdl_error, cdl_tensor};
+use caudal::cpu::work::Watch;
 use caudal::run::Variable;
 use std::sync::Arc;
 
@@ -52,6 +53,27 @@ pub unsafe extern "C" fn cdl_variable_set(variable: *const cdl_variable, value: 
         let value = unsafe { tensor("value", value) }?;
         // SAFETY: the caller's word.
         unsafe { borrow("variable", variable) }?.0.set(value)
+    })
+}
+
+/// As `cdl_variable_set`, but waits for about `seconds` at most (infinity: without end). `*done` is 1 when the value is
+/// set; while it is 0 it is not, and the call may be made again.
+///
+/// # Safety
+/// As `cdl_variable_set`; `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_set_within(
+    variable: *const cdl_variable,
+    value: *const cdl_tensor,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (variable, done) = unsafe { (borrow("variable", variable)?, place("done", done)?) };
+        let value = unsafe { tensor("value", value) }?;
+        done.write(variable.0.set_within(value, &Watch::piece(seconds))?.into());
+        Ok(())
     })
 }
 

@@ -9,6 +9,7 @@ use crate::meter::Meter;
 use crate::op::OpDef;
 use crate::shape::Dim;
 use crate::tensor::{Tensor, byte_count};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -33,6 +34,22 @@ pub enum AttrType {
     Dims,
     /// A tensor.
     Tensor,
+}
+
+impl fmt::Display for AttrType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AttrType::Bool => "true or false",
+            AttrType::Int => "an integer",
+            AttrType::Float => "a number",
+            AttrType::Text => "text",
+            AttrType::DType => "a dtype's name",
+            AttrType::Dim => "a size",
+            AttrType::Ints => "integers",
+            AttrType::Dims => "sizes",
+            AttrType::Tensor => "a tensor",
+        })
+    }
 }
 
 /// The value of an attr. `None` is an attr that was left out and has no default.
@@ -141,7 +158,7 @@ impl Attrs {
         let values =
             def.attrs.iter().map(|attr| match given.iter().find(|(name, _)| *name == attr.name) {
                 Some((_, value)) if fits(attr, value) => Ok(value.clone()),
-                Some((_, value)) => Err(Error::argument(format!("{} is {:?}, not {value:?}", attr.name, attr.kind))
+                Some((_, value)) => Err(Error::argument(format!("{} takes {}, not {value:?}", attr.name, attr.kind))
                     .with_argument(attr.name)),
                 None => default_of(attr),
             });
@@ -298,7 +315,7 @@ pub(crate) fn value_from_json(attr: &AttrDef, json: &Json, meter: &Meter) -> Res
         AttrType::Tensor => tensor_from_json(json, meter)?.map(AttrValue::Tensor),
     };
     value.ok_or_else(|| {
-        Error::argument(format!("{} is {:?}, not {json}", attr.name, attr.kind)).with_argument(attr.name)
+        Error::argument(format!("{} takes {}, not {json}", attr.name, attr.kind)).with_argument(attr.name)
     })
 }
 

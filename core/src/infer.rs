@@ -55,6 +55,12 @@ impl<'a> Infer<'a> {
         unify(a, b, &mut self.constraints)
     }
 
+    /// A dim that must not be less than another.
+    pub fn at_least(&mut self, dim: &Dim, least: &Dim) -> Result<()> {
+        let both = dim.min(least)?;
+        self.unify(&both, least).map(|_| ()).map_err(|_| Error::shape(format!("{dim} is less than {least}")))
+    }
+
     /// Two shapes that must be the same.
     pub fn unify_shapes(&mut self, a: &Shape, b: &Shape) -> Result<Shape> {
         if a.rank() != b.rank() {

@@ -5,6 +5,7 @@
 
 use crate::attrs::{AttrDef, Attrs};
 use crate::cpu::call::{Call, Layout};
+use crate::cpu::check::Number;
 use crate::cpu::work::Stop;
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
@@ -79,17 +80,59 @@ pub struct InputDef {
     pub arity: Arity,
     /// Which dtypes it takes.
     pub accepts: Accepts,
+    /// Which of its values a checked run refuses.
+    pub check: Check,
+}
+
+/// Which values of an input a checked run refuses; other runs give for them what the op's doc says.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    /// None.
+    None,
+    /// Indices outside the bounds that the function gives for the op's attrs and the sizes of its inputs: one bound for
+    /// all, or one for each place along the input's last axis.
+    Index(fn(&Attrs, &[&[usize]]) -> Vec<Bound>),
+    /// 0, if the input is an integer: what is divided by.
+    NotZero,
+    /// Floating-point numbers that the dtype of the output, if that is an integer, does not hold when what follows the
+    /// point is cut off.
+    Held,
+}
+
+/// The indices that an axis takes: `low..high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The axis that they count along.
+    pub axis: usize,
+    /// Its size.
+    pub size: usize,
+    /// The least.
+    pub low: i64,
+    /// One more than the greatest.
+    pub high: i64,
+}
+
+impl Bound {
+    /// From the front or the end: in [-size, size).
+    pub fn of_axis(axis: usize, size: usize) -> Bound {
+        Bound { axis, size, low: -(size as i64), high: size as i64 }
+    }
+
+    /// Whether a number is within.
+    pub fn holds(self, number: Number) -> bool {
+        matches!(number, Number::Integer(index) if (self.low.into()..self.high.into()).contains(&index))
+    }
 }
 
 impl InputDef {
     /// One value of the op's dtype.
     pub const fn of(name: &'static str) -> InputDef {
-        InputDef { name, arity: Arity::One, accepts: Accepts::T }
+        InputDef { name, arity: Arity::One, accepts: Accepts::T, check: Check::None }
     }
 
     /// One value of a dtype in `set`.
     pub const fn in_set(name: &'static str, set: DTypes) -> InputDef {
-        InputDef { name, arity: Arity::One, accepts: Accepts::Set(set) }
+        InputDef { name, arity: Arity::One, accepts: Accepts::Set(set), check: Check::None }
     }
 
     /// The same input, which may be left out.
@@ -100,6 +143,11 @@ impl InputDef {
     /// The same input, any number of times.
     pub const fn variadic(self, least: usize) -> InputDef {
         InputDef { arity: Arity::Variadic(least), ..self }
+    }
+
+    /// The same input, some of whose values a checked run refuses.
+    pub const fn checked(self, check: Check) -> InputDef {
+        InputDef { check, ..self }
     }
 }
 

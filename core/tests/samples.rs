@@ -8,11 +8,12 @@ use caudal::graph::{Builder, Notes, text};
 use caudal::json::Json;
 use caudal::op::{Control, Meaning, OpDef, Sample, Vjp};
 use caudal::run::eager::{EagerOp, evaluate};
+use caudal::run::function::Executable;
 use caudal::run::{Limits, Session};
-use caudal::{DType, Graph, Op, Program, Spec, Tensor, Value, grad, ops, passes, save};
+use caudal::{Code, DType, Graph, Op, Program, Spec, Tensor, Value, grad, ops, passes, save};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use support::{Generator, numbers, run_through, tensor};
+use support::{Generator, execute, numbers, run_through, tensor};
 
 /// An op without samples, and why.
 fn reason_without_samples(def: &OpDef) -> Option<&'static str> {
@@ -123,7 +124,7 @@ fn every_op_has_samples_or_a_reason() {
 
 #[test]
 fn eager_plain_and_optimised_agree_to_the_bit() {
-    let (mut count, mut ran) = (0, BTreeSet::new());
+    let (mut count, mut refused, mut ran) = (0, 0, BTreeSet::new());
     for_samples(|def, sample, dtype| {
         let case = Case::new(def, sample, dtype);
         let (graph, eager) = (case.graph(), case.eager());
@@ -136,10 +137,19 @@ fn eager_plain_and_optimised_agree_to_the_bit() {
         let optimized = optimized.unwrap_or_else(|error| panic!("{}: {error}", case.what));
         assert_eq!(eager, plain, "eager and plain: {}", case.what);
         assert_eq!(plain, optimized, "plain and optimised: {}", case.what);
+        let checked = Arc::new(Executable::checked(&graph).unwrap_or_else(|error| panic!("{}: {error}", case.what)));
+        match execute(&checked, &graph, &case.present()) {
+            Ok(checked) => assert_eq!(plain, checked, "plain and checked: {}", case.what),
+            Err(error) => {
+                assert!(matches!(error.code(), Code::Index | Code::Argument), "{}: {error}", case.what);
+                refused += 1;
+            }
+        }
         count += 1;
         ran.insert(def.name);
     });
-    println!("{} ops, {count} of (op, dtype, sample)", ran.len());
+    println!("{} ops, {count} of (op, dtype, sample), {refused} of them refused when checked", ran.len());
+    assert!(refused > 0 && refused < count / 10, "{refused} of {count} are refused when checked");
     let missing: Vec<_> =
         ops::all().filter(|def| reason_without_samples(def).is_none() && !ran.contains(def.name)).collect();
     assert!(missing.is_empty(), "not run: {missing:?}");

@@ -58,7 +58,15 @@ fn network_inputs(batch: usize, height: usize, width: usize) -> Vec<Tensor> {
 #[test]
 fn a_net_planned_once_equals_nets_of_constant_sizes_to_the_bit() {
     let symbolic = network("batch", "height", "width");
-    assert_eq!(symbolic.requirements(), [], "the net asks for nothing that its sizes could break");
+    let required: Vec<_> =
+        symbolic.requirements().iter().map(|it| format!("{} == {}: {}", it.left, it.right, it.op)).collect();
+    let windows = [
+        "min(height, 2) == 2: max_pool",
+        "min(width, 2) == 2: max_pool",
+        "min(floordiv(height, 2), 2) == 2: conv",
+        "min(floordiv(width, 2), 3) == 3: conv",
+    ];
+    assert_eq!(required, windows, "the net asks for room for its windows, and nothing else");
     for pipeline in [passes::OPTIMIZED, passes::PLAIN] {
         let executable = Arc::new(Executable::new(&symbolic, pipeline, &Meter::default()).unwrap());
         let sizes = [(3, 9, 8), (1, 28, 28), (64, 6, 7), (3, 9, 8), (2, 31, 6), (7, 4, 65), (5, 17, 33), (0, 9, 8)];
@@ -180,6 +188,43 @@ fn a_window_that_does_not_fit_is_an_error_with_its_op_and_line() {
     assert_eq!(session.run("f", &[floats(&[2, 3, 4, 1]), kernel.clone()]).unwrap()[0].sizes(), [2, 1, 2, 1]);
     assert_eq!(
         message(&session, &[floats(&[2, 1, 4, 1]), kernel]),
-        "conv: the dim height-2 of the shape [batch, height-2, 2, 1] is -1 (model.py:7)"
+        "conv: height = 1, it must be at least 3 (model.py:7)"
+    );
+}
+
+/// Known and unknown sizes are refused alike, whatever the strides and the padding make of the count of windows.
+#[test]
+fn windows_are_refused_for_the_same_sizes_known_or_not() {
+    let rows = [
+        ("max_pool", r#"{"window": [3], "strides": [2]}"#, 3),
+        ("avg_pool", r#"{"window": [4], "strides": [4], "padding_low": [1], "padding_high": [1]}"#, 2),
+        ("max_pool", r#"{"window": [1]}"#, 1),
+        ("max_pool", r#"{"window": [3], "strides": [2], "padding": "same"}"#, 0),
+    ];
+    for (name, attrs, least) in rows {
+        let pooled = session(|builder| {
+            let x = builder.input("x", spec("float32[batch, n, 2]")).unwrap();
+            apply(&mut builder.graph, name, attrs, &[x])
+        });
+        for n in 0..6 {
+            let known = caudal::run::eager::EagerOp::new(support::op(name, attrs).unwrap());
+            let known = known.call(&[Some(floats(&[2, n, 2]))], &caudal::run::Limits::none());
+            let unknown = pooled.run("f", &[floats(&[2, n, 2])]);
+            assert_eq!(
+                (known.is_ok(), unknown.is_ok()),
+                (n >= least, n >= least),
+                "{name} {attrs} of {n}: {unknown:?}"
+            );
+            assert_eq!(known.ok(), unknown.ok(), "{name} {attrs} of {n}");
+        }
+    }
+    let dilated = session(|builder| {
+        let x = builder.input("x", spec("float32[batch, n, 1]")).unwrap();
+        let kernel = builder.input("kernel", spec("float32[k, 1, 1]")).unwrap();
+        apply(&mut builder.graph, "conv", r#"{"dilation": [2], "padding_low": [1]}"#, &[x, kernel])
+    });
+    assert_eq!(
+        message(&dilated, &[floats(&[2, 3, 1]), floats(&[3, 1, 1])]),
+        "conv: n+1 = 4, it must be at least 2*k-1 = 5"
     );
 }

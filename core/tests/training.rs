@@ -1,5 +1,6 @@
 //! A perceptron, built by hand, trained through sessions; and what state promises.
 
+use caudal::cpu::work::Watch;
 use caudal::graph::{Builder, Notes, op};
 use caudal::json::Json;
 use caudal::run::{Limits, Session};
@@ -302,10 +303,18 @@ fn a_call_that_waits_to_write_can_be_put_aside_and_given_up() {
     let mut third = session.start(step, &[], None).unwrap();
     assert!(!third.advance(0.01).unwrap());
     drop(third);
+    let a = session.state("a").unwrap();
+    assert!(!session.set_state_within(&[("a", a)], &Watch::piece(0.01)).unwrap());
+    assert!(!session.restore_within(session.program(), true, &Watch::piece(0.01)).unwrap());
     first.finish().unwrap();
     assert!(second.advance(0.01).unwrap());
     second.finish().unwrap();
     assert_eq!(floats(&session.state("a").unwrap()), [20.0, 23.0, 26.0]);
+    let fourth = session.start(step, &[], None).unwrap();
+    assert!(!session.close_within(&Watch::piece(0.01)));
+    drop(fourth);
+    assert!(session.close_within(&Watch::piece(0.01)));
+    assert_eq!(session.state("a").unwrap_err().to_string(), "the session is closed");
 }
 
 #[test]

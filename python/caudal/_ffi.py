@@ -51,6 +51,17 @@ def check(error: CData) -> None:
         raise exception(error)
 
 
+PIECE_SECONDS = 0.025
+"""How long a foreign call may take before Python looks at signals: Ctrl-C is to be heard within 50 ms."""
+
+
+def wait(step: Any, *arguments: object) -> None:
+    """Calls ``step(*arguments, seconds, done)`` until it is done; in between Python looks at signals."""
+    done = ffi.new("int32_t *")
+    while not done[0]:
+        check(step(*arguments, PIECE_SECONDS, done))
+
+
 def take_bytes(pointer: CData) -> bytes:
     """The content of a ``cdl_bytes``, which is freed."""
     try:

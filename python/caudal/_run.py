@@ -108,7 +108,10 @@ def fit(value: Any, spec: TensorSpec, name: str, function: str) -> Tensor:
         tensor = value
         given = value.dtype
     else:
-        array = _convert.array(value)
+        try:
+            array = _convert.array(value)
+        except Error as error:
+            raise make(type(error), f"{name}: {error}", op=function, argument=name) from None
         given = dtypes.of_numpy(array.dtype)
         if given is spec.dtype:
             return Tensor(_convert.from_numpy(array))

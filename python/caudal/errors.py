@@ -94,7 +94,7 @@ class ShapeError(Error, ValueError):
 
 
 class OutOfBoundsError(Error, IndexError):
-    """An index outside its range, in eager indexing."""
+    """An index outside its range, in eager indexing or in a session with ``debug=True``."""
 
     code = "index"
 

@@ -352,7 +352,9 @@ def load(
         source: The path, the bytes, or an open binary file.
         device: ``"cpu"``, ``"gpu:0"``, or ``"auto"``: a hardware GPU, else the CPU.
         strict: Whether it is an error if something would run elsewhere than on the device.
-        debug: Whether indices are checked when functions run.
+        debug: Whether calls are checked, for finding mistakes: they are slower, and they raise, with the line, where
+            an index is outside of its axis (`OutOfBoundsError`), an integer is divided by 0, a number is cast to an
+            integer dtype that does not hold it, or an op makes NaN of operands without (`ArgumentError`).
         limits: What opening and each call may spend; a call may bring its own.
         map: Whether to use the file's own pages in place of reading it; see `Program.open`.
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from . import _convert, _run, tree
-from ._ffi import CData, address, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor, tensors_of
-from .errors import ArgumentError, Error, UnknownNameError, UnsupportedError, make
+from ._ffi import CData, address, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor, tensors_of, wait
+from .errors import ArgumentError, Error, UnknownNameError, make
 from .limits import Limits, handle
 from .program import FunctionInfo, Program
 from .spec import TensorSpec
@@ -127,7 +127,7 @@ class _SessionState(MutableMapping[str, Tensor]):
         tensors = [_fit_state(name, value, program.state[name].spec) for name, value in values.items()]
         array, kept = names(list(values))
         operands = tensors_of([tensor._handle for tensor in tensors])
-        check(lib.cdl_session_set_state(self._session._handle, array, operands, len(kept)))
+        wait(lib.cdl_session_set_state_within, self._session._handle, array, operands, len(kept))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._session.program.state)
@@ -175,7 +175,7 @@ class Session:
         if strict:
             options["strict"] = True
         if debug:
-            raise make(UnsupportedError, "checked runs are not there yet", op="session", argument="debug")
+            options["debug"] = debug
         text = dumps(options, "options")
         self._handle: CData = owned(
             "session", lib.cdl_program_session, program._handle, text, len(text), handle(limits)
@@ -250,7 +250,7 @@ class Session:
         if not isinstance(given, Program):
             text = f"{type(given).__name__} is neither a program nor a session; open a file with cd.Program.open"
             raise make(ArgumentError, text, op="restore", argument="program")
-        check(lib.cdl_session_restore(self._handle, given._handle, int(strict)))
+        wait(lib.cdl_session_restore_within, self._handle, given._handle, int(strict))
 
     def save(self, path: str | os.PathLike[str], *, lines: bool = True) -> None:
         """Saves the program with the state of this moment; see `Program.save`."""
@@ -287,7 +287,7 @@ class Session:
 
     def close(self) -> None:
         """Waits for running calls; later ones raise `ClosedError`. It may be called twice."""
-        check(lib.cdl_session_close(self._handle))
+        wait(lib.cdl_session_close_within, self._handle)
 
     def __enter__(self) -> Session:
         return self

@@ -11,7 +11,7 @@ import numpy as np
 from . import _dispatch
 from . import tensor as _tensor
 from . import tracer as _tracer
-from ._ffi import NULL, CData, Handle, check, ffi, lib, owned, owned_tensor, tensor_of
+from ._ffi import NULL, CData, Handle, ffi, lib, owned, owned_tensor, tensor_of, wait
 from ._operators import Operators
 from .builder import ROLES
 from .dims import Shape
@@ -123,7 +123,7 @@ class Variable(Operators):
         return self._read().tolist()
 
     def _set(self, tensor: Tensor) -> None:
-        check(lib.cdl_variable_set(self._cell, tensor_of(tensor._handle)))
+        wait(lib.cdl_variable_set_within, self._cell, tensor_of(tensor._handle))
 
     def _read(self) -> Tensor:
         """Its value for what runs: in a graph it is a value of that."""

@@ -58,6 +58,46 @@ def graph_input() -> cd.Tensor:
     return cd.Graph().input("x", SPEC)
 
 
+def program(f: Callable[..., Any], **signature: str) -> cd.Program:
+    return cd.Program.of({"f": cd.function(signature=signature)(f)})
+
+
+def closed() -> cd.Session:
+    made = session()
+    made.close()
+    return made
+
+
+def image(*sizes: int) -> Any:
+    return np.zeros(sizes, "float32")
+
+
+def weights(*values: float) -> cd.Program:
+    """A program with one function and the state `w`."""
+    w = cd.Variable([float(value) for value in values], name="w")
+    return program(lambda: w + 0)
+
+
+def newer() -> bytes:
+    """A file that says that readers of a later format are needed."""
+    data = session().snapshot().to_bytes()
+    assert data.count(b'\\"reader\\":1') == 1
+    return data.replace(b'\\"reader\\":1', b'\\"reader\\":9')
+
+
+def cancelled() -> cd.Limits:
+    limits = cd.Limits()
+    limits.cancel()
+    return limits
+
+
+def two_functions() -> None:
+    graph = cd.Graph()
+    x = graph.input("x", SPEC)
+    graph.function("f", {"y": x})
+    graph.function("f", {"y": x})
+
+
 Case = tuple[Callable[[], Any], type[cd.Error], str]
 
 # What fails, with which class, and the whole message but for the place in parentheses at its end.
@@ -414,10 +454,150 @@ FILES: list[Case] = [
     ),
 ]
 
+IMAGE = "float32[batch, height, width, 1]"
+KERNEL = image(3, 3, 1, 1)
+
+ATTRS: list[Case] = [
+    (lambda: cd.softmax(X, axis="last"), cd.ArgumentError, 'softmax: axis takes an integer, not "last"'),  # type: ignore[arg-type]
+    (lambda: cd.sum(X, axis=1.5), cd.ArgumentError, "sum: axis takes integers, not 1.5"),  # type: ignore[arg-type]
+    (
+        lambda: cd.ops.transpose(X, axes="ab"),  # type: ignore[arg-type]
+        cd.ArgumentError,
+        'transpose: axes takes integers, not "ab"',
+    ),
+    (
+        lambda: cd.conv(image(1, 2, 2, 1), KERNEL),
+        cd.ShapeError,
+        "conv: spatial axis 0 has 2 elements with padding, fewer than the 3 that the window spans",
+    ),
+    (
+        lambda: cd.conv(image(1, 5, 5, 2), KERNEL),
+        cd.ShapeError,
+        "conv: x has 2 channels, the kernel takes 1: 1 in each of 1 groups",
+    ),
+    (
+        lambda: cd.conv(image(1, 5, 5, 1), KERNEL, padding="full"),
+        cd.ArgumentError,
+        'conv: padding is "full"; it can be "valid" or "same"',
+    ),
+    (
+        lambda: program(lambda x: cd.conv(x, KERNEL), x="float32[batch, 2, 2, 1]"),
+        cd.ShapeError,
+        "conv: spatial axis 0 has 2 elements with padding, fewer than the 3 that the window spans",
+    ),
+]
+
+RUNS: list[Case] = [
+    (
+        lambda: program(lambda x: cd.conv(x, KERNEL), x=IMAGE).session().f(image(1, 2, 5, 1)),
+        cd.ShapeError,
+        "conv: height = 2, it must be at least 3",
+    ),
+    (
+        lambda: program(lambda x: cd.max_pool(x, window=[2, 2]), x=IMAGE).session().f(image(1, 2, 1, 1)),
+        cd.ShapeError,
+        "max_pool: width = 1, it must be at least 2",
+    ),
+    (
+        lambda: program(lambda x: cd.reshape(x, (2, -1)), x="float32[n]").session().f(image(5)),
+        cd.ShapeError,
+        "reshape: n = 5 and 2*floordiv(n, 2) = 4 must be equal",
+    ),
+    (
+        lambda: program(lambda x: x + cd.zeros(4), x="float32[n]").session().f(image(5)),
+        cd.ShapeError,
+        "add: n = 5 and 4 must be equal",
+    ),
+    (
+        lambda: program(lambda x, i: cd.take(x, i), x="float32[n]", i="int32[m]").session(debug=True).f(image(5), [7]),
+        cd.OutOfBoundsError,
+        "take: index 7 at [0] is out of bounds for axis 0 of size 5",
+    ),
+]
+
+SESSIONS: list[Case] = [
+    (lambda: closed().both(F, [1, 2]), cd.ClosedError, "the session is closed"),
+    (lambda: closed().snapshot(), cd.ClosedError, "the session is closed"),
+    (
+        lambda: session().both(object(), [1, 2]),
+        cd.ArgumentError,
+        "both: x: object is not an array; caudal takes tensors, NumPy arrays, numbers and lists of them",
+    ),
+    (lambda: session().both([[1, 2, 3], [1]], [1]), cd.ShapeError, "both: x: the lists have different lengths"),
+    (lambda: session().memory("both", batch=-1), cd.ArgumentError, "the dim batch is -1, which is not a size"),
+    (lambda: session().memory("both", bach=1), cd.ArgumentError, 'dims has no "bach"; there are: batch'),
+    (
+        lambda: session().run("both", {"x": F, "y": [1, 2]}, limits=cancelled()),
+        cd.CancelledError,
+        "both: the run was cancelled",
+    ),
+    (
+        lambda: (
+            program(lambda x: cd.exp(x), x="float32[n]").session().run("f", {"x": image(1000)}, limits=cd.Limits(9))
+        ),
+        cd.OutOfMemoryError,
+        "f: 4000 bytes more than the 0 in use pass the limit of 9 bytes",
+    ),
+    (
+        lambda: (
+            program(lambda x: cd.while_loop(lambda i: i < x, lambda i: -i, 0 * x), x="int64[]")
+            .session()
+            .run("f", {"x": 1}, limits=cd.Limits(seconds=0.01))
+        ),
+        cd.DeadlineError,
+        "f: the run took longer than its limit in seconds",
+    ),
+    (
+        lambda: weights(1, 2).session().state.update({"w": [1.0, 2.0, 3.0]}),
+        cd.ShapeError,
+        "w is float32[2], the new value is float32[3]",
+    ),
+    (
+        lambda: weights(1, 2).session().state.update({"w": cd.asarray([1, 2])}),
+        cd.DTypeError,
+        "w is float32[2], the new value is int64[2]",
+    ),
+    (
+        lambda: weights(1, 2).session().state.update({"v": [1.0]}),
+        cd.UnknownNameError,
+        "no state is named 'v'; there are: w",
+    ),
+    (
+        lambda: weights(1, 2).session().restore(weights(1, 2, 3)),
+        cd.ShapeError,
+        "w is float32[2], the new value is float32[3]",
+    ),
+    (
+        lambda: weights(1, 2).session().restore(session(), strict=True),
+        cd.UnknownNameError,
+        'the program has no state "w"',
+    ),
+    (
+        lambda: session().restore(weights(1, 2), strict=True),
+        cd.UnknownNameError,
+        'the session has no state "w"',
+    ),
+    (two_functions, cd.ArgumentError, 'two functions are named "f"'),
+    (
+        lambda: program(lambda: W + cd.Variable([1.0], name="w")),
+        cd.ArgumentError,
+        "save: two variables are named 'w'; give one of them another name",
+    ),
+    (
+        lambda: cd.load(session().snapshot().to_bytes()[:300]),
+        cd.FormatError,
+        "the data is cut short: 300 bytes of 579",
+    ),
+    (lambda: cd.load(b"12345"), cd.FormatError, "the data is not a caudal file: it has 5 bytes"),
+    (lambda: cd.load(newer()), cd.NewerFileError, "the data needs caudal format 9; this is 1"),
+]
+
 PLACE = re.compile(r" \((?:[\w./]*/)?test_errors\.py:\d+\)$")
 
 
-@pytest.mark.parametrize(("fail", "kind", "message"), [*OPS, *SPECS, *CALLS, *TRACES, *GRADIENTS, *FILES])
+@pytest.mark.parametrize(
+    ("fail", "kind", "message"), [*OPS, *SPECS, *CALLS, *TRACES, *GRADIENTS, *FILES, *ATTRS, *RUNS, *SESSIONS]
+)
 def test_messages(
     fail: Callable[[], Any], kind: type[cd.Error], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,7 +609,7 @@ def test_messages(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("fail", "kind", "message"), TRACES)
+@pytest.mark.parametrize(("fail", "kind", "message"), [*TRACES, *RUNS])
 def test_errors_of_traces_name_the_line(fail: Callable[[], Any], kind: type[cd.Error], message: str) -> None:
     with pytest.raises(kind) as caught:
         fail()

@@ -62,7 +62,7 @@ static void ops(void) {
     FAILS(CDL_ARGUMENT, "softmax: attrs is not a JSON object", cdl_op_new(S("softmax"), S("[1]"), &op));
     FAILS(CDL_ARGUMENT, "softmax: attrs has no \"axes\"; there are: axis",
           cdl_op_new(S("softmax"), S("{\"axes\": 1}"), &op));
-    FAILS(CDL_ARGUMENT, "softmax: axis is Int, not \"last\"", cdl_op_new(S("softmax"), S("{\"axis\": \"last\"}"), &op));
+    FAILS(CDL_ARGUMENT, "softmax: axis takes an integer, not \"last\"", cdl_op_new(S("softmax"), S("{\"axis\": \"last\"}"), &op));
     FAILS(CDL_ARGUMENT, "reshape: the attr shape is required", cdl_op_new(S("reshape"), NULL, 0, &op));
     FAILS(CDL_ARGUMENT, "name is not UTF-8", cdl_op_new("\xff", 1, NULL, 0, &op));
     CHECK(op == NULL);
@@ -174,8 +174,10 @@ static void sessions(void) {
     cdl_session *none = NULL;
     FAILS(CDL_DEVICE, "there is no device \"gpu:0\"; there is cpu",
           cdl_program_session(program, S("{\"device\": \"gpu:0\"}"), NULL, &none));
-    FAILS(CDL_ARGUMENT, "options has no \"dvice\"; there are: device, strict",
+    FAILS(CDL_ARGUMENT, "options has no \"dvice\"; there are: device, strict, debug",
           cdl_program_session(program, S("{\"dvice\": \"cpu\"}"), NULL, &none));
+    FAILS(CDL_ARGUMENT, "options: debug is neither true nor false",
+          cdl_program_session(program, S("{\"debug\": 1}"), NULL, &none));
     CHECK(none == NULL);
     cdl_session *session = session_of(program);
     const cdl_function *step = function_of(session, "train_step"), *missing = NULL;
@@ -226,6 +228,96 @@ static void sessions(void) {
     cdl_program_free(program);
 }
 
+/* A checked session: labels that no class has, with the line of the op; the state is as before, and it goes on. */
+static void checked(void) {
+    cdl_program *program = classifier();
+    cdl_session *session = NULL, *plain = session_of(program);
+    OK(cdl_program_session(program, S("{\"debug\": true}"), NULL, &session));
+    const cdl_function *step = function_of(session, "train_step");
+    cdl_tensor *x = filled((int64_t[]){4, 2}, 2, 1), *y = NULL, *out = NULL;
+    OK(cdl_tensor_new(CDL_I32, (int64_t[]){4}, 1, (int32_t[]){0, 2, -3, 3}, 16, &y));
+    FAILS_AT(CDL_INDEX,
+             "softmax_cross_entropy: label 3 at [3] is out of bounds for axis 1 of size 3 (model.c:12)", "labels",
+             cdl_function_run(step, TENSORS(x, y), 2, NULL, &out, 1, NULL));
+    CHECK(out == NULL && state_of(session, "w") == 0.5f);
+    ((int32_t *)cdl_tensor_data_mut(y))[3] = 1;
+    cdl_tensor *same = NULL;
+    OK(cdl_function_run(step, TENSORS(x, y), 2, NULL, &out, 1, NULL));
+    OK(cdl_function_run(function_of(plain, "train_step"), TENSORS(x, y), 2, NULL, &same, 1, NULL));
+    CHECK(*(const float *)out->data == *(const float *)same->data && state_of(session, "w") == state_of(plain, "w"));
+    cdl_tensor_free(out);
+    cdl_tensor_free(same);
+    cdl_tensor_free(x);
+    cdl_tensor_free(y);
+    cdl_session_free(session);
+    cdl_session_free(plain);
+    cdl_program_free(program);
+}
+
+/* Sizes that only a run knows: the message names the dim, the op and the line. */
+static void windows(void) {
+    cdl_graph *graph = NULL;
+    cdl_op *pool = NULL;
+    uint32_t value = 7;
+    size_t count = 7;
+    OK(cdl_graph_new(&graph));
+    uint32_t x = input(graph, "x", "float32[batch, height, 4, 1]"), small = input(graph, "small", "float32[1, 2, 4, 1]");
+    OK(cdl_op_new(S("max_pool"), S("{\"window\": [3]}"), &pool));
+    OK(cdl_graph_location(graph, S("model.c"), 3));
+    FAILS(CDL_SHAPE,
+          "max_pool: spatial axis 0 has 2 elements with padding, fewer than the 3 that the window spans (model.c:3)",
+          cdl_graph_apply(graph, pool, NULL, 0, &small, 1, &value, &count));
+    OK(cdl_graph_apply(graph, pool, NULL, 0, &x, 1, &value, &count));
+    function(graph, "f", NAMES("output"), &value, 1, "{\"inputs\": [\"x\"]}");
+    FAILS(CDL_ARGUMENT, "two functions are named \"f\"",
+          cdl_graph_function(graph, S("f"), NAMES("output"), &value, 1, NULL, 0, &value));
+    cdl_program *program = program_of(graph);
+    cdl_session *session = session_of(program);
+    cdl_tensor *image = filled((int64_t[]){1, 2, 4, 1}, 4, 1), *out = NULL;
+    FAILS(CDL_SHAPE, "max_pool: height = 2, it must be at least 3 (model.c:3)",
+          cdl_function_run(function_of(session, "f"), TENSORS(image), 1, NULL, &out, 1, NULL));
+    CHECK(out == NULL);
+    cdl_op_free(pool);
+    cdl_tensor_free(image);
+    cdl_session_free(session);
+    cdl_program_free(program);
+}
+
+/* Limits say how much of what; state and weights of another shape change nothing. */
+static void spent(void) {
+    cdl_program *program = classifier(), *other = NULL;
+    cdl_session *session = session_of(program);
+    const cdl_function *predict = function_of(session, "predict");
+    cdl_tensor *x = filled((int64_t[]){1000, 2}, 2, 1), *y = NULL, *out = NULL;
+    cdl_limits *memory = NULL, *cancelled = NULL;
+    OK(cdl_limits_new(10000, 0, &memory));
+    OK(cdl_limits_new(0, 0, &cancelled));
+    FAILS(CDL_MEMORY, NULL, cdl_function_run(predict, TENSORS(x), 1, memory, &out, 1, NULL));
+    cdl_limits_cancel(cancelled);
+    FAILS(CDL_CANCELLED, "predict: the run was cancelled",
+          cdl_function_run(predict, TENSORS(x), 1, cancelled, &out, 1, NULL));
+    OK(cdl_tensor_new(CDL_I32, (int64_t[]){999}, 1, NULL, 0, &y));
+    FAILS_AT(CDL_SHAPE, "train_step: y is int32[999], expected int32[batch]: axis 0 is 999, expected batch = 1000", "y",
+             cdl_function_run(function_of(session, "train_step"), TENSORS(x, y), 2, NULL, &out, 1, NULL));
+    CHECK(out == NULL);
+    cdl_graph *graph = NULL;
+    OK(cdl_graph_new(&graph));
+    uint32_t w = state(graph, "w", (int64_t[]){3}, 1, 1);
+    w = apply(graph, "neg", "", &w, 1);
+    function(graph, "f", NAMES("output"), &w, 1, "");
+    other = program_of(graph);
+    FAILS_AT(CDL_SHAPE, "w is float32[2, 3], the new value is float32[3]", "w", cdl_session_restore(session, other, 0));
+    FAILS(CDL_NAME, "the program has no state \"optimizer/learning_rate\"", cdl_session_restore(session, other, 1));
+    CHECK(state_of(session, "w") == 0.5f);
+    cdl_limits_free(memory);
+    cdl_limits_free(cancelled);
+    cdl_tensor_free(x);
+    cdl_tensor_free(y);
+    cdl_session_free(session);
+    cdl_program_free(program);
+    cdl_program_free(other);
+}
+
 int main(void) {
     null_handles();
     null_frees();
@@ -234,5 +326,8 @@ int main(void) {
     graphs();
     files();
     sessions();
+    checked();
+    windows();
+    spent();
     return done();
 }

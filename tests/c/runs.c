@@ -68,7 +68,7 @@ static void threads(void) {
     cdl_program_free(program);
 }
 
-/* A long run comes back after about 50 ms, goes on, and gives what one in a single piece gives. */
+/* A long run comes back after about 25 ms, goes on, and gives what one in a single piece gives. */
 static void pieces(void) {
     cdl_program *program = counter();
     cdl_session *session = session_of(program);
@@ -203,6 +203,93 @@ static void limits(void) {
     cdl_limits_free(cancelled);
     cdl_limits_free(memory);
     cdl_limits_free(tiny);
+}
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* Whether what began at `start`, to end after `seconds`, ended soon after that; benchmarks/cancel.py measures how soon. */
+static int promptly(double start, double seconds) {
+    const double took = now() - start;
+    return took > seconds * 0.9 && took < seconds + 1;
+}
+
+/* A product that takes seconds ends at its deadline, or when another thread cancels. */
+static void products(void) {
+    cdl_graph *graph = NULL;
+    OK(cdl_graph_new(&graph));
+    uint32_t x = input(graph, "x", "float32[n, n]"), y = apply(graph, "matmul", "", VALUES(x, x), 2);
+    function(graph, "square", NAMES("y"), &y, 1, "");
+    cdl_program *program = program_of(graph);
+    cdl_session *session = session_of(program);
+    cdl_tensor *large = filled((int64_t[]){4096, 4096}, 2, 1), *small = filled((int64_t[]){2, 2}, 2, 3), *out = NULL;
+    cdl_limits *seconds = NULL, *cancelled = NULL;
+    OK(cdl_limits_new(0, 0.1, &seconds));
+    double start = now();
+    FAILS(CDL_DEADLINE, "square: the run took longer than its limit in seconds",
+          cdl_function_run(function_of(session, "square"), TENSORS(large), 1, seconds, &out, 1, NULL));
+    CHECK(promptly(start, 0.1));
+    OK(cdl_limits_new(0, 0, &cancelled));
+    pthread_t id;
+    start = now();
+    CHECK(pthread_create(&id, NULL, cancel_later, cancelled) == 0);
+    FAILS(CDL_CANCELLED, "square: the run was cancelled",
+          cdl_function_run(function_of(session, "square"), TENSORS(large), 1, cancelled, &out, 1, NULL));
+    CHECK(promptly(start, 0.05) && out == NULL);
+    pthread_join(id, NULL);
+    OK(cdl_function_run(function_of(session, "square"), TENSORS(small), 1, seconds, &out, 1, NULL));
+    CHECK(*(const float *)out->data == 18);
+    cdl_tensor_free(out);
+    cdl_tensor_free(large);
+    cdl_tensor_free(small);
+    cdl_limits_free(seconds);
+    cdl_limits_free(cancelled);
+    cdl_session_free(session);
+    cdl_program_free(program);
+}
+
+/* Who waits for a run that writes may give up, and comes through once that has ended. */
+static void waits(void) {
+    cdl_program *program = counter();
+    cdl_session *session = session_of(program);
+    cdl_tensor *forever = integer(-1), *out = NULL, *seven = filled(NULL, 0, 7);
+    cdl_variable *cell = NULL;
+    cdl_call *rest = NULL;
+    OK(cdl_variable_new(seven, &cell));
+    OK(cdl_session_bind(session, S("total"), cell));
+    OK(cdl_function_run(function_of(session, "count"), TENSORS(forever), 1, NULL, &out, 1, &rest));
+    CHECK(rest != NULL);
+    int32_t done = 7;
+    double start = now();
+    OK(cdl_session_set_state_within(session, NAMES("total"), TENSORS(seven), 1, 0.05, &done));
+    CHECK(done == 0 && promptly(start, 0.05));
+    done = 7;
+    OK(cdl_session_restore_within(session, program, 1, 0.05, &done));
+    CHECK(done == 0);
+    done = 7;
+    OK(cdl_variable_set_within(cell, seven, 0.05, &done));
+    CHECK(done == 0);
+    cdl_call_free(rest);
+    OK(cdl_session_restore_within(session, program, 1, 0.05, &done));
+    CHECK(done == 1 && state_of(session, "total") == 0);
+    OK(cdl_session_set_state_within(session, NAMES("total"), TENSORS(seven), 1, 0.05, &done));
+    CHECK(done == 1 && state_of(session, "total") == 7);
+    OK(cdl_function_run(function_of(session, "count"), TENSORS(forever), 1, NULL, &out, 1, &rest));
+    done = 7;
+    OK(cdl_session_close_within(session, 0.05, &done));
+    CHECK(done == 0);
+    FAILS(CDL_CLOSED, "the session is closed", cdl_session_state(session, S("total"), &out));
+    cdl_call_free(rest);
+    OK(cdl_session_close_within(session, 0.05, &done));
+    CHECK(done == 1);
+    cdl_tensor_free(forever);
+    cdl_tensor_free(seven);
+    cdl_variable_free(cell);
+    cdl_session_free(session);
+    cdl_program_free(program);
 }
 
 /* Two sessions over one cell: what one trains the other sees. */
@@ -533,9 +620,9 @@ int main(int argc, char **argv) {
         const char *name;
         void (*run)(void);
     } checks[] = {{"threads", threads},     {"pieces", pieces},       {"dropped", dropped},
-                  {"limits", limits},       {"variables", variables}, {"snapshots", snapshots},
-                  {"lifetimes", lifetimes}, {"closing", closing},     {"dlpack", dlpack},
-                  {"schedules", schedules}};
+                  {"limits", limits},       {"products", products},   {"waits", waits},
+                  {"variables", variables}, {"snapshots", snapshots}, {"lifetimes", lifetimes},
+                  {"closing", closing},     {"dlpack", dlpack},       {"schedules", schedules}};
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         if (argc == 2 && strcmp(argv[1], checks[i].name) == 0) {
             checks[i].run();

@@ -24,6 +24,8 @@ RUNS = [
     "pieces",
     "dropped",
     "limits",
+    "products",
+    "waits",
     "variables",
     "snapshots",
     "lifetimes",

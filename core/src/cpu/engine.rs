@@ -152,6 +152,21 @@ pub enum Program<'a> {
     Copy,
 }
 
+/// What a look at the operands and results of a step gives; `look` sees them as they are now.
+///
+/// # Errors
+/// `internal`: an address is wrong.
+pub fn look<R>(
+    memories: &Memories,
+    inputs: &[Option<Operand>],
+    outputs: &[Operand],
+    look: impl FnOnce(&[Option<View>], &[View]) -> R,
+) -> Result<R> {
+    let views = inputs.iter().map(|operand| operand.map(|operand| memories.view(operand)).transpose());
+    let results = outputs.iter().map(|&operand| memories.view(operand));
+    Ok(look(&views.collect::<Result<Vec<_>>>()?, &results.collect::<Result<Vec<_>>>()?))
+}
+
 /// Runs one step.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The CPU engine: kernels and what they run on. A kernel is a plain function on slices; its inputs are checked before.
 
 pub mod call;
+pub mod check;
 pub(crate) mod conv;
 pub mod copy;
 pub mod engine;

@@ -48,6 +48,11 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// One that hands back after about `seconds`; infinity for never.
+    pub fn piece(seconds: f64) -> Watch {
+        Watch { pause: if seconds.is_finite() { now() + seconds } else { f64::INFINITY }, ..Watch::default() }
+    }
+
     /// Why work should stop now, if it should; a pause counts only if `may_pause`.
     pub fn look(&self, may_pause: bool) -> Option<Stop> {
         if self.cancel.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)) || host::poll() {

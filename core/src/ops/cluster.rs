@@ -4,7 +4,7 @@ use crate::cpu::copy;
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::infer::{Infer, like_first};
-use crate::op::{Accepts, Arity, InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
+use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
 
 /// The most nodes of a cluster, its scalar constants not counted: its operands and results stay in the L1 cache.
 pub const MAX_NODES: usize = 48;
@@ -50,7 +50,7 @@ pub static OPS: &[OpDef] = &[
         version: 1,
         doc: "A cluster: element-wise ops that run as one step. The region holds them.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef { name: "operands", arity: Arity::Variadic(0), accepts: Accepts::Set(DTypes::ALL) }],
+        inputs: &[InputDef::in_set("operands", DTypes::ALL).variadic(0)],
         outputs: &[],
         attrs: &[],
         regions: &["body"],

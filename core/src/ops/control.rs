@@ -6,11 +6,11 @@ use crate::error::{Error, Result};
 use crate::grad::{region_vjp, zeros};
 use crate::graph::{Graph, Value, op};
 use crate::infer::Infer;
-use crate::op::{Accepts, Arity, Backward, Control, InputDef, Meaning, Op, OpDef, Spec, Vjp};
+use crate::op::{Backward, Control, InputDef, Meaning, Op, OpDef, Spec, Vjp};
 use crate::shape::{Dim, Shape};
 use std::sync::Arc;
 
-const OPERANDS: InputDef = InputDef { name: "operands", arity: Arity::Variadic(0), accepts: Accepts::Set(DTypes::ALL) };
+const OPERANDS: InputDef = InputDef::in_set("operands", DTypes::ALL).variadic(0);
 
 const CARRIED: AttrDef = AttrDef {
     name: "carried",

@@ -130,11 +130,12 @@ impl Windows {
         (self.low[axis], self.high[axis])
     }
 
-    /// How many windows there are along a spatial axis: by Dim, so that a symbol stays one.
+    /// How many windows there are along a spatial axis: by Dim, so that a symbol stays one. Whether an image of unknown
+    /// size has room for a window is checked when sizes are known.
     ///
     /// # Errors
     /// `shape`: the window is longer than the padded image, or empty.
-    pub(super) fn count(&self, axis: usize, size: &Dim, window: &Dim) -> Result<Dim> {
+    pub(super) fn count(&self, infer: &mut Infer, axis: usize, size: &Dim, window: &Dim) -> Result<Dim> {
         let constant = Dim::constant;
         let (stride, dilation) = (self.strides[axis], self.dilation[axis]);
         let extent = window.sub(&constant(1))?.mul(&constant(dilation))?.add(&constant(1))?;
@@ -157,6 +158,7 @@ impl Windows {
                 "spatial axis {axis} has {padded} elements with padding, fewer than the {extent} that the window spans"
             )));
         }
+        infer.at_least(&padded, &extent)?;
         rest.floordiv(&constant(stride))?.add(&constant(1))
     }
 
@@ -231,7 +233,7 @@ fn output_shape(infer: &mut Infer, x: &Shape, kernel: &Shape) -> Result<Shape> {
     }
     let mut dims = vec![x[0].clone()];
     for axis in 0..spatial {
-        dims.push(windows.count(axis, &x[axis + 1], &kernel[axis])?);
+        dims.push(windows.count(infer, axis, &x[axis + 1], &kernel[axis])?);
     }
     dims.push(outputs.clone());
     Shape::new(dims)
@@ -484,7 +486,7 @@ mod tests {
             "conv",
             &[
                 ("{}", &["float32[b, 28, 28, 1]", "float32[3, 3, 1, 8]"], "float32[b, 26, 26, 8]"),
-                ("{}", &["float32[b, h, w, 1]", "float32[3, 3, 1, 8]"], "float32[b, h-2, w-2, 8]"),
+                ("{}", &["float32[b, h, w, 1]", "float32[3, 3, 1, 8]"], "float32[b, h-2, w-2, 8] where h >= 3, w >= 3"),
                 (r#"{"padding": "same"}"#, &["float32[b, h, 1]", "float32[4, 1, 8]"], "float32[b, h, 8]"),
                 (
                     r#"{"padding": "same", "strides": [2, 3]}"#,
@@ -494,13 +496,17 @@ mod tests {
                 (
                     r#"{"strides": [2], "dilation": [3], "padding_low": [1], "padding_high": [2]}"#,
                     &["float32[b, n, 2]", "float32[3, 2, 8]"],
-                    "float32[b, floordiv(n, 2)-1, 8]",
+                    "float32[b, floordiv(n, 2)-1, 8] where n+3 >= 7",
                 ),
-                (r#"{"groups": 2}"#, &["float32[b, n, c]", "float32[3, 2, 8]"], "float32[b, n-2, 8] where c == 4"),
+                (
+                    r#"{"groups": 2}"#,
+                    &["float32[b, n, c]", "float32[3, 2, 8]"],
+                    "float32[b, n-2, 8] where c == 4, n >= 3",
+                ),
                 (
                     r#"{"groups": 2}"#,
                     &["float32[b, n, 4]", "float32[1, 2, f]"],
-                    "float32[b, n, f] where f == 2*floordiv(f, 2)",
+                    "float32[b, n, f] where f == 2*floordiv(f, 2), n >= 1",
                 ),
                 ("{}", &["float32[0, 2, 3, 4, 5]", "float32[2, 2, 2, 5, 6]"], "float32[0, 1, 2, 3, 6]"),
             ],
@@ -595,7 +601,7 @@ mod tests {
                 (
                     r#"{"shape": ["b", "n", 3], "strides": [2]}"#,
                     &["float32[b, m, 4]", "float32[3, 3, 4]"],
-                    "float32[b, n, 3] where floordiv(n+1, 2)-1 == m",
+                    "float32[b, n, 3] where n >= 3, floordiv(n+1, 2)-1 == m",
                 ),
                 (
                     r#"{"shape": [2, 5, 3]}"#,
@@ -607,7 +613,11 @@ mod tests {
         check(
             "conv_kernel_grad",
             &[
-                (r#"{"shape": [3, 3, 4]}"#, &["float32[b, n, 3]", "float32[b, n-2, 4]"], "float32[3, 3, 4]"),
+                (
+                    r#"{"shape": [3, 3, 4]}"#,
+                    &["float32[b, n, 3]", "float32[b, n-2, 4]"],
+                    "float32[3, 3, 4] where n >= 3",
+                ),
                 (
                     r#"{"shape": [3, 3, 4]}"#,
                     &["float32[2, 5, 3]", "float32[2, 3]"],

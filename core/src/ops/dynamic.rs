@@ -1,8 +1,7 @@
 //! Slices that start where an input says. Their sizes are attrs or shapes, so every shape is known without it.
 
-use super::index::INDICES;
 use super::movement::required;
-use crate::attrs::{AttrType, AttrValue};
+use crate::attrs::{AttrType, AttrValue, Attrs};
 use crate::cpu::call::{Call, Layout, View};
 use crate::cpu::copy;
 use crate::cpu::work::Stop;
@@ -11,10 +10,26 @@ use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::Infer;
-use crate::op::{Backward, InputDef, Kernel, Meaning, OpDef, Sample, Spec, Vjp};
+use crate::op::{Backward, Bound, Check, InputDef, Kernel, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::Shape;
 
-const START: InputDef = InputDef { name: "start", ..INDICES };
+const START: InputDef = InputDef::in_set("start", DTypes::INDEX);
+
+/// From where a part of x does not go beyond it.
+fn bounds(x: &[usize], part: impl Iterator<Item = usize>) -> Vec<Bound> {
+    let axes = x.iter().zip(part).enumerate();
+    axes.map(|(axis, (&size, part))| Bound { high: (size - part.min(size)) as i64 + 1, ..Bound::of_axis(axis, size) })
+        .collect()
+}
+
+fn of_sizes(attrs: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    let sizes = attrs.dims("sizes").unwrap_or_default();
+    bounds(inputs[0], sizes.iter().map(|size| size.as_constant().map_or(0, |size| size as usize)))
+}
+
+fn of_update(_: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    bounds(inputs[0], inputs[1].iter().copied())
+}
 
 /// Checks the shape of `start`, and that a slice of these sizes fits into x.
 fn check(infer: &mut Infer, start: usize, sizes: &Shape, name: &'static str) -> Result<()> {
@@ -109,7 +124,7 @@ pub static OPS: &[OpDef] = &[
         doc: "The part of x of some sizes that begins at `start`, an index along each axis, as in XLA. A start in \
             [-n, 0) counts from the end, and one from which the part would go beyond x is moved so that it does not.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), START],
+        inputs: &[InputDef::of("x"), START.checked(Check::Index(of_sizes))],
         outputs: &["output"],
         attrs: &[required("sizes", AttrType::Dims, "The shape of the output.")],
         regions: &[],
@@ -129,7 +144,7 @@ pub static OPS: &[OpDef] = &[
         doc: "x with a part of it replaced by `update`: the one that dynamic_slice gives for the same start and the \
             sizes of the update.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), InputDef::of("update"), START],
+        inputs: &[InputDef::of("x"), InputDef::of("update"), START.checked(Check::Index(of_update))],
         outputs: &["output"],
         attrs: &[],
         regions: &[],

@@ -5,11 +5,12 @@ use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::{Infer, elementwise, predicate};
-use crate::op::{Backward, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
+use crate::op::{Backward, Check, InputDef, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::scalar::{Binary, Comparison, Expression, Register, Unary};
 
 pub(super) const X: &[InputDef] = &[InputDef::of("x")];
 pub(super) const XY: &[InputDef] = &[InputDef::of("x"), InputDef::of("y")];
+const DIVISION: &[InputDef] = &[InputDef::of("x"), InputDef::of("y").checked(Check::NotZero)];
 
 pub(super) const ONE: &[Sample] = &[
     Sample { inputs: &["T[2, 3]"], attrs: "{}" },
@@ -365,7 +366,9 @@ pub static OPS: &[OpDef] = &[
         Vjp::Rule(quotient),
         "Quotient: x / y."
     ),
-    binary!(
+    OpDef {
+        inputs: DIVISION,
+        ..binary!(
         "floor_divide",
         FloorDivide,
         NUMERIC,
@@ -373,8 +376,11 @@ pub static OPS: &[OpDef] = &[
         FLAT,
         "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it \
         is 0, and the least integer by -1 wraps."
-    ),
-    binary!(
+    )
+    },
+    OpDef {
+        inputs: DIVISION,
+        ..binary!(
         "remainder",
         Remainder,
         NUMERIC,
@@ -382,7 +388,8 @@ pub static OPS: &[OpDef] = &[
         Vjp::Rule(rest),
         "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it \
         is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y)."
-    ),
+    )
+    },
     binary!(
         "maximum",
         Max,
@@ -471,7 +478,7 @@ pub static OPS: &[OpDef] = &[
         doc: "Converts to another dtype. Floats round to nearest even; to integers they truncate and saturate, and NaN \
             is 0; integers wrap to narrower integers; anything but 0 is true.",
         dtypes: DTypes::ALL,
-        inputs: X,
+        inputs: &[InputDef::of("x").checked(Check::Held)],
         outputs: &["output"],
         attrs: &[AttrDef { name: "dtype", kind: AttrType::DType, default: None, doc: "The dtype of the output." }],
         regions: &[],

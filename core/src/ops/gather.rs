@@ -12,7 +12,9 @@ use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::infer::Infer;
-use crate::op::{Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis};
+use crate::op::{
+    Backward, Bound, Check, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis,
+};
 use crate::shape::{Dim, Shape, broadcast};
 use crate::{dispatch, dispatch_width};
 use std::cmp::Ordering;
@@ -23,6 +25,15 @@ const BATCH_DIMS: AttrDef = defaulted(
     "0",
     "How many leading axes x and the indices share: each of their places has its own indices.",
 );
+
+/// Tuples of indices: one for each axis of x after those that both share.
+const TUPLES: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_tuple));
+
+fn along_tuple(attrs: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    let (batch, tuple) = (batch_dims(attrs), inputs[1].last().copied().unwrap_or(0));
+    let axes = inputs[0].iter().enumerate().skip(batch).take(tuple);
+    axes.map(|(axis, &size)| Bound::of_axis(axis, size)).collect()
+}
 
 /// The attr `batch_dims`.
 fn batch_dims(attrs: &Attrs) -> usize {
@@ -363,7 +374,7 @@ pub static OPS: &[OpDef] = &[
             The last axis of the indices holds an index for each of the first k axes of x after the batch axes. An \
             index in [-d, d) is normalised; a tuple with any other gives `fill`.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), INDICES],
+        inputs: &[InputDef::of("x"), TUPLES],
         outputs: &["output"],
         attrs: &[BATCH_DIMS, FILL],
         regions: &[],
@@ -383,7 +394,7 @@ pub static OPS: &[OpDef] = &[
             in [-d, d) is normalised; updates of tuples with any other are dropped. The gradient of `set` goes to the \
             last update, that of `max` and `min` is shared equally by all that are equal to the result, x among them.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), INDICES, InputDef::of("updates")],
+        inputs: &[InputDef::of("x"), TUPLES, InputDef::of("updates")],
         outputs: &["output"],
         attrs: &[defaulted("mode", AttrType::Text, "\"set\"", "`set`, `add`, `max` or `min`."), BATCH_DIMS],
         regions: &[],

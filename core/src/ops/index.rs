@@ -2,7 +2,7 @@
 //! for integers, false for `bool`) and writes are dropped.
 
 use super::movement::{defaulted, required};
-use crate::attrs::{AttrDef, AttrType, AttrValue};
+use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::cpu::call::Call;
 use crate::cpu::copy;
 use crate::cpu::index::{self, Indices, Join, Targets};
@@ -13,12 +13,19 @@ use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::Infer;
-use crate::op::{Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis};
+use crate::op::{
+    Backward, Bound, Check, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis,
+};
 use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use crate::{dispatch, dispatch_width};
 
-pub(super) const INDICES: InputDef = InputDef::in_set("indices", DTypes::INDEX);
+/// Indices along the attr `axis` of the first input.
+pub(super) const INDICES: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_axis));
+/// Indices along the last axis of the first input.
+const PICKS: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_last));
+/// Indices along an axis that the attr `depth` gives the size of, after those of the first input.
+const PLACES: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_depth));
 const AXIS: AttrDef = defaulted("axis", AttrType::Int, "0", "The axis of x that the indices count along.");
 pub(super) const FILL: AttrDef = defaulted(
     "fill",
@@ -26,6 +33,21 @@ pub(super) const FILL: AttrDef = defaulted(
     "null",
     "What an index outside of x gives; null is NaN, 0 for integers, false for `bool`.",
 );
+
+fn along_axis(attrs: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    let axis = attrs.int("axis").and_then(|axis| normalize_axis(axis, inputs[0].len())).unwrap_or(0);
+    inputs[0].get(axis).map(|&size| Bound::of_axis(axis, size)).into_iter().collect()
+}
+
+/// Of x [..., n]: the bound of its last axis. Also for labels that count along the last axis of logits.
+pub(super) fn along_last(_: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    inputs[0].iter().enumerate().next_back().map(|(axis, &size)| Bound::of_axis(axis, size)).into_iter().collect()
+}
+
+fn along_depth(attrs: &Attrs, inputs: &[&[usize]]) -> Vec<Bound> {
+    let depth = attrs.dim("depth").ok().and_then(|depth| usize::try_from(depth.as_constant()?).ok());
+    depth.map(|size| Bound::of_axis(inputs[0].len(), size)).into_iter().collect()
+}
 
 /// The shape that `take` gives, and `scatter_add` wants of its updates.
 fn taken(infer: &Infer) -> Result<Shape> {
@@ -231,7 +253,7 @@ pub static OPS: &[OpDef] = &[
         doc: "One element of each row: of x [..., n] at indices [...] along the last axis, as [...]. An index in [-n, \
             n) is normalised, any other gives `fill`.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), INDICES],
+        inputs: &[InputDef::of("x"), PICKS],
         outputs: &["output"],
         attrs: &[FILL],
         regions: &[],
@@ -250,7 +272,7 @@ pub static OPS: &[OpDef] = &[
         doc: "The adjoint of pick: zeros [..., depth], but for the element of each row that pick takes, which is x \
             [...]. An index in [-depth, depth) is normalised; x at any other is dropped.",
         dtypes: DTypes::ALL,
-        inputs: &[InputDef::of("x"), INDICES],
+        inputs: &[InputDef::of("x"), PLACES],
         outputs: &["output"],
         attrs: &[required("depth", AttrType::Dim, "The size of the last axis of the output.")],
         regions: &[],
@@ -268,7 +290,7 @@ pub static OPS: &[OpDef] = &[
         doc: "Indices [...] as rows [..., depth] of zeros with a one at the index. An index in [-depth, depth) is \
             normalised; the row of any other is all zeros.",
         dtypes: DTypes::INDEX,
-        inputs: &[InputDef::of("indices")],
+        inputs: &[InputDef::of("indices").checked(Check::Index(along_depth))],
         outputs: &["output"],
         attrs: &[
             required("depth", AttrType::Dim, "The size of the last axis."),

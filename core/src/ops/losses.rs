@@ -3,6 +3,7 @@
 //! A loss over the last axis has one number for each example, the mean of which is taken by `mean`.
 
 use super::activations::log_tail;
+use super::index::along_last;
 use super::movement::defaulted;
 use super::nn::{peak, widen};
 use crate::attrs::{AttrDef, AttrType, Attrs};
@@ -10,7 +11,7 @@ use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::infer::Infer;
-use crate::op::{Backward, InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
+use crate::op::{Backward, Check, InputDef, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::Shape;
 
 /// The dims but the last, which is that of `what`.
@@ -213,7 +214,8 @@ pub static OPS: &[OpDef] = &[
             InputDef::in_set(
                 "labels",
                 DTypes::of(&[DType::I32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64]),
-            ),
+            )
+            .checked(Check::Index(along_last)),
         ],
         outputs: &["loss"],
         attrs: &[defaulted(

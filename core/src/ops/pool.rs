@@ -38,7 +38,8 @@ const COUNT_PADDING: AttrDef = AttrDef {
 ///
 /// # Errors
 /// `shape`: no image, or one smaller than a window; `argument`: an attr that does not fit.
-fn pooled(attrs: &Attrs, x: &Shape) -> Result<Shape> {
+fn pooled(infer: &mut Infer, x: &Shape) -> Result<Shape> {
+    let attrs = infer.attrs;
     let spatial = spatial_rank("x", x)?;
     let sizes = window_sizes(attrs, spatial)?;
     let windows = Windows::new(attrs, spatial, &sizes)?;
@@ -49,7 +50,7 @@ fn pooled(attrs: &Attrs, x: &Shape) -> Result<Shape> {
             let text = format!("padding of {} leaves windows of {size} that see nothing of the image", low.max(high));
             return Err(Error::argument(text).with_argument(if low >= size { "padding_low" } else { "padding_high" }));
         }
-        dims.push(windows.count(axis, &x[axis + 1], &Dim::constant(size))?);
+        dims.push(windows.count(infer, axis, &x[axis + 1], &Dim::constant(size))?);
     }
     dims.push(x[spatial + 1].clone());
     Shape::new(dims)
@@ -57,7 +58,7 @@ fn pooled(attrs: &Attrs, x: &Shape) -> Result<Shape> {
 
 fn infer_pool(infer: &mut Infer) -> Result<Vec<Spec>> {
     let x = infer.input(0)?;
-    Ok(vec![Spec::new(x.dtype, pooled(infer.attrs, &x.shape)?)])
+    Ok(vec![Spec::new(x.dtype, pooled(infer, &x.shape)?)])
 }
 
 fn fit(infer: &mut Infer, output: &Shape, cotangent: &Shape) -> Result<()> {
@@ -69,14 +70,14 @@ fn fit(infer: &mut Infer, output: &Shape, cotangent: &Shape) -> Result<()> {
 
 fn infer_scatter(infer: &mut Infer) -> Result<Vec<Spec>> {
     let (x, cotangent) = (infer.input(0)?, infer.input(1)?);
-    let output = pooled(infer.attrs, &x.shape)?;
+    let output = pooled(infer, &x.shape)?;
     fit(infer, &output, &cotangent.shape)?;
     Ok(vec![x.clone()])
 }
 
 fn infer_gather(infer: &mut Infer) -> Result<Vec<Spec>> {
     let (x, y) = (infer.input(0)?, infer.input(1)?);
-    let output = pooled(infer.attrs, &x.shape)?;
+    let output = pooled(infer, &x.shape)?;
     infer.unify_shapes(&x.shape, &y.shape)?;
     Ok(vec![Spec::new(x.dtype, output)])
 }
@@ -84,7 +85,7 @@ fn infer_gather(infer: &mut Infer) -> Result<Vec<Spec>> {
 fn infer_avg_grad(infer: &mut Infer) -> Result<Vec<Spec>> {
     let cotangent = infer.input(0)?;
     let shape = Shape::new(infer.attrs.dims("shape")?)?;
-    let output = pooled(infer.attrs, &shape)?;
+    let output = pooled(infer, &shape)?;
     fit(infer, &output, &cotangent.shape)?;
     Ok(vec![Spec::new(cotangent.dtype, shape)])
 }
@@ -373,7 +374,11 @@ mod tests {
             check(
                 name,
                 &[
-                    (r#"{"window": [2, 2]}"#, &["float32[b, h, 28, 3]"], "float32[b, floordiv(h, 2), 14, 3]"),
+                    (
+                        r#"{"window": [2, 2]}"#,
+                        &["float32[b, h, 28, 3]"],
+                        "float32[b, floordiv(h, 2), 14, 3] where h >= 2",
+                    ),
                     (
                         r#"{"window": [3], "strides": [1], "padding": "same"}"#,
                         &["float32[b, h, 3]"],
@@ -425,7 +430,11 @@ mod tests {
         check(
             "max_pool_scatter",
             &[
-                (r#"{"window": [2]}"#, &["float32[b, h, 3]", "float32[b, floordiv(h, 2), 3]"], "float32[b, h, 3]"),
+                (
+                    r#"{"window": [2]}"#,
+                    &["float32[b, h, 3]", "float32[b, floordiv(h, 2), 3]"],
+                    "float32[b, h, 3] where h >= 2",
+                ),
                 (
                     r#"{"window": [2]}"#,
                     &["float32[b, 8, 3]", "float32[b, 5, 3]"],

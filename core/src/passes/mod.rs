@@ -3,6 +3,7 @@
 mod cse;
 mod dce;
 mod decompose;
+mod enclose;
 mod fold;
 mod fuse;
 mod layout;
@@ -32,6 +33,9 @@ pub const OPTIMIZED: &[Pass] = &[
 
 /// What is needed to run at all: for graphs that run once, and to compare with.
 pub const PLAIN: &[Pass] = &[("decompose", decompose::run), ("layout", layout::run)];
+
+/// For checked runs: every node is a step of its own, a composite with what it lowers to inside.
+pub const CHECKED: &[Pass] = &[("enclose", enclose::run), ("layout", layout::run)];
 
 /// The pass of that name.
 pub fn named(name: &str) -> Option<Pass> {

@@ -206,12 +206,21 @@ fn check_requirements(block: &Block, sizes: &Bindings) -> Result<()> {
         };
         if left != right {
             let (a, b) = (&requirement.left, &requirement.right);
-            return Err(Error::shape(format!("{a} = {left} and {b} = {right} must be equal"))
-                .with_op(&requirement.op)
-                .with_location(requirement.location.as_ref()));
+            // min(a, b) == b says that a is b or more: see `Infer::at_least`.
+            let text = match a.as_min_with(b) {
+                Some(a) => format!("{}, it must be at least {}", valued(&a, &env)?, valued(b, &env)?),
+                None => format!("{} and {} must be equal", valued(a, &env)?, valued(b, &env)?),
+            };
+            return Err(Error::shape(text).with_op(&requirement.op).with_location(requirement.location.as_ref()));
         }
     }
     Ok(())
+}
+
+/// A dim and its value.
+fn valued(dim: &Dim, env: &dyn Fn(&str) -> Option<i64>) -> Result<String> {
+    let value = dim.evaluate(env)?;
+    Ok(if dim.is_symbolic() { format!("{dim} = {value}") } else { value.to_string() })
 }
 
 fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {

@@ -105,8 +105,16 @@ impl Plan {
     /// # Errors
     /// `internal`: a node is left that no step can run; what the meter refuses.
     pub fn new(graph: &Arc<Graph>, meter: &Meter) -> Result<Plan> {
+        Plan::with(graph, true, meter)
+    }
+
+    /// As [`Plan::new`]; unless `shares`, a step leaves its operands as they are.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with(graph: &Arc<Graph>, shares: bool, meter: &Meter) -> Result<Plan> {
         let plan = Plan { blocks: Vec::new(), constants: Vec::new(), held: meter.charge(0)? };
-        let mut planner = Planner { plan, meter, done: HashMap::new() };
+        let mut planner = Planner { plan, meter, done: HashMap::new(), shares };
         planner.block(graph)?;
         Ok(planner.plan)
     }
@@ -131,6 +139,8 @@ struct Planner<'a> {
     plan: Plan,
     meter: &'a Meter,
     done: HashMap<*const Graph, usize>,
+    /// Whether results may take the memory of operands.
+    shares: bool,
 }
 
 impl Planner<'_> {
@@ -155,7 +165,9 @@ impl Planner<'_> {
         }
         place_outputs(&mut block);
         set_lifetimes(&mut block);
-        share_memory(&mut block);
+        if self.shares {
+            share_memory(&mut block);
+        }
         self.plan.blocks.push(block);
         self.done.insert(Arc::as_ptr(graph), self.plan.blocks.len() - 1);
         Ok(self.plan.blocks.len() - 1)
@@ -181,6 +193,10 @@ impl Planner<'_> {
             Meaning::Control(control) => {
                 let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
                 Action::Control(*control, blocks)
+            }
+            // Its region is what it lowers to: see the pass `enclose`.
+            Meaning::Lower(_) if node.regions.len() == 1 => {
+                Action::Control(Control::Call, vec![self.block(&node.regions[0])?])
             }
             Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
         };

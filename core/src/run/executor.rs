@@ -2,13 +2,14 @@
 //!
 //! Where it stands is a stack of frames, one for each block that has begun; there is no recursion.
 
+use super::checked::{Ended, Stage, Subject};
 use crate::cpu::engine::{self, Address, Memories, Operand, Program};
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Cursor, Stop, Watch, Work};
 use crate::error::{Error, Result};
-use crate::graph::Value;
-use crate::op::Control;
+use crate::graph::{Node, Value};
+use crate::op::{Control, Meaning};
 use crate::plan::instance::{BlockInstance, Instance};
 use crate::plan::{Action, Block, Place, Plan, Step};
 use crate::tensor::Tensor;
@@ -56,6 +57,9 @@ pub struct Execution {
     outputs: Vec<Address>,
     frames: Vec<Frame>,
     cursor: Cursor,
+    checked: bool,
+    /// Where the run stands in the current step.
+    stage: Stage,
 }
 
 impl Execution {
@@ -85,7 +89,15 @@ impl Execution {
             outputs,
             frames: vec![frame],
             cursor: Cursor::default(),
+            checked: false,
+            stage: Stage::Run,
         }
+    }
+
+    /// Whether operands and results are looked at; to be said before the run begins.
+    pub fn set_checked(&mut self, checked: bool) {
+        self.checked = checked;
+        self.begin_step();
     }
 
     /// Goes on until the end, or until the watch says to stop.
@@ -107,22 +119,22 @@ impl Execution {
                 Some(stop) => return Err(stopped(stop)),
                 None => first = false,
             }
-            let outcome = match &step.action {
-                Action::Control(control, blocks) => self.enter(*control, blocks),
-                _ => match self.run(block, step, watch)? {
-                    Ok(()) => {
-                        self.next_step();
-                        Ok(())
-                    }
-                    Err(Stop::Paused) => return Ok(Progress::Paused),
-                    Err(stop) => Err(stopped(stop)),
-                },
+            let outcome = match (&step.action, self.stage) {
+                (Action::Control(control, blocks), Stage::Run) => {
+                    let entered = self.enter(*control, blocks);
+                    entered.map_err(|error| self.place(error))?;
+                    continue;
+                }
+                (_, Stage::Run) => self.run(block, step, watch)?,
+                _ => self.check(block, step, watch).map_err(|error| self.place(error))?,
             };
-            let place = |error: Error| match step.node.and_then(|index| block.graph.nodes().get(index)) {
-                Some(node) => error.with_op(node.op.def.name).with_location(node.location.as_ref()),
-                None => error,
-            };
-            outcome.map_err(place)?;
+            match outcome {
+                Ok(()) => self.end_stage(),
+                Err(Stop::Paused) => return Ok(Progress::Paused),
+                // That the step ran just then says nothing about its op.
+                Err(stop @ (Stop::Cancelled | Stop::Deadline)) => return Err(stopped(stop)),
+                Err(stop) => return Err(self.place(stopped(stop))),
+            }
         }
         Ok(Progress::Done)
     }
@@ -133,10 +145,65 @@ impl Execution {
         (outputs, self.memories.take(self.arena.block))
     }
 
-    fn next_step(&mut self) {
+    /// Names the op of the current step and its line; of a composite's steps, the composite.
+    fn place(&self, error: Error) -> Error {
+        let composite = |node: &&Node| matches!(node.op.def.meaning, Meaning::Lower(_));
+        let nodes = || self.frames.iter().filter_map(|frame| self.plan.blocks[frame.block].node(frame.step));
+        match (nodes().find(composite), nodes().next_back()) {
+            // Its argument is one of the op inside.
+            (Some(node), _) if nodes().count() > 1 && !nodes().next_back().as_ref().is_some_and(composite) => {
+                let error = Error::new(error.code(), error.text());
+                error.with_op(node.op.def.name).with_location(node.location.as_ref())
+            }
+            (_, Some(node)) => error.with_op(node.op.def.name).with_location(node.location.as_ref()),
+            _ => error,
+        }
+    }
+
+    /// Goes to the step's next stage, or to the next step.
+    fn end_stage(&mut self) {
         self.cursor = Cursor::default();
-        if let Some(frame) = self.frames.last_mut() {
-            frame.step += 1;
+        match (self.checked, self.stage) {
+            (true, Stage::Operands) => self.stage = Stage::Run,
+            (true, Stage::Run) => self.stage = Stage::Results,
+            _ => {
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.step += 1;
+                }
+                self.begin_step();
+            }
+        }
+    }
+
+    fn begin_step(&mut self) {
+        self.stage = if self.checked { Stage::Operands } else { Stage::Run };
+    }
+
+    /// Looks at the operands or the results of a step.
+    fn check(&mut self, block: &Block, step: &Step, watch: &Watch) -> Result<Result<(), Stop>> {
+        let frame = self.top()?;
+        let sizes = self.sizes(frame);
+        let (Some(node), Some(attrs)) = (block.node(frame.step), sizes.attrs[frame.step].as_ref()) else {
+            return Ok(Ok(()));
+        };
+        let operand = |value: Value| Operand {
+            address: self.address(frame, value),
+            bytes: sizes.layouts[block.root(value).index()].bytes(),
+            layout: &sizes.layouts[value.index()],
+        };
+        let inputs: Vec<_> = step.inputs.iter().map(|value| value.map(operand)).collect();
+        let outputs: Vec<_> = step.outputs.iter().map(|&value| operand(value)).collect();
+        let outer = self.frames.iter().rev().skip(1).filter_map(|frame| self.plan.blocks[frame.block].node(frame.step));
+        let inner = outer.into_iter().any(|node| matches!(node.op.def.meaning, Meaning::Lower(_)));
+        let (stage, mut cursor) = (self.stage, self.cursor.clone());
+        let ended = engine::look(&self.memories, &inputs, &outputs, |inputs, outputs| {
+            Subject { def: node.op.def, attrs, inputs, outputs, inner }.check(stage, watch, &mut cursor)
+        })?;
+        self.cursor = cursor;
+        match ended {
+            Ok(()) => Ok(Ok(())),
+            Err(Ended::Stopped(stop)) => Ok(Err(stop)),
+            Err(Ended::Refused(error)) => Err(error),
         }
     }
 
@@ -237,15 +304,17 @@ impl Execution {
         let base = frame.base.after(self.sizes(frame).workspaces[frame.step].offset);
         self.frames.push(Frame { block, step: 0, base, inputs, outputs, running: None });
         self.cursor = Cursor::default();
+        self.begin_step();
         Ok(())
     }
 
     /// Goes on in the frame whose region has ended.
     fn returned(&mut self) -> Result<()> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        self.stage = Stage::Run;
         match &mut frame.running {
             None => {
-                self.next_step();
+                self.end_stage();
                 Ok(())
             }
             Some(running) if running.in_condition => {
@@ -377,7 +446,7 @@ impl Execution {
             self.memories.copy(from, to, bytes)?;
         }
         self.top_mut()?.running = None;
-        self.next_step();
+        self.end_stage();
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use super::gate;
 use super::variable::{self, Variable, Writers};
 use crate::cpu::fork::section;
 use crate::cpu::memory::{Budget, Buffer, check_watched};
+use crate::cpu::single::stopped;
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
@@ -33,6 +34,8 @@ enum Output {
 pub struct Executable {
     outputs: Vec<Output>,
     plan: Arc<Plan>,
+    /// Whether its runs are checked.
+    checked: bool,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
 }
@@ -47,6 +50,18 @@ impl Executable {
     /// # Errors
     /// What passes, plan and meter refuse.
     pub fn new(graph: &Graph, passes: &[Pass], meter: &Meter) -> Result<Executable> {
+        Executable::with(graph, passes, false, meter)
+    }
+
+    /// An executable whose runs refuse what kernels hide; see [`super::checked`].
+    ///
+    /// # Errors
+    /// As [`Executable::new`].
+    pub fn checked(graph: &Graph, meter: &Meter) -> Result<Executable> {
+        Executable::with(graph, passes::CHECKED, true, meter)
+    }
+
+    fn with(graph: &Graph, passes: &[Pass], checked: bool, meter: &Meter) -> Result<Executable> {
         let mut computed: Vec<Value> = Vec::new();
         let mut outputs = Vec::new();
         for &value in graph.outputs() {
@@ -63,8 +78,8 @@ impl Executable {
         let mut graph = graph.copied(meter)?;
         graph.set_outputs(computed)?;
         let graph = passes::run(&Arc::new(graph), passes, meter, &mut |_, _| {})?;
-        let plan = Arc::new(Plan::new(&graph, meter)?);
-        Ok(Executable { outputs, plan, sizes: Mutex::default() })
+        let plan = Arc::new(Plan::with(&graph, !checked, meter)?);
+        Ok(Executable { outputs, plan, checked, sizes: Mutex::default() })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -142,7 +157,8 @@ impl Executable {
                 None => Buffer::zeroed(*bytes, Some(budget))?,
             });
         }
-        let execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
+        let mut execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
+        execution.set_checked(self.checked);
         Ok(Run { executable: self.clone(), budget: budget.clone(), inputs, results, execution })
     }
 }
@@ -193,6 +209,7 @@ impl Run {
 pub struct BoundFunction {
     /// The function.
     pub function: crate::program::Function,
+    checked: bool,
     executable: Mutex<Option<Arc<Executable>>>,
 }
 
@@ -222,9 +239,9 @@ struct Waiting {
 }
 
 impl BoundFunction {
-    /// A function, not yet planned.
-    pub fn new(function: crate::program::Function) -> BoundFunction {
-        BoundFunction { function, executable: Mutex::new(None) }
+    /// A function, not yet planned; whether its runs are checked.
+    pub fn new(function: crate::program::Function, checked: bool) -> BoundFunction {
+        BoundFunction { function, checked, executable: Mutex::new(None) }
     }
 
     /// The executable; made at the first call.
@@ -240,7 +257,11 @@ impl BoundFunction {
         // Passes look into constants.
         check_watched(self.function.graph.tensors().into_iter().map(Tensor::buffer))
             .map_err(|error| error.with_op(&self.function.name))?;
-        let made = Executable::new(&self.function.graph, passes::OPTIMIZED, meter);
+        let graph = &self.function.graph;
+        let made = match self.checked {
+            true => Executable::checked(graph, meter),
+            false => Executable::new(graph, passes::OPTIMIZED, meter),
+        };
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         *executable = Some(made.clone());
         Ok(made)
@@ -324,6 +345,10 @@ impl Call {
 
     fn try_advance(&mut self, watch: &Watch) -> Result<bool> {
         if let Stage::Waiting(waiting) = &self.stage {
+            // Also where nothing is to be computed.
+            if let Some(stop) = watch.look(false) {
+                return Err(stopped(stop));
+            }
             let writers = match self.writes.is_empty() {
                 true => None,
                 false => match variable::write_within(self.reads.iter().chain(&self.writes).cloned().collect(), watch)?

@@ -1,6 +1,8 @@
 //! The gate of a session: calls pass it while they run, and closing waits for them.
 
+use super::variable::LOOK;
 use crate::cpu::fork::{generation, section};
+use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -59,14 +61,18 @@ impl Gate {
         Ok(Pass { state: self.0.clone(), generation: inside.generation })
     }
 
-    /// Lets nobody in any more, and waits for those inside. May be called again. Where there is one thread only, as in
-    /// WASM, waiting would never end; the calls inside go on later.
-    pub fn close(&self) {
+    /// Lets nobody in any more, and waits for those inside as long as `watch` lets it; whether all have left. May be
+    /// called again. Where there is one thread only, as in WASM, waiting would never end; the calls inside go on later.
+    pub fn close(&self, watch: &Watch) -> bool {
         let mut inside = lock(&self.0.inside);
         inside.closed = true;
         while *inside.count() > 0 && !cfg!(target_family = "wasm") {
-            inside = self.0.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
+            if watch.look(true).is_some() {
+                return false;
+            }
+            inside = self.0.left.wait_timeout(inside, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 }
 

@@ -1,5 +1,6 @@
 //! Running: the executor, functions at real sizes, sessions and their state, eager calls.
 
+mod checked;
 pub mod eager;
 mod executor;
 pub mod function;

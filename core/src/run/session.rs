@@ -3,11 +3,12 @@
 use super::Limits;
 use super::function::{BoundFunction, Call};
 use super::gate::Gate;
-use super::variable::{self, Variable, check_spec, write};
+use super::variable::{self, Variable, check_spec, write_within};
 use crate::cpu::fork::section;
+use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
 use crate::graph::Role;
-use crate::program::{Program, State};
+use crate::program::{Function, Program, State};
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -31,7 +32,19 @@ pub struct Session {
 impl Session {
     /// A session of a program; its state starts as the program's, shared until it is written.
     pub fn new(program: Arc<Program>, limits: Limits) -> Session {
-        let functions = program.functions.iter().cloned().map(BoundFunction::new).collect();
+        Session::with(program, limits, false)
+    }
+
+    /// As [`Session::new`], but for indices outside of an axis, integers divided by 0, numbers that an integer dtype
+    /// does not hold, and NaN that an op makes of operands without: a call that meets one is an error with the user's
+    /// line. Such calls are slower, and nothing is fused.
+    pub fn checked(program: Arc<Program>, limits: Limits) -> Session {
+        Session::with(program, limits, true)
+    }
+
+    fn with(program: Arc<Program>, limits: Limits, checked: bool) -> Session {
+        let bound = |function: &Function| BoundFunction::new(function.clone(), checked);
+        let functions = program.functions.iter().map(bound).collect();
         let entry = |state: &State| Entry {
             name: state.name.clone(),
             role: state.role,
@@ -53,7 +66,12 @@ impl Session {
 
     /// Lets no further call begin, and waits for those that run. May be called again.
     pub fn close(&self) {
-        self.gate.close();
+        self.close_within(&Watch::default());
+    }
+
+    /// As [`Session::close`], but waits only as long as `watch` lets it; whether all have ended.
+    pub fn close_within(&self, watch: &Watch) -> bool {
+        self.gate.close(watch)
     }
 
     /// The index of a function.
@@ -130,6 +148,14 @@ impl Session {
     /// # Errors
     /// `name`, `dtype`, `shape`: one does not fit; nothing is changed. `closed`.
     pub fn set_state(&self, changes: &[(&str, Tensor)]) -> Result<()> {
+        self.set_state_within(changes, &Watch::default()).map(|_| ())
+    }
+
+    /// As [`Session::set_state`], for as long as `watch` lets it wait for runs that write; whether the state was set.
+    ///
+    /// # Errors
+    /// Those of [`Session::set_state`]; `cancelled`, `deadline`: while it waited.
+    pub fn set_state_within(&self, changes: &[(&str, Tensor)], watch: &Watch) -> Result<bool> {
         let _pass = self.gate.enter()?;
         let mut all = Vec::with_capacity(changes.len());
         for (name, value) in changes {
@@ -137,9 +163,10 @@ impl Session {
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
             all.push((variable, value.clone()));
         }
-        let _writers = write(all.iter().map(|(variable, _)| variable.clone()).collect())?;
+        let variables = all.iter().map(|(variable, _)| variable.clone()).collect();
+        let Some(_writers) = write_within(variables, watch)? else { return Ok(false) };
         variable::commit(all.into_iter());
-        Ok(())
+        Ok(true)
     }
 
     /// Makes state of this session be a cell that others may share.
@@ -180,6 +207,14 @@ impl Session {
     /// `name`: strict, and a name that only one of them has; `dtype`, `shape`: state that does not fit. Nothing is
     /// changed then.
     pub fn restore(&self, from: &Program, strict: bool) -> Result<()> {
+        self.restore_within(from, strict, &Watch::default()).map(|_| ())
+    }
+
+    /// As [`Session::restore`], for as long as `watch` lets it wait for runs that write; whether the state was taken.
+    ///
+    /// # Errors
+    /// Those of [`Session::restore`]; `cancelled`, `deadline`: while it waited.
+    pub fn restore_within(&self, from: &Program, strict: bool, watch: &Watch) -> Result<bool> {
         if strict {
             let missing = self.state.iter().find(|entry| from.state.iter().all(|state| state.name != entry.name));
             if let Some(entry) = missing {
@@ -192,6 +227,6 @@ impl Session {
         }
         let shared = from.state.iter().filter(|state| self.state.iter().any(|entry| entry.name == state.name));
         let changes: Vec<_> = shared.map(|state| (state.name.as_str(), state.value.clone())).collect();
-        self.set_state(&changes)
+        self.set_state_within(&changes, watch)
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// Held shared while values are read together, exclusively while they are changed together; never while work is done.
 static COMMIT: RwLock<()> = RwLock::new(());
 
-/// How often a writer that waits looks at its limits.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often one who waits looks at its limits.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// A cell of state, which sessions may share.
 pub struct Variable {
@@ -55,11 +55,18 @@ impl Variable {
     /// # Errors
     /// `dtype`, `shape`: it has another spec than the value before.
     pub fn set(self: &Arc<Self>, value: Tensor) -> Result<()> {
-        let changes = [(self.clone(), value)];
-        let _writers = write(changes.iter().map(|(variable, _)| variable.clone()).collect())?;
-        check_spec("the variable", &self.get(), &changes[0].1)?;
-        commit(changes.into_iter());
-        Ok(())
+        self.set_within(value, &Watch::default()).map(|_| ())
+    }
+
+    /// As [`Variable::set`], for as long as `watch` lets it wait; whether the value was set.
+    ///
+    /// # Errors
+    /// Those of [`Variable::set`]; `cancelled`, `deadline`: while it waited.
+    pub fn set_within(self: &Arc<Self>, value: Tensor, watch: &Watch) -> Result<bool> {
+        check_spec("the variable", &self.get(), &value)?;
+        let Some(_writers) = write_within(vec![self.clone()], watch)? else { return Ok(false) };
+        commit([(self.clone(), value)].into_iter());
+        Ok(true)
     }
 
     /// Memory of `bytes` bytes from an earlier value, if there is.
@@ -111,19 +118,10 @@ pub struct Writers {
     generation: usize,
 }
 
-/// Waits until no other run writes any of these.
+/// Waits until no other run writes any of these, for as long as `watch` lets it; `None` when its pause time has come.
 ///
 /// # Errors
-/// `argument`: in WASM, where nobody else can end that run meanwhile.
-pub fn write(variables: Vec<Arc<Variable>>) -> Result<Writers> {
-    let writers = write_within(variables, &Watch::default())?;
-    writers.ok_or_else(|| Error::internal("a wait without an end has ended"))
-}
-
-/// As [`write`], for as long as `watch` lets it wait; `None` when its pause time has come.
-///
-/// # Errors
-/// `cancelled`, `deadline`: while it waited.
+/// `cancelled`, `deadline`: while it waited; `argument`: in WASM, where nobody else can end that run meanwhile.
 pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Option<Writers>> {
     // One order for all, so that two who wait for each other cannot be.
     variables.sort_by_key(|variable| Arc::as_ptr(variable) as usize);

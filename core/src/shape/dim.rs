@@ -212,6 +212,17 @@ impl Dim {
         }
     }
 
+    /// Of `min(dim, other)` the dim.
+    pub fn as_min_with(&self, other: &Dim) -> Option<Dim> {
+        let [Term { coefficient: 1, factors }] = self.terms() else { return None };
+        let [Atom::Call(call)] = factors.as_slice() else { return None };
+        match (call.function, call.arguments.as_slice()) {
+            (Function::Min, [a, b]) if b == other => Some(a.clone()),
+            (Function::Min, [a, b]) if a == other => Some(b.clone()),
+            _ => None,
+        }
+    }
+
     /// The name of a dim that is one symbol and nothing else.
     pub fn as_symbol(&self) -> Option<&Arc<str>> {
         match self.terms() {
