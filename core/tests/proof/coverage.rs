@@ -42,7 +42,11 @@ pub fn ops_by_dtype(catalogue: &Catalogue) -> Vec<String> {
     let names = catalogue.cases.iter().map(|case| format!("op {} {}", case.op.def.name, case.dtype));
     let met = sorted(names);
     for def in ops::all().filter(|def| def.regions.is_empty()) {
-        assert!(met.iter().any(|name| name.starts_with(&format!("op {} ", def.name))), "no sample of {} fits", def.name);
+        assert!(
+            met.iter().any(|name| name.starts_with(&format!("op {} ", def.name))),
+            "no sample of {} fits",
+            def.name
+        );
     }
     met
 }

@@ -2,8 +2,8 @@
 
 use super::catalogue::{Case, Catalogue, Wanted, fits};
 use super::coverage::Coverage;
-use super::regions::Kind;
 use super::recipe::{Focus, Recipe, Step};
+use super::regions::Kind;
 use crate::support::Generator;
 use caudal::shape::Bindings;
 use caudal::{DType, Dim, Graph, Op, Shape, Spec, Tensor, Value};
@@ -129,7 +129,15 @@ impl<'a> Maker<'a> {
                 false if step.tweak % 4 == 2 => Some(Dim::constant(i64::from(step.tweak / 1024 % 8))),
                 false => None,
             };
-            let other = dim.as_ref().map(|dim| case.with_size(size, dim)).filter(|other| self.takes(case, other));
+            // Indices that the sample keeps in range stay there; the mean of nothing is not smooth.
+            let large_enough = |dim: &Dim| {
+                let new = dim.evaluate(&|name| self.sizes.get(name)).unwrap_or(0);
+                let index = |wanted: &Wanted| wanted.range.is_some() && !wanted.spec.dtype.is_float();
+                let least = if case.inputs.iter().flatten().any(index) { size as i64 } else { 1 };
+                self.mode != Mode::Smooth || new >= least
+            };
+            let other = dim.as_ref().filter(|dim| large_enough(dim)).map(|dim| case.with_size(size, dim));
+            let other = other.filter(|other| self.takes(case, other));
             if let (Some(dim), Some(other)) = (dim, other) {
                 inputs = other;
                 if dim.is_symbolic() {
@@ -194,6 +202,9 @@ impl<'a> Maker<'a> {
     /// A value of this spec: one that is there, one made from another, or a new one.
     pub fn operand(&mut self, scope: &mut Scope, wanted: &Wanted, choice: u16) -> Value {
         let (spec, number) = (&wanted.spec, usize::from(choice / 4));
+        // Rounding to a narrow float on the way drowns small steps.
+        let narrow = self.mode == Mode::Smooth && spec.dtype.is_float() && spec.dtype != DType::F64;
+        let choice = if narrow { 0 } else { choice };
         let same: Vec<_> = scope.pool.iter().copied().filter(|&value| scope.graph.spec(value) == spec).collect();
         let value = match choice % 4 {
             0 => None,

@@ -20,12 +20,18 @@ impl Interpreter<'_> {
             values[input.value.index()] = Some(tensor.clone());
         }
         for node in graph.nodes() {
-            let operands: Vec<_> = node.inputs.iter().map(|value| values.get(value.index()).cloned().flatten()).collect();
+            let operands: Vec<_> =
+                node.inputs.iter().map(|value| values.get(value.index()).cloned().flatten()).collect();
             let outputs = self.node(node, &operands)?;
             assert_eq!(outputs.len(), node.count, "{}", node.op.def.name);
             for (value, output) in node.outputs().zip(outputs) {
                 let sizes = graph.spec(value).shape.evaluate(&|name| self.sizes.get(name))?;
-                assert_eq!((output.dtype(), output.sizes()), (graph.spec(value).dtype, &sizes[..]), "{}", node.op.def.name);
+                assert_eq!(
+                    (output.dtype(), output.sizes()),
+                    (graph.spec(value).dtype, &sizes[..]),
+                    "{}",
+                    node.op.def.name
+                );
                 values[value.index()] = Some(output);
             }
         }

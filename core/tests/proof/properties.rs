@@ -20,8 +20,26 @@ pub type Outcome = Result<Coverage, String>;
 /// The ways to run a graph: eager calls, composites lowered, planned as it is, and from a file, optimised.
 pub fn agree(catalogue: &Catalogue, recipe: &Recipe) -> Outcome {
     let (program, coverage) = Maker::new(catalogue, Mode::Any, recipe.seed).program(recipe);
-    check(&program).map_err(|what| report(&what, &program.graph, &program.inputs))?;
+    check(&program)
+        .map_err(|what| smallest(&program).unwrap_or_else(|| report(&what, &program.graph, &program.inputs)))?;
     Ok(coverage)
+}
+
+/// What is wrong with the part of a program that gives one output, if something is.
+fn smallest(program: &Program) -> Option<String> {
+    let Program { graph, inputs, sizes } = program;
+    graph.outputs().iter().find_map(|&output| {
+        let needed = graph.needed(&[output], &[]);
+        // Without values, an input is kept for the symbols that it binds.
+        let all = graph.inputs().iter().zip(inputs);
+        let kept = all.filter(|(input, _)| needed[input.value.index()] || !graph.spec(input.value).shape.is_constant());
+        let kept: Vec<_> = kept.collect();
+        let named: Vec<_> = kept.iter().map(|(input, _)| (&*input.name, input.value)).collect();
+        let graph = graph.extract(&named, &[output]).ok()?;
+        let inputs = kept.iter().map(|(_, tensor)| (*tensor).clone()).collect();
+        let part = Program { graph, inputs, sizes: sizes.clone() };
+        check(&part).err().map(|what| report(&what, &part.graph, &part.inputs))
+    })
 }
 
 fn check(program: &Program) -> Result<(), String> {

@@ -41,7 +41,8 @@ impl Maker<'_> {
         }
         let count = 1 + step.tweak as usize % 3;
         // Captures: any values, possibly one twice; the latest first.
-        let pick = |index: usize| scope.pool[scope.pool.len() - 1 - usize::from(step.operands[index]) % scope.pool.len()];
+        let pick =
+            |index: usize| scope.pool[scope.pool.len() - 1 - usize::from(step.operands[index]) % scope.pool.len()];
         let operands: Vec<_> = (0..count).map(pick).collect();
         let symbolic = operands.iter().any(|&value| !scope.graph.spec(value).shape.is_constant());
         let body = Body { kind, inner, step: *step, operands };

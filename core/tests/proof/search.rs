@@ -13,12 +13,12 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const FIXED_SEED: u64 = 1;
 const THREADS: usize = 2;
-/// How many simpler programs are tried for one that fails.
-const MOST_SHRINKS: usize = 2000;
+/// How long simpler programs are tried for one that fails.
+const SHRINKING: Duration = Duration::from_secs(20);
 
 /// A number from the environment.
 pub fn setting(name: &str) -> Option<u64> {
@@ -93,13 +93,15 @@ impl Search<'_> {
         bytes[8..16].copy_from_slice(&(number as u64).to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let strategy = recipes((self.focus)(number), seed.wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let strategy =
+            recipes((self.focus)(number), seed.wrapping_add(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut tree = strategy.new_tree(&mut runner).map_err(|reason| reason.to_string())?;
         let mut text = match self.check(&tree.current(), number) {
             Ok(coverage) => return Ok(coverage),
             Err(text) => text,
         };
-        for _ in 0..if setting("CAUDAL_SHRINK") == Some(0) { 0 } else { MOST_SHRINKS } {
+        let start = Instant::now();
+        while start.elapsed() < SHRINKING {
             // A simpler program that is right was simplified too far.
             let more = match self.check(&tree.current(), number) {
                 Ok(_) => tree.complicate(),
@@ -113,7 +115,9 @@ impl Search<'_> {
             }
         }
         let name = self.name;
-        Err(format!("{name}: {text}\nagain: CAUDAL_SEED={seed} CAUDAL_PROGRAM={number} cargo test -p caudal --test programs {name}"))
+        Err(format!(
+            "{name}: {text}\nagain: CAUDAL_SEED={seed} CAUDAL_PROGRAM={number} cargo test -p caudal --test programs {name}"
+        ))
     }
 
     /// The check, a panic being what is wrong.

@@ -153,13 +153,7 @@ fn written(
     }
 }
 
-fn alias(
-    maker: &mut Maker,
-    updates: &[(usize, Value)],
-    states: &[Value],
-    outputs: &mut Vec<Value>,
-    choice: u16,
-) {
+fn alias(maker: &mut Maker, updates: &[(usize, Value)], states: &[Value], outputs: &mut Vec<Value>, choice: u16) {
     if choice % 2 == 1 {
         outputs.push(states[updates[0].0]);
         maker.coverage.count(format!("alias {:?}", Alias::Old));
