@@ -139,7 +139,7 @@ fn taken(b: &mut Backward) -> Result<Vec<Option<Value>>> {
         let is_taken = b.graph.equal(taken, output)?;
         let is_other = b.graph.equal(other, output)?;
         let share = b.graph.select(is_other, half, one)?;
-        let share = b.graph.select(is_taken, share, zero)?;
+        let share = planted!("grad: maximum without a mask", b.graph.select(is_taken, share, zero)?, share);
         b.graph.mul(cotangent, share)
     };
     let (to_x, to_y) = (share(x, y)?, share(y, x)?);

@@ -50,7 +50,10 @@ fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>) -> Resul
         )
         .collect();
     match operands {
-        Some(operands) => single::compute(&node.op, &operands).map(Some),
+        Some(operands) => {
+            let operands = planted!("passes/fold: operands in reverse", operands, operands.into_iter().rev().collect());
+            single::compute(&node.op, &operands).map(Some)
+        }
         None => Ok(None),
     }
 }

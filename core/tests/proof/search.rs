@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const FIXED_SEED: u64 = 1;
 const THREADS: usize = 2;
-/// How long simpler programs are tried for one that fails.
-const SHRINKING: Duration = Duration::from_secs(20);
+/// How long simpler programs are tried where one is to be read.
+pub const SHRINKING: Duration = Duration::from_secs(20);
 
 /// A number from the environment.
 pub fn setting(name: &str) -> Option<u64> {
@@ -36,6 +36,8 @@ pub struct Search<'a> {
     pub name: &'a str,
     pub focus: &'a (dyn Fn(usize) -> Focus + Sync),
     pub check: &'a (dyn Fn(&Recipe, usize) -> Outcome + Sync),
+    /// How long simpler programs are tried for one that fails.
+    pub shrinking: Duration,
 }
 
 impl Search<'_> {
@@ -101,7 +103,7 @@ impl Search<'_> {
             Err(text) => text,
         };
         let start = Instant::now();
-        while start.elapsed() < SHRINKING {
+        while start.elapsed() < self.shrinking {
             // A simpler program that is right was simplified too far.
             let more = match self.check(&tree.current(), number) {
                 Ok(_) => tree.complicate(),

@@ -200,7 +200,7 @@ impl Reference<'_> {
         let mut state: Vec<_> = NAMES.iter().map(|name| self.initial(name)).collect();
         let mut held: Vec<(Tensor, Vec<u8>)> = Vec::new();
         for round in 0..3 {
-            self.cancelled_leaves(&session, &state)?;
+            self.refused_leaves(&session, &state)?;
             let expected = self.step(f, &mut state)?;
             let outputs = session.run("f", self.inputs).map_err(|error| format!("round {round}: {error}"))?;
             same("of the reference", &expected, &format!("in round {round}"), &outputs)?;
@@ -238,8 +238,13 @@ impl Reference<'_> {
         Ok(outputs)
     }
 
-    /// A call that is cancelled, or has no memory, fails and leaves the state.
-    fn cancelled_leaves(&self, session: &Session, state: &[Tensor]) -> Result<(), String> {
+    /// What fails leaves the state: a call that is cancelled or has no memory, a value of another spec.
+    fn refused_leaves(&self, session: &Session, state: &[Tensor]) -> Result<(), String> {
+        let other = Tensor::zeros(DType::I64, &[], None).map_err(|error| error.to_string())?;
+        let square = Tensor::zeros(state[2].dtype(), &[3, 3], None).map_err(|error| error.to_string())?;
+        if session.set_state(&[("count", other.clone()), ("square", square), ("a", other)]).is_ok() {
+            return Err("state a took a scalar".into());
+        }
         let index = session.function("f").map_err(|error| error.to_string())?;
         let cancelled = Limits::none();
         cancelled.cancel();
