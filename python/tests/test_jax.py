@@ -96,8 +96,8 @@ def test_keys_bits_and_uniform_are_equal_to_the_bit(requests: dict[str, Any], an
 
 
 def test_normal_is_within_units_in_the_last_place(requests: dict[str, Any], answers: Any) -> None:
-    # Both evaluate erfinv of the same uniform numbers. Against SciPy caudal's is off by at most 1.4 units in float32 and
-    # 3.6 in float64, JAX's by 67 and 46 here.
+    # Both evaluate erfinv of the same uniform numbers. Against SciPy caudal's is off by at most 1.4 units in float32
+    # and 3.6 in float64, JAX's by 67 and 46 here.
     for index, request in enumerate(requests["random"]):
         if request["kind"] == "normal":
             expected, given = answers[f"random/{index}"], np.asarray(drawn(request))

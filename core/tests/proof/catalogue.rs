@@ -141,25 +141,29 @@ impl Catalogue {
     /// What the program of a number begins with: one in five with a region, the others with one case after the other.
     pub fn focus(&self, number: usize) -> Focus {
         let round = number / 5;
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             let kinds = Kind::ALL.len();
-            return Focus::Region { kind: round % kinds, inner: round / kinds % kinds, symbolic: round % 3 == 0 };
+            return Focus::Region {
+                kind: round % kinds,
+                inner: round / kinds % kinds,
+                symbolic: round.is_multiple_of(3),
+            };
         }
         let case = number - round - 1;
         // A prime, so that all cases are visited, each far from the one before.
         let index = case * 7919 % self.cases.len();
-        Focus::Case { index, symbolic: case / self.cases.len() % 2 == 1 || number % 7 == 0 }
+        Focus::Case { index, symbolic: case / self.cases.len() % 2 == 1 || number.is_multiple_of(7) }
     }
 
     /// The same for programs with gradients; one in four begins with a region.
     pub fn smooth_focus(&self, number: usize) -> Focus {
-        if number % 4 > 0 {
-            return Focus::Case { index: self.smooth[number % self.smooth.len()], symbolic: number % 5 == 0 };
+        if !number.is_multiple_of(4) {
+            return Focus::Case { index: self.smooth[number % self.smooth.len()], symbolic: number.is_multiple_of(5) };
         }
         let smooth = |number: usize| {
             let kind = Kind::SMOOTH[number % Kind::SMOOTH.len()];
             Kind::ALL.iter().position(|other| *other == kind).expect("a smooth kind is a kind")
         };
-        Focus::Region { kind: smooth(number / 4), inner: smooth(number / 16), symbolic: number % 3 == 0 }
+        Focus::Region { kind: smooth(number / 4), inner: smooth(number / 16), symbolic: number.is_multiple_of(3) }
     }
 }

@@ -54,12 +54,13 @@ pub fn check(catalogue: &Catalogue, recipe: &Recipe) -> Outcome {
         let (whole, half) = (difference(STEP).map_err(error)?, difference(STEP / 2.0).map_err(error)?);
         let scale = 1.0 + whole.abs() + at(&directions, 0.0).map_err(error)?.abs();
         // NaN and infinity are nowhere near anything.
-        if !((whole - half).abs() <= TOLERANCE / 4.0 * scale) {
+        let is_near = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance * scale;
+        if !is_near(whole, half, TOLERANCE / 4.0) {
             coverage.count("rough direction".into());
             continue;
         }
         let slope: f64 = plain.iter().zip(&directions).map(|(gradient, d)| dot(&support::numbers(gradient), d)).sum();
-        if !((slope - whole).abs() <= TOLERANCE * scale) {
+        if !is_near(slope, whole, TOLERANCE) {
             return Err(fail(format!("the gradient gives a slope of {slope}, differences {whole} and {half}")));
         }
         coverage.count("smooth direction".into());
