@@ -69,7 +69,7 @@ fn one_and_three_threads_agree_to_the_bit() {
     let catalogue = Catalogue::new();
     let search = Search {
         name: "one_and_three_threads_agree_to_the_bit",
-        focus: &|number| Focus::Case { index: number * 7919 % catalogue.cases.len(), symbolic: false },
+        focus: &|number| catalogue.case_focus(number, false),
         check: &|recipe, _| properties::threads_agree(&catalogue, recipe),
         shrinking: SHRINKING,
     };

@@ -121,6 +121,8 @@ pub fn fits(op: &Op, inputs: &[Option<Wanted>], sizes: &Bindings) -> bool {
 /// All cases.
 pub struct Catalogue {
     pub cases: Vec<Case>,
+    /// The positions of the cases of each op in each dtype.
+    pairs: Vec<Vec<usize>>,
     /// The positions of the cases that gradient programs use.
     pub smooth: Vec<usize>,
 }
@@ -135,10 +137,20 @@ impl Catalogue {
             }
         }
         let smooth = (0..cases.len()).filter(|&index| cases[index].is_smooth()).collect();
-        Catalogue { cases, smooth }
+        let mut pairs: Vec<Vec<usize>> = Vec::new();
+        for (index, case) in cases.iter().enumerate() {
+            match pairs.last_mut() {
+                Some(pair) if cases[pair[0]].op.def == case.op.def && cases[pair[0]].dtype == case.dtype => {
+                    pair.push(index)
+                }
+                _ => pairs.push(vec![index]),
+            }
+        }
+        Catalogue { cases, pairs, smooth }
     }
 
-    /// What the program of a number begins with: one in five with a region, the others with one case after the other.
+    /// What the program of a number begins with: one in five with a region, the others with one op in one dtype after
+    /// the other, without a symbolic dim and with one in turn.
     pub fn focus(&self, number: usize) -> Focus {
         let round = number / 5;
         if number.is_multiple_of(5) {
@@ -149,10 +161,18 @@ impl Catalogue {
                 symbolic: round.is_multiple_of(3),
             };
         }
-        let case = number - round - 1;
-        // A prime, so that all cases are visited, each far from the one before.
-        let index = case * 7919 % self.cases.len();
-        Focus::Case { index, symbolic: case / self.cases.len() % 2 == 1 || number.is_multiple_of(7) }
+        let turn = number - round - 1;
+        self.case_focus(turn, turn / self.pairs.len() % 2 == 1)
+    }
+
+    /// One op in one dtype after the other; each time they come round it is another sample.
+    pub fn case_focus(&self, turn: usize, symbolic: bool) -> Focus {
+        // A prime, so that all are visited, each far from the one before.
+        let pair = &self.pairs[turn * 7919 % self.pairs.len()];
+        let able: Vec<_> =
+            pair.iter().copied().filter(|&index| !symbolic || !self.cases[index].symbolic.is_empty()).collect();
+        let samples = if able.is_empty() { pair } else { &able };
+        Focus::Case { index: samples[turn / self.pairs.len() / 2 % samples.len()], symbolic }
     }
 
     /// The same for programs with gradients; one in four begins with a region.
