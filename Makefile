@@ -80,8 +80,8 @@ demo: build ## Train on Fashion-MNIST in Python, save one file, go on training i
 # JAX runs in an interpreter of its own: PEERS_PYTHON, or this one.
 peers: tools ## Install JAX into build/peers, for the tests that compare with it
 	@[ -n "$${PEERS_PYTHON:-}" ] || [ -x build/peers/bin/python ] || { $(SYSTEM_PYTHON) -m venv build/peers \
-	    && timeout 120 build/peers/bin/python -m pip install -q 'jax>=0.5'; } \
-	  || { rm -rf build/peers; echo "left out: the tests beside JAX (pip cannot install it in two minutes here)"; }
+	    && timeout 60 build/peers/bin/python -m pip install -q 'jax>=0.5'; } \
+	  || { rm -rf build/peers; echo "left out: the tests beside JAX (pip did not install it within a minute)"; }
 
 test: build $(TOOLED) wheel ## Run every test
 	cargo test --workspace
