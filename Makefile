@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build wheel demo test gen gen-check lint format wasm-check sanitize bench clean tools
+.PHONY: help setup build wheel demo test peers gen gen-check lint format wasm-check sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -77,8 +77,15 @@ wheel: setup $(WHEEL) ## Build the wheel into build/wheel
 demo: build ## Train on Fashion-MNIST in Python, save one file, go on training it from Python and C
 	$(PYTHON) examples/demo.py
 
+# JAX runs in an interpreter of its own: PEERS_PYTHON, or this one.
+peers: tools ## Install JAX into build/peers, for the tests that compare with it
+	@[ -n "$${PEERS_PYTHON:-}" ] || [ -x build/peers/bin/python ] || { $(SYSTEM_PYTHON) -m venv build/peers \
+	    && timeout 60 build/peers/bin/python -m pip install -q 'jax>=0.5'; } \
+	  || { rm -rf build/peers; echo "left out: the tests beside JAX (pip did not install it within a minute)"; }
+
 test: build $(TOOLED) wheel ## Run every test
 	cargo test --workspace
+	cargo test -p caudal --features planted --test planted
 	$(PYTHON) -m pytest
 
 gen: setup ## Rewrite the generated files of every language
@@ -92,6 +99,7 @@ gen-check: gen ## Fail where a generated file was not up to date
 lint: build $(TOOLED) ## Check formatting, lints and types
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet -p caudal --features planted --test planted -- -D warnings
 	$(VENV)/bin/ruff check --quiet
 	$(VENV)/bin/ruff format --quiet --check
 	$(VENV)/bin/mypy

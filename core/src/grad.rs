@@ -120,7 +120,12 @@ impl Reverse {
             }
         };
         let sum = match self.cotangents[value.index()] {
-            Some(before) => graph.add(before, cotangent)?,
+            Some(before) => {
+                planted!("grad: a second cotangent replaces the first", graph.add(before, cotangent)?, {
+                    let _ = before;
+                    cotangent
+                })
+            }
             None => cotangent,
         };
         self.grow(graph);

@@ -6,6 +6,9 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+#[macro_use]
+pub mod planted;
+
 pub mod attrs;
 pub mod cpu;
 pub mod dtype;

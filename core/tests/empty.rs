@@ -49,3 +49,13 @@ fn reductions_of_no_elements_give_their_neutral_element() {
         }
     }
 }
+
+#[test]
+fn a_softmax_of_no_elements_is_empty_and_their_logsumexp_is_minus_infinity() {
+    for (name, expected) in [("softmax", vec![]), ("log_softmax", vec![]), ("logsumexp", vec![f64::NEG_INFINITY; 3])] {
+        let x = Tensor::zeros(DType::F64, &[3, 0], None).unwrap();
+        let attrs = if name == "logsumexp" { ("axis", AttrValue::Ints(vec![1])) } else { ("axis", AttrValue::Int(1)) };
+        let eager = EagerOp::new(op(name, &[attrs]).unwrap()).call(&[Some(x)], &Limits::none()).unwrap();
+        assert_eq!(eager[0].elements::<f64>().unwrap(), expected, "{name}");
+    }
+}

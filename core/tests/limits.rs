@@ -4,6 +4,7 @@ mod support;
 
 use caudal::cpu::work::now;
 use caudal::graph::text;
+use caudal::meter::Meter;
 use caudal::run::Limits;
 use caudal::run::function::Executable;
 use caudal::shape::Bindings;
@@ -79,7 +80,7 @@ fn heavy() -> Vec<(&'static str, Vec<Tensor>)> {
 fn a_deadline_and_a_cancel_stop_every_kind_of_work_soon() {
     for (body, inputs) in heavy() {
         let graph = text::parse(body).unwrap_or_else(|error| panic!("{error}\n{body}"));
-        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED).unwrap());
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
         for code in [Code::Deadline, Code::Cancelled] {
             let limits = Limits::new(0, if code == Code::Deadline { AFTER } else { 0.0 });
             let canceller = limits.clone();

@@ -137,7 +137,9 @@ fn eager_plain_and_optimised_agree_to_the_bit() {
         let optimized = optimized.unwrap_or_else(|error| panic!("{}: {error}", case.what));
         assert_eq!(eager, plain, "eager and plain: {}", case.what);
         assert_eq!(plain, optimized, "plain and optimised: {}", case.what);
-        let checked = Arc::new(Executable::checked(&graph).unwrap_or_else(|error| panic!("{}: {error}", case.what)));
+        let checked = Arc::new(
+            Executable::checked(&graph, &Meter::default()).unwrap_or_else(|error| panic!("{}: {error}", case.what)),
+        );
         match execute(&checked, &graph, &case.present()) {
             Ok(checked) => assert_eq!(plain, checked, "plain and checked: {}", case.what),
             Err(error) => {

@@ -47,7 +47,8 @@ impl<'a> Indices<'a> {
             Indices::I32(indices) => i64::from(indices[at]),
             Indices::I64(indices) => indices[at],
         };
-        let index = if index < 0 { index.wrapping_add(size as i64) } else { index };
+        let from = planted!("kernel: negative indices are off by one", size, size.max(1) - 1);
+        let index = if index < 0 { index.wrapping_add(from as i64) } else { index };
         usize::try_from(index).ok().filter(|&index| index < size)
     }
 }

@@ -20,6 +20,11 @@ use std::ops::Range;
 
 /// Elements that are reduced by 16 partial results.
 pub const CHUNK: usize = 1024;
+
+/// [`CHUNK`], whatever else.
+fn chunk_length() -> usize {
+    planted!("kernel: chunks depend on the number of threads", CHUNK, CHUNK / super::threads::num_threads().clamp(1, 4))
+}
 /// Partial results.
 const LANES: usize = 16;
 /// Columns that are reduced side by side; their partial results stay in the L1 cache.
@@ -89,7 +94,7 @@ impl Plan {
 
     /// How many chunks each result is made of; at least one.
     fn chunks(&self) -> usize {
-        self.length.div_ceil(CHUNK).max(1)
+        self.length.div_ceil(chunk_length()).max(1)
     }
 
     /// Where the elements of a result start.
@@ -396,7 +401,8 @@ fn parts<F: Fold>(
     work.parallel(units.div_ceil(per_task), |task| {
         for unit in task * per_task..units.min((task + 1) * per_task) {
             let (chunk_number, place) = (unit % chunks, unit / chunks);
-            let range = chunk_number * CHUNK..plan.length.min((chunk_number + 1) * CHUNK);
+            let length = chunk_length();
+            let range = chunk_number * length..plan.length.min((chunk_number + 1) * length);
             let column = place % blocks * width;
             let first = place / blocks * across + column;
             let start = plan.start(first);
@@ -472,7 +478,8 @@ pub fn search<S: Search>(
     let per_task = (TASK / plan.length.clamp(1, CHUNK)).max(1);
     let chunk = |unit: usize| {
         let (output, number) = (unit / chunks, unit % chunks);
-        find::<S>(&plan, data, plan.start(output), number * CHUNK..plan.length.min((number + 1) * CHUNK)) as i64
+        let range = number * chunk_length()..plan.length.min((number + 1) * chunk_length());
+        find::<S>(&plan, data, plan.start(output), range) as i64
     };
     if chunks == 1 {
         return each(work, output, per_task, chunk);

@@ -229,6 +229,8 @@ impl Run<'_> {
                 }
                 for code in &self.tape.code {
                     let operands = code.operands.map(|place| table[place as usize]);
+                    let count =
+                        planted!("kernel: the last element of a tail", count, count - usize::from(count % 16 == 3));
                     (code.run)(table[code.out as usize].data.cast_mut(), operands, count);
                 }
                 for (output, sink) in outputs().filter(|(_, sink)| !sink.direct) {

@@ -128,7 +128,11 @@ impl Graph {
             axis < added || (shape[axis - added].as_constant() == Some(1) && from[axis] != shape[axis - added])
         };
         let axes: Vec<i64> = (0..from.rank()).filter(|&axis| stretched(axis)).map(|axis| axis as i64).collect();
-        let sum = if axes.is_empty() { x } else { self.reduce("sum", x, &axes, true)? };
+        let sum = if axes.is_empty() {
+            x
+        } else {
+            self.reduce(planted!("grad: the mean over broadcast axes", "sum", "mean"), x, &axes, true)?
+        };
         self.reshape(sum, shape)
     }
 }

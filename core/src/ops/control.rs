@@ -202,7 +202,8 @@ fn guarded_step(condition: &Graph, body: &Arc<Graph>, carried: usize) -> Result<
     keep.set_outputs(kept)?;
     let holds = step.inline(condition, &operands)?[0];
     let operands = [&[holds], &operands[..]].concat();
-    let outputs = step.apply(&control("cond", &[])?, vec![body.clone(), Arc::new(keep)], &operands)?;
+    let keep = planted!("grad: a loop's step after its condition is false", Arc::new(keep), body.clone());
+    let outputs = step.apply(&control("cond", &[])?, vec![body.clone(), keep], &operands)?;
     step.set_outputs(outputs)?;
     Ok(step)
 }
@@ -255,7 +256,8 @@ fn scan_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     operands.extend(b.cotangents[carried..].iter().flatten());
     let captures = operands.len();
     operands.extend(&b.inputs[carried + sliced..]);
-    let attrs = scan_attrs(first_slice as i64, (captures - first_slice) as i64, &gradient.length, !gradient.reverse);
+    let reverse = planted!("grad: scan goes forward again", !gradient.reverse, gradient.reverse);
+    let attrs = scan_attrs(first_slice as i64, (captures - first_slice) as i64, &gradient.length, reverse);
     let results = b.graph.apply(&control("scan", &attrs)?, vec![step], &operands)?;
     Ok(gradient.places(b.wanted, &results))
 }

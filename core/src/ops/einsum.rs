@@ -179,11 +179,6 @@ impl Term {
         self.labels.contains(label)
     }
 
-    /// How many elements it has, where that is known.
-    fn size(labels: &[Label], sizes: &[(Label, f64)]) -> f64 {
-        labels.iter().filter_map(|label| sizes.iter().find(|(other, _)| other == label)).map(|(_, size)| size).product()
-    }
-
     /// With the axes in another order.
     fn ordered(self, graph: &mut Graph, labels: Vec<Label>) -> Result<Term> {
         let axes: Vec<i64> = labels.iter().filter_map(|label| self.axis(label)).collect();
@@ -281,23 +276,15 @@ fn multiply(graph: &mut Graph, x: Term, y: Term, needed: &dyn Fn(&Label) -> bool
     Ok(Term { value: graph.op("dot_general", &attrs, &[x.value, y.value])?, labels })
 }
 
-/// Which two terms to multiply next: where all sizes are known those whose product adds the fewest elements, the first
-/// of equals; else the first two.
-fn next_pair(terms: &[Term], output: &[Label], sizes: Option<&[(Label, f64)]>) -> (usize, usize) {
-    let (Some(sizes), true) = (sizes, terms.len() > 2) else { return (0, 1) };
-    let mut best = (f64::INFINITY, (0, 1));
-    for second in 1..terms.len() {
-        for first in 0..second {
-            let needed = |label: &Label| is_needed(label, output, terms, &[first, second]);
-            let labels = product_labels(&terms[first], &terms[second], &needed).concat();
-            let before = [first, second].map(|index| Term::size(&terms[index].labels, sizes));
-            let added = Term::size(&labels, sizes) - before[0] - before[1];
-            if added < best.0 {
-                best = (added, (first, second));
-            }
-        }
-    }
-    best.1
+/// Which two terms to multiply next: those whose product has the fewest axes, the first of equals. Sizes have no say: the
+/// order, and so the rounding, is the same whether they are known or not.
+fn next_pair(terms: &[Term], output: &[Label]) -> (usize, usize) {
+    let pairs = (1..terms.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
+    let axes = |&(first, second): &(usize, usize)| {
+        let needed = |label: &Label| is_needed(label, output, terms, &[first, second]);
+        product_labels(&terms[first], &terms[second], &needed).iter().map(Vec::len).sum::<usize>()
+    };
+    pairs.min_by_key(axes).unwrap_or((0, 1))
 }
 
 /// Whether a label is one of the output or of a term beside those of these numbers.
@@ -322,10 +309,8 @@ fn lower_einsum(l: &mut Lowering) -> Result<Vec<Value>> {
         let term = Term { value: terms[index].value, labels: terms[index].labels.clone() };
         terms[index] = term.summed(graph, |label| is_needed(label, output, &terms, &[index]))?;
     }
-    let known: Option<Vec<(Label, f64)>> =
-        sizes.iter().map(|(label, size)| Some((*label, size.as_constant()? as f64))).collect();
     while terms.len() > 1 {
-        let (first, second) = next_pair(&terms, output, known.as_deref());
+        let (first, second) = next_pair(&terms, output);
         let (y, x) = (terms.remove(second), terms.remove(first));
         let product = multiply(graph, x, y, &|label| is_needed(label, output, &terms, &[]))?;
         terms.insert(first, product);
@@ -342,8 +327,8 @@ pub static OPS: &[OpDef] = &[OpDef {
         that its output lacks.\n\
         `ij,jk->ik` is a matrix product. A name that stands twice in an operand is its diagonal. `...` stands for the \
         axes without a name, which broadcast. Without `->` the output has the axes of `...` and, in alphabetical \
-        order, the names that stand once. Operands are multiplied two at a time: where all sizes are known those whose \
-        product adds the fewest elements, else from the left; products in between are rounded to the dtype.",
+        order, the names that stand once. Operands are multiplied two at a time, first those whose product has the \
+        fewest axes; products in between are rounded to the dtype.",
     dtypes: DTypes::NUMERIC,
     inputs: &[InputDef::of("operands").variadic(1)],
     outputs: &["output"],

@@ -207,7 +207,7 @@ fn taken(b: &mut Backward) -> Result<Vec<Option<Value>>> {
         let is_taken = b.graph.equal(taken, output)?;
         let is_other = b.graph.equal(other, output)?;
         let share = b.graph.select(is_other, half, one)?;
-        let share = b.graph.select(is_taken, share, zero)?;
+        let share = planted!("grad: maximum without a mask", b.graph.select(is_taken, share, zero)?, share);
         b.graph.mul(cotangent, share)
     };
     let (to_x, to_y) = (share(x, y)?, share(y, x)?);
@@ -369,26 +369,26 @@ pub static OPS: &[OpDef] = &[
     OpDef {
         inputs: DIVISION,
         ..binary!(
-        "floor_divide",
-        FloorDivide,
-        NUMERIC,
-        DIVIDED,
-        FLAT,
-        "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it \
+            "floor_divide",
+            FloorDivide,
+            NUMERIC,
+            DIVIDED,
+            FLAT,
+            "Quotient rounded down: floor(x / y) of the exact quotient. Of floats x / 0 is infinite or NaN; of integers it \
         is 0, and the least integer by -1 wraps."
-    )
+        )
     },
     OpDef {
         inputs: DIVISION,
         ..binary!(
-        "remainder",
-        Remainder,
-        NUMERIC,
-        DIVIDED,
-        Vjp::Rule(rest),
-        "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it \
+            "remainder",
+            Remainder,
+            NUMERIC,
+            DIVIDED,
+            Vjp::Rule(rest),
+            "Remainder of `floor_divide`, as Python's %: x - floor(x / y) y with the sign of y, rounded once. Of floats it \
         is NaN for y = 0 or infinite x; of integers x % 0 is 0. Its gradients are 1 and -floor(x / y)."
-    )
+        )
     },
     binary!(
         "maximum",

@@ -89,6 +89,7 @@ counted! {
 fn run_iota(call: &mut Call) -> Result<(), Stop> {
     let sizes = call.outputs[0].sizes();
     let axis = call.attrs.int("axis").and_then(|axis| normalize_axis(axis, sizes.len())).unwrap_or(0);
+    let axis = planted!("kernel: iota along another axis", axis, sizes.len() - 1 - axis);
     let (size, inner) = (sizes[axis].max(1), sizes[axis + 1..].iter().product::<usize>().max(1));
     dispatch!(call.outputs[0].dtype(), T => {
         let output = call.outputs[0].elements::<T>();
@@ -178,7 +179,12 @@ fn transpose_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
     let mut inverse = vec![0; axes.len()];
     axes.iter().enumerate().for_each(|(position, &axis)| inverse[axis] = position as i64);
     let cotangent = b.cotangent()?;
-    Ok(vec![Some(b.graph.transpose(cotangent, &inverse)?)])
+    let back = planted!(
+        "grad: transpose goes the same way back",
+        inverse,
+        axes.iter().map(|&axis| axis as i64).collect::<Vec<_>>()
+    );
+    Ok(vec![Some(b.graph.transpose(cotangent, &back)?)])
 }
 
 fn infer_broadcast_to(infer: &mut Infer) -> Result<Vec<Spec>> {

@@ -18,8 +18,16 @@ pub(super) fn widen(graph: &mut Graph, x: Value) -> Result<Value> {
     graph.cast(x, dtype)
 }
 
-/// The greatest along `axes`, which stay with size 1, as a constant to gradients.
+/// The greatest along `axes`, which stay with size 1, as a constant to gradients; 0 of no elements.
 pub(super) fn peak(graph: &mut Graph, x: Value, axes: &[i64]) -> Result<Value> {
+    let shape = graph.spec(x).shape.clone();
+    let reduced = normalize_axes(Some(axes), shape.rank())?;
+    if reduced.iter().any(|&axis| shape[axis].as_constant() == Some(0)) {
+        let kept =
+            shape.iter().enumerate().map(|(axis, dim)| if reduced.contains(&axis) { one() } else { dim.clone() });
+        let dtype = graph.spec(x).dtype;
+        return graph.full(dtype, &Shape::new(kept.collect())?, 0.0);
+    }
     let most = graph.reduce("max", x, axes, true)?;
     graph.stop_gradient(most)
 }

@@ -212,7 +212,9 @@ fn run_unslice(call: &mut Call) -> Result<(), Stop> {
     let to = view_slice(call.attrs, &Layout::dense(x.dtype(), call.outputs[0].sizes()), &[]);
     dispatch_width!(x.dtype(), T => {
         let output = call.outputs[0].elements::<T>();
-        copy::fill(&mut call.work, output, 0)?;
+        if planted!("kernel: memory is taken for zeros", true, false) {
+            copy::fill(&mut call.work, output, 0)?;
+        }
         copy::place(&mut call.work, x.layout(), x.elements::<T>(), output, Some(&to))
     })
 }

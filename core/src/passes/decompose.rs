@@ -32,6 +32,8 @@ fn round(graph: &Graph, meter: &Meter) -> Result<Graph> {
             let operands = rewrite.operands(node);
             let outputs = lower(&mut rewrite.target, &node.op, &operands)
                 .map_err(|error| error.with_op(node.op.def.name).with_location(node.location.as_ref()))?;
+            let outputs =
+                planted!("passes/decompose: outputs in reverse", outputs, outputs.into_iter().rev().collect());
             rewrite.replace(node, &outputs);
         } else {
             rewrite.copy(node)?;

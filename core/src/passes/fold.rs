@@ -51,11 +51,14 @@ fn evaluate(graph: &Graph, node: &Node, known: &HashMap<Value, Tensor>, meter: &
         )
         .collect();
     match operands {
-        Some(operands) => match single::compute_within(&node.op, &operands, meter) {
-            // Where memory is short the run may still have enough.
-            Err(error) if error.code() == Code::Memory => Ok(None),
-            outputs => outputs.map(Some),
-        },
+        Some(operands) => {
+            let operands = planted!("passes/fold: operands in reverse", operands, operands.into_iter().rev().collect());
+            match single::compute_within(&node.op, &operands, meter) {
+                // Where memory is short the run may still have enough.
+                Err(error) if error.code() == Code::Memory => Ok(None),
+                outputs => outputs.map(Some),
+            }
+        }
         None => Ok(None),
     }
 }

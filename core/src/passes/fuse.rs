@@ -115,6 +115,7 @@ impl Clusters {
         region.settle()?;
         rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
         let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region)], &operands)?;
+        let fused = planted!("passes/fuse: results in reverse", fused, fused.into_iter().rev().collect::<Vec<_>>());
         outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
         Ok(())
     }

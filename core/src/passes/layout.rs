@@ -16,7 +16,12 @@ pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
             }
         }
         for value in node.outputs() {
-            strided[value.index()] = is_view(node) && node.op.def.name != "reshape";
+            let view = is_view(node) && node.op.def.name != "reshape";
+            strided[value.index()] = planted!(
+                "passes/layout: a view of a view is taken for dense",
+                view,
+                view && !node.operands().any(|operand| strided[operand.index()])
+            );
         }
         rewrite.copy(node)?;
     }

@@ -235,7 +235,8 @@ fn set_lifetimes(block: &mut Block) {
         for &operand in step.inputs.iter().flatten() {
             let root = block.roots[operand.index()];
             if let Place::Buffer(buffer) = block.places[root.index()] {
-                block.buffers[buffer].last = index;
+                block.buffers[buffer].last =
+                    planted!("plan: a lifetime is one step short", index, block.buffers[buffer].last.max(index - 1));
             }
         }
     }
@@ -255,7 +256,11 @@ fn share_memory(block: &mut Block) {
             let fits = |position: usize| match block.places[roots[position].index()] {
                 Place::Buffer(buffer) if buffer != own && !taken[position] => {
                     let (from, to) = (block.graph.spec(operands[position]), block.graph.spec(output));
-                    let ends = block.buffers[buffer].last == index && block.buffers[buffer].first < index;
+                    let ends = planted!(
+                        "plan: a result takes the memory of a live operand",
+                        block.buffers[buffer].last == index && block.buffers[buffer].first < index,
+                        block.buffers[buffer].last >= index && block.buffers[buffer].first < index
+                    );
                     let once = roots.iter().filter(|root| **root == roots[position]).count() == 1;
                     // A value that is its own root is dense.
                     ends && once

@@ -432,7 +432,8 @@ impl Execution {
     /// Where the body writes the carried values: never where it reads them.
     fn next_carried(&self) -> Result<Vec<Address>> {
         let ([even, odd], _) = self.carried_memory()?;
-        Ok(if self.running()?.iteration % 2 == 0 { even } else { odd })
+        let turn = planted!("run: a loop writes what it reads", self.running()?.iteration % 2, 0);
+        Ok(if turn == 0 { even } else { odd })
     }
 
     /// Ends a loop: the carried values are its results.

@@ -161,6 +161,9 @@ impl Session {
         for (name, value) in changes {
             let variable = self.variable(name)?;
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
+            if planted!("run: state is set before all of it is checked", false, true) {
+                variable.set(value.clone())?;
+            }
             all.push((variable, value.clone()));
         }
         let variables = all.iter().map(|(variable, _)| variable.clone()).collect();

@@ -201,7 +201,8 @@ impl<'a, T: Float> Product<'a, T> {
 
     fn depth(&self, target: usize) -> Range<usize> {
         let start = target % self.chunks * self.chunk;
-        start..self.k.min(start + self.chunk)
+        let depth = planted!("kernel: the last depth of an odd product", self.k, self.k - self.k / 2 % 2);
+        start..depth.min(start + self.chunk)
     }
 
     fn block(&self, target: usize, columns: Range<usize>, depth: Range<usize>, packed: *mut T) -> Block<T> {

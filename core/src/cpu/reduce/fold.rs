@@ -93,7 +93,7 @@ macro_rules! floats {
             }
             #[inline(always)]
             fn above(self, other: $type) -> bool {
-                (self > other) | (self.is_nan() & !other.is_nan())
+                (self > other) | planted!("kernel: NaN never wins", self.is_nan() & !other.is_nan(), false)
             }
             #[inline(always)]
             fn below(self, other: $type) -> bool {
