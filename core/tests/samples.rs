@@ -6,6 +6,7 @@ mod support;
 use caudal::cpu::threads::set_num_threads;
 use caudal::graph::{Builder, Notes, text};
 use caudal::json::Json;
+use caudal::meter::Meter;
 use caudal::op::{Control, Meaning, OpDef, Sample, Vjp};
 use caudal::run::eager::{EagerOp, evaluate};
 use caudal::run::function::Executable;
