@@ -291,7 +291,7 @@ def graphs() -> None:
             'it has the key "code"; known are attrs, inputs, location, op, outputs, regions',
         ),
         "attr_unknown": (node("exp", [0], spec, attrs={"a": 1}), "exp: there is no attr a; it has none"),
-        "attr_of_another_type": (node("transpose", [0], spec, attrs={"axes": "x"}), 'axes is Ints, not "x"'),
+        "attr_of_another_type": (node("transpose", [0], spec, attrs={"axes": "x"}), 'axes takes integers, not "x"'),
         "attr_missing": (node("cast", [0], spec), "cast: the attr dtype is required"),
         "dim_name_long": (
             node("reshape", [0], spec, attrs={"shape": [long]}),

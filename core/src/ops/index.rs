@@ -20,7 +20,7 @@ use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use crate::{dispatch, dispatch_width};
 
-/// Indices along the attr `axis` of the first input.
+/// Indices along the axis of the first input that the attr `axis` says, or the first.
 pub(super) const INDICES: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_axis));
 /// Indices along the last axis of the first input.
 const PICKS: InputDef = InputDef::in_set("indices", DTypes::INDEX).checked(Check::Index(along_last));

@@ -1,5 +1,6 @@
 //! What layers of neural networks are made of. `float16` and `bfloat16` are computed in `float32` and rounded at the end.
 
+use super::index::INDICES;
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
@@ -347,7 +348,7 @@ pub static OPS: &[OpDef] = &[
             table is [rows, features...], the output [indices..., features...]. A negative index counts from the end; one \
             outside of [-rows, rows) gives NaN. The gradient is that of take: dense, the cotangents of a row added up.",
         dtypes: DTypes::FLOAT,
-        inputs: &[InputDef::of("table"), InputDef::in_set("indices", DTypes::INDEX)],
+        inputs: &[InputDef::of("table"), INDICES],
         outputs: &["output"],
         attrs: &[],
         regions: &[],
