@@ -1,8 +1,9 @@
 //! What work that is no run (reading files, passes, plans) is charged to, and what stops it.
 
 use crate::cpu::memory::Budget;
-use crate::cpu::work::{Stop, Watch};
-use crate::error::{Error, Result};
+use crate::cpu::single::stopped;
+use crate::cpu::work::Watch;
+use crate::error::Result;
 use std::sync::Arc;
 
 /// A budget and a watch for one piece of work. The default counts nothing and stops never.
@@ -33,11 +34,7 @@ impl Meter {
     /// # Errors
     /// `deadline`, `cancelled`.
     pub fn check(&self) -> Result<()> {
-        match self.watch.look(false) {
-            None => Ok(()),
-            Some(Stop::Cancelled) => Err(Error::cancelled("the work was cancelled")),
-            Some(_) => Err(Error::deadline("the work took longer than its limit in seconds")),
-        }
+        self.watch.look(false).map_or(Ok(()), |stop| Err(stopped(stop)))
     }
 
     /// Counts `bytes` until the charge is dropped.
@@ -126,7 +123,7 @@ mod tests {
     #[test]
     fn work_is_stopped() {
         let late = Meter::new(&Arc::default(), Watch { deadline: 0.0, ..Watch::default() });
-        assert_eq!(late.check(), Err(Error::deadline("the work took longer than its limit in seconds")));
+        assert_eq!(late.check(), Err(stopped(Stop::Deadline)));
         assert_eq!(Meter::default().check(), Ok(()));
     }
 }

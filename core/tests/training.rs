@@ -349,7 +349,7 @@ fn a_failed_step_leaves_the_state() {
     loss(&session);
     let before = session.snapshot().unwrap();
     limits.cancel();
-    assert_eq!(session.run("train_step", &batch()).unwrap_err().to_string(), "train_step: the run was cancelled");
+    assert_eq!(session.run("train_step", &batch()).unwrap_err().to_string(), "train_step: the call was cancelled");
     let after = session.snapshot().unwrap();
     assert_eq!(before.state, after.state);
 }

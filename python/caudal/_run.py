@@ -27,13 +27,13 @@ class Inputs:
         writes: Whether it writes state, which may come to hold an input: then every array is copied.
     """
 
-    __slots__ = ("_borrowed", "_function", "_writes", "tensors")
+    __slots__ = ("_borrowed", "_function", "_writes", "handles")
 
     def __init__(self, function: str, writes: bool) -> None:
         self._function = function
         self._writes = writes
         self._borrowed: list[CData] = []
-        self.tensors: list[Tensor] = []
+        self.handles: list[Handle] = []
 
     def add(self, value: Any, spec: TensorSpec, name: str) -> None:
         """Adds an input. A large array is not copied, if nothing but the call sees its memory.
@@ -42,13 +42,16 @@ class Inputs:
             DTypeError: it has another dtype than the spec.
             ArgumentError: it is traced, or no array.
         """
+        if type(value) is Tensor and value._tracer is None and _quick.dtype(value._handle) == spec.dtype.number:
+            self.handles.append(value._handle)
+            return
         if not self._writes and type(value) is np.ndarray and value.nbytes >= _LARGE:
             handle = _borrow(value, spec)
             if handle is not None:
                 self._borrowed.append(tensor_of(handle).data)
-                self.tensors.append(Tensor(handle))
+                self.handles.append(handle)
                 return
-        self.tensors.append(at_hand(fit(value, spec, name, self._function), name, self._function))
+        self.handles.append(at_hand(fit(value, spec, name, self._function), name, self._function)._handle)
 
     def own(self, output: Handle) -> Tensor:
         """An output as a tensor; one that is a borrowed input is copied."""
@@ -81,7 +84,7 @@ def run(function: int, inputs: Inputs, limits: Limits | None) -> list[Tensor]:
     """
     result: Any = None
     try:
-        result = _quick.run(function, pointer(limits), *[tensor._handle for tensor in inputs.tensors])
+        result = _quick.run(function, pointer(limits), *inputs.handles)
         while type(result) is not tuple:
             result = _quick.resume(check_quick(result))
         return [inputs.own(output) for output in result]

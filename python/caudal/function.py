@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from . import _dispatch, _run, tree
+from . import _dispatch, _quick, _run, tree
 from . import tracer as _tracer
 from .errors import ArgumentError, make
 from .spec import TensorSpec, as_spec
@@ -22,6 +22,8 @@ from .variable import Variable
 __all__ = ["Function", "function"]
 
 R = TypeVar("R")
+
+_MAX_SEEN = 1024
 
 
 class Function(Generic[R]):
@@ -44,6 +46,8 @@ class Function(Generic[R]):
         self._given: list[Trace] = []
         self._signature = None if signature is None else self._checked(signature)
         self._only: Trace | None = None
+        # Traces by the dtypes and shapes of inputs that are all tensors: the way that takes least.
+        self._seen: dict[tuple[object, ...], Trace] = {}
 
     def _checked(self, signature: Mapping[str, Any]) -> dict[str, Any]:
         """The signature with a spec at each leaf."""
@@ -85,7 +89,16 @@ class Function(Generic[R]):
         if self._only is not None and not named and len(arguments) == len(self._only.inputs) and self._only.flat:
             result: R = self._only.call(arguments)
             return result
-        trace, leaves = self._find(*arguments, **named)
+        seen = None if named else _seen(arguments)
+        trace = None if seen is None else self._seen.get(seen)
+        if trace is None:
+            trace, leaves = self._find(*arguments, **named)
+            if seen is not None and len(leaves) == len(seen):
+                if len(self._seen) >= _MAX_SEEN:
+                    self._seen.clear()
+                self._seen[seen] = trace
+        else:
+            leaves = list(arguments)
         result = trace.call(leaves)
         return result
 
@@ -248,6 +261,16 @@ class Function(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<caudal function {self._name}>"
+
+
+def _seen(arguments: tuple[Any, ...]) -> tuple[object, ...] | None:
+    """The dtypes and shapes of arguments that are all tensors at hand."""
+    specs = []
+    for value in arguments:
+        if type(value) is not Tensor or value._handle is None:
+            return None
+        specs.append((_quick.dtype(value._handle), _quick.shape(value._handle)))
+    return tuple(specs)
 
 
 def _leaf(value: Any, name: str, function: str) -> Any:

@@ -85,6 +85,13 @@ def newer() -> bytes:
     return data.replace(b'\\"reader\\":1', b'\\"reader\\":9')
 
 
+def planned() -> cd.Session:
+    """A session whose function has run: what is left to pay for is the run."""
+    s = program(lambda x: cd.exp(x), x="float32[n]").session()
+    s.run("f", {"x": image(1000)})
+    return s
+
+
 def cancelled() -> cd.Limits:
     limits = cd.Limits()
     limits.cancel()
@@ -529,14 +536,12 @@ SESSIONS: list[Case] = [
     (
         lambda: session().run("both", {"x": F, "y": [1, 2]}, limits=cancelled()),
         cd.CancelledError,
-        "both: the run was cancelled",
+        "both: the call was cancelled",
     ),
     (
-        lambda: (
-            program(lambda x: cd.exp(x), x="float32[n]").session().run("f", {"x": image(1000)}, limits=cd.Limits(9))
-        ),
+        lambda: planned().run("f", {"x": image(1000)}, limits=cd.Limits(3000)),
         cd.OutOfMemoryError,
-        "f: 4000 bytes more than the 0 in use pass the limit of 9 bytes",
+        "f: a call needs 4000 bytes, the limit is 3000",
     ),
     (
         lambda: (
@@ -545,7 +550,7 @@ SESSIONS: list[Case] = [
             .run("f", {"x": 1}, limits=cd.Limits(seconds=0.01))
         ),
         cd.DeadlineError,
-        "f: the run took longer than its limit in seconds",
+        "f: the call took longer than its limit in seconds",
     ),
     (
         lambda: weights(1, 2).session().state.update({"w": [1.0, 2.0, 3.0]}),

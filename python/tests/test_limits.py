@@ -104,7 +104,7 @@ def check_whole(session: cd.Session) -> None:
 
 def test_the_time_limit_stops_it(heavy: tuple[cd.Session, dict[str, Any]]) -> None:
     session, inputs = heavy
-    with promptly(0.15), pytest.raises(cd.DeadlineError, match="the run took longer than its limit in seconds"):
+    with promptly(0.15), pytest.raises(cd.DeadlineError, match="the call took longer than its limit in seconds"):
         session.run("step", inputs, limits=cd.Limits(seconds=0.15))
     check_whole(session)
 
@@ -113,7 +113,7 @@ def test_another_thread_cancels_it(heavy: tuple[cd.Session, dict[str, Any]]) -> 
     session, inputs = heavy
     limits = cd.Limits()
     threading.Timer(0.15, limits.cancel).start()
-    with promptly(0.15), pytest.raises(cd.CancelledError, match="the run was cancelled"):
+    with promptly(0.15), pytest.raises(cd.CancelledError, match="the call was cancelled"):
         session.run("step", inputs, limits=limits)
     check_whole(session)
 

@@ -42,7 +42,7 @@ def test_opening_ends_at_its_limits() -> None:
     good = FOLDER.parent / "fixtures" / "0.1.0.caudal"
     with pytest.raises(cd.DeadlineError) as late:
         cd.load(good, limits=cd.Limits(seconds=1e-9))
-    assert str(late.value) == f"{good}: the work took longer than its limit in seconds"
+    assert str(late.value) == f"{good}: the call took longer than its limit in seconds"
     with pytest.raises(cd.OutOfMemoryError) as short:
         cd.load(good, limits=cd.Limits(memory=100))
     assert str(short.value) == (

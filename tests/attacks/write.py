@@ -423,7 +423,7 @@ def runs() -> None:
     forever = graph([("x", SCALAR)], [true], [1])
     body = graph([("x", SCALAR)], [node("neg", [0], SCALAR)], [1])
     loop = node("while_loop", [0], SCALAR, attrs={"carried": 1}, regions=[0, 1])
-    late = "the run took longer than its limit in seconds"
+    late = "the call took longer than its limit in seconds"
     add("loop_without_end", f(graph([], [one, loop], [1]), forever, body), call=f"f: {late}", code="deadline", **limits)
     scan = node("scan", [0], SCALAR, attrs={"carried": 1, "length": "9223372036854775807"}, regions=[0])
     add("scan_of_2_63_steps", f(graph([], [one, scan], [1]), body), call=f"f: {late}", code="deadline", **limits)

@@ -294,7 +294,7 @@ static void spent(void) {
     OK(cdl_limits_new(0, 0, &cancelled));
     FAILS(CDL_MEMORY, NULL, cdl_function_run(predict, TENSORS(x), 1, memory, &out, 1, NULL));
     cdl_limits_cancel(cancelled);
-    FAILS(CDL_CANCELLED, "predict: the run was cancelled",
+    FAILS(CDL_CANCELLED, "predict: the call was cancelled",
           cdl_function_run(predict, TENSORS(x), 1, cancelled, &out, 1, NULL));
     OK(cdl_tensor_new(CDL_I32, (int64_t[]){999}, 1, NULL, 0, &y));
     FAILS_AT(CDL_SHAPE, "train_step: y is int32[999], expected int32[batch]: axis 0 is 999, expected batch = 1000", "y",

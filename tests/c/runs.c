@@ -156,16 +156,16 @@ static void limits(void) {
     cdl_tensor *out = NULL, *forever = integer(-1), *x = filled((int64_t[]){100000, 2}, 2, 1);
     cdl_limits *seconds = NULL, *cancelled = NULL, *memory = NULL, *wrong = NULL;
     OK(cdl_limits_new(0, 0.05, &seconds));
-    FAILS(CDL_DEADLINE, "count: the run took longer than its limit in seconds",
+    FAILS(CDL_DEADLINE, "count: the call took longer than its limit in seconds",
           cdl_function_run(count, TENSORS(forever), 1, seconds, &out, 1, NULL));
     FAILS_AT(CDL_ARGUMENT, "seconds is -1", "seconds", cdl_limits_new(0, -1, &wrong));
     OK(cdl_limits_new(0, 0, &cancelled));
     pthread_t id;
     CHECK(pthread_create(&id, NULL, cancel_later, cancelled) == 0);
-    FAILS(CDL_CANCELLED, "count: the run was cancelled",
+    FAILS(CDL_CANCELLED, "count: the call was cancelled",
           cdl_function_run(count, TENSORS(forever), 1, cancelled, &out, 1, NULL));
     pthread_join(id, NULL);
-    FAILS(CDL_CANCELLED, "count: the run was cancelled",
+    FAILS(CDL_CANCELLED, "count: the call was cancelled",
           cdl_function_run(count, TENSORS(forever), 1, cancelled, &out, 1, NULL));
     CHECK(state_of(session, "total") == 0);
     OK(cdl_limits_new(100000, 0, &memory));
@@ -229,14 +229,14 @@ static void products(void) {
     cdl_limits *seconds = NULL, *cancelled = NULL;
     OK(cdl_limits_new(0, 0.1, &seconds));
     double start = now();
-    FAILS(CDL_DEADLINE, "square: the run took longer than its limit in seconds",
+    FAILS(CDL_DEADLINE, "square: the call took longer than its limit in seconds",
           cdl_function_run(function_of(session, "square"), TENSORS(large), 1, seconds, &out, 1, NULL));
     CHECK(promptly(start, 0.1));
     OK(cdl_limits_new(0, 0, &cancelled));
     pthread_t id;
     start = now();
     CHECK(pthread_create(&id, NULL, cancel_later, cancelled) == 0);
-    FAILS(CDL_CANCELLED, "square: the run was cancelled",
+    FAILS(CDL_CANCELLED, "square: the call was cancelled",
           cdl_function_run(function_of(session, "square"), TENSORS(large), 1, cancelled, &out, 1, NULL));
     CHECK(promptly(start, 0.05) && out == NULL);
     pthread_join(id, NULL);
@@ -420,7 +420,7 @@ static void lifetimes(void) {
     CHECK(!finished && total == NULL);
     cdl_limits_cancel(limits);
     cdl_limits_free(limits);
-    FAILS(CDL_CANCELLED, "count: the run was cancelled", cdl_call_resume(rest, 1, &total, 1, &finished));
+    FAILS(CDL_CANCELLED, "count: the call was cancelled", cdl_call_resume(rest, 1, &total, 1, &finished));
     cdl_call_free(rest);
     cdl_tensor_free(x);
     cdl_tensor_free(y);

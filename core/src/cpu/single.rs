@@ -138,8 +138,8 @@ pub fn run_kernel(
 /// The error for work that had to stop.
 pub fn stopped(stop: Stop) -> Error {
     match stop {
-        Stop::Cancelled => Error::cancelled("the run was cancelled"),
-        Stop::Deadline => Error::deadline("the run took longer than its limit in seconds"),
+        Stop::Cancelled => Error::cancelled("the call was cancelled"),
+        Stop::Deadline => Error::deadline("the call took longer than its limit in seconds"),
         Stop::OutOfMemory => Error::memory("a kernel found no memory"),
         Stop::Paused => Error::internal("a run paused that was to go on to its end"),
     }

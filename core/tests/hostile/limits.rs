@@ -49,14 +49,14 @@ fn every_stage_can_be_cancelled() {
     let cancelled = Limits::none();
     cancelled.cancel();
     let error = save::read(&fixture, Some(&cancelled)).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.code()), ("the data: the work was cancelled", Code::Cancelled));
+    assert_eq!((error.to_string().as_str(), error.code()), ("the data: the call was cancelled", Code::Cancelled));
     let program = Arc::new(save::read(&fixture, None).unwrap());
     let session = Session::new(program, cancelled);
     let step = session.function("train_step").unwrap();
     let mut sizes = Bindings::new();
     sizes.set(&"batch".into(), 32);
     let error = session.memory(step, &sizes).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.code()), ("train_step: the work was cancelled", Code::Cancelled));
+    assert_eq!((error.to_string().as_str(), error.code()), ("train_step: the call was cancelled", Code::Cancelled));
     let error = session.run("batch", &[]).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.code()), ("batch: the work was cancelled", Code::Cancelled));
+    assert_eq!((error.to_string().as_str(), error.code()), ("batch: the call was cancelled", Code::Cancelled));
 }
