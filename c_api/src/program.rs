@@ -70,7 +70,7 @@ pub unsafe extern "C" fn cdl_program_open(
         // SAFETY: the caller's word, for the whole body.
         let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
         unsafe { self::options("options", options, options_len, &[]) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         out.write(give_program(save::open(path, Some(limits.budget()))?));
         Ok(())
     })
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn cdl_program_read(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         out.write(give_program(save::read(data, Some(limits.budget()))?));
         Ok(())
     })

@@ -4,7 +4,7 @@ use crate::error::guard;
 use crate::limits::limits_or_none;
 use crate::program::{cdl_program, give_program};
 use crate::spec::OwnedSpec;
-use crate::tensor::{give_tensor, give_tensors, tensors};
+use crate::tensor::{give_tensor, tensors};
 use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
 use caudal::json::{self, Json, Map};
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn cdl_program_session(
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let options = unsafe { self::options("options", options, options_len, &["device", "strict"]) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         match options.get("device").map_or(Some("cpu"), Json::as_str) {
             Some("cpu" | "auto") => {}
             Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn cdl_session_set_state(
         let session = unsafe { borrow("session", session) }?;
         let names = unsafe { self::names("names", names, n) }?;
         let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
-        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        let changes: Vec<_> = names.into_iter().zip(tensors.iter().cloned()).collect();
         session.session.set_state(&changes)
     })
 }
@@ -326,12 +326,11 @@ pub unsafe extern "C" fn cdl_function_run(
         // SAFETY: the caller's word, for the whole body.
         let function = unsafe { borrow("function", function) }?;
         let inputs = unsafe { tensors("inputs", inputs, n) }?;
-        let limits = unsafe { limits_or_none(limits) }?;
+        let limits = unsafe { limits_or_none(limits) };
         let name = &function.session.program().functions[function.index].name;
         let count = function.outputs.len();
         check_outputs(name, count, outputs, n_outputs)?;
-        let mut call = function.session.start(function.index, &inputs, limits.as_ref())?;
-        drop(inputs);
+        let mut call = function.session.start(function.index, inputs, limits)?;
         if rest.is_null() {
             while !call.advance(f64::INFINITY)? {}
         } else if !call.advance(PIECE_SECONDS)? {
@@ -340,8 +339,8 @@ pub unsafe extern "C" fn cdl_function_run(
             unsafe { rest.write(Box::into_raw(Box::new(call))) };
             return Ok(());
         }
-        // SAFETY: the caller's word.
-        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
+        // SAFETY: there is room for all outputs.
+        call.finish_with(|index, output| unsafe { outputs.add(index).write(give_tensor(output)) })?;
         if !rest.is_null() {
             // SAFETY: the caller's word.
             unsafe { rest.write(std::ptr::null_mut()) };
@@ -384,8 +383,8 @@ pub unsafe extern "C" fn cdl_call_resume(
             return Ok(());
         }
         let call = handle.call.take().ok_or_else(ended)?;
-        // SAFETY: the caller's word.
-        unsafe { give_tensors(call.finish()?, outputs, n_outputs) }?;
+        // SAFETY: there is room for all outputs.
+        call.finish_with(|index, output| unsafe { outputs.add(index).write(give_tensor(output)) })?;
         done.write(1);
         Ok(())
     })

@@ -83,6 +83,9 @@ impl Budget {
     /// # Errors
     /// As [`Buffer::zeroed`].
     pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Buffer> {
+        if bytes == 0 {
+            return Buffer::zeroed(0, None);
+        }
         let mut idle = self.lock_idle();
         let fitting = idle.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
         if let Some(index) = fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(index, _)| index) {
@@ -98,8 +101,11 @@ impl Budget {
 
     /// Keeps memory that [`Budget::take`] gave for the next run.
     pub fn keep(&self, mut buffer: Buffer) {
-        buffer.owner = Owner::Heap(None);
-        self.lock_idle().push(buffer);
+        let mut idle = self.lock_idle();
+        if buffer.len != 0 && idle.try_reserve(1).is_ok() {
+            buffer.owner = Owner::Heap(None);
+            idle.push(buffer);
+        }
     }
 
     fn drop_idle(&self) {
@@ -129,6 +135,8 @@ enum Owner {
 pub struct Buffer {
     data: NonNull<u8>,
     len: usize,
+    /// Bytes between the start of the allocation and `data`.
+    before: usize,
     owner: Owner,
 }
 
@@ -136,6 +144,16 @@ pub struct Buffer {
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
+
+/// What a dangling pointer to nothing is aligned to.
+#[repr(align(64))]
+struct Line;
+
+/// The allocation for `len` aligned bytes. Its own alignment is what allocators give anyway: for more, they neither know
+/// which memory is zero already nor are they fast.
+fn layout(len: usize) -> Option<Layout> {
+    Layout::from_size_align(len.checked_add(ALIGNMENT - 16)?, 16).ok()
+}
 
 impl Buffer {
     /// `len` zero bytes, charged to `budget`.
@@ -146,14 +164,20 @@ impl Buffer {
         if let Some(budget) = budget {
             budget.charge(len as u64)?;
         }
-        let data = match Layout::from_size_align(len, ALIGNMENT) {
-            Ok(_) if len == 0 => NonNull::new(ALIGNMENT as *mut u8),
+        let owner = Owner::Heap(budget.cloned());
+        if len == 0 {
+            return Ok(Buffer { data: NonNull::<Line>::dangling().cast(), len, before: 0, owner });
+        }
+        let start = layout(len).and_then(|layout| {
             // SAFETY: the size is not 0.
-            Ok(layout) => NonNull::new(unsafe { alloc_zeroed(layout) }),
-            Err(_) => None,
-        };
-        match data {
-            Some(data) => Ok(Buffer { data, len, owner: Owner::Heap(budget.cloned()) }),
+            NonNull::new(unsafe { alloc_zeroed(layout) })
+        });
+        match start {
+            Some(start) => {
+                let before = start.align_offset(ALIGNMENT);
+                // SAFETY: `layout` has room for so many bytes before the data.
+                Ok(Buffer { data: unsafe { start.add(before) }, len, before, owner })
+            }
             None => {
                 if let Some(budget) = budget {
                     budget.release(len as u64);
@@ -168,7 +192,7 @@ impl Buffer {
     /// # Safety
     /// `data` must be readable for `len` bytes, unchanged, as long as `owner` lives.
     pub unsafe fn foreign(data: NonNull<u8>, len: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
-        Buffer { data, len, owner: Owner::Foreign(owner) }
+        Buffer { data, len, before: 0, owner: Owner::Foreign(owner) }
     }
 
     /// A part of a buffer, which it keeps alive. It is never written, and neither is `whole` any more.
@@ -227,15 +251,27 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Owner::Heap(budget) = &self.owner {
-            if self.len != 0 {
-                // SAFETY: allocated in `zeroed` with exactly this layout.
-                unsafe { dealloc(self.data.as_ptr(), Layout::from_size_align_unchecked(self.len, ALIGNMENT)) }
+            if let Some(layout) = layout(self.len).filter(|_| self.len != 0) {
+                // SAFETY: allocated in `zeroed` with exactly this layout, so many bytes before the data.
+                unsafe { dealloc(self.data.as_ptr().sub(self.before), layout) }
             }
             if let Some(budget) = budget {
                 budget.release(self.len as u64);
             }
         }
     }
+}
+
+/// Adds to a list whose memory may run out.
+///
+/// # Errors
+/// `memory`: the system has no more.
+pub fn push<T>(list: &mut Vec<T>, entry: T) -> Result<()> {
+    if list.len() == list.capacity() {
+        list.try_reserve(1).map_err(|_| Error::memory("the system has no more memory"))?;
+    }
+    list.push(entry);
+    Ok(())
 }
 
 /// Bytes as elements; whole elements only.

@@ -5,7 +5,6 @@ use crate::graph::{Graph, Rewrite, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-#[expect(clippy::mutable_key_type, reason = "the bytes of an attr's tensor never change; only its budget counts")]
 pub fn run(graph: &Graph) -> Result<Graph> {
     let mut rewrite = Rewrite::new(graph)?;
     let mut seen: HashMap<_, Vec<Value>> = HashMap::new();

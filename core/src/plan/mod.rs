@@ -72,6 +72,10 @@ pub struct Block {
     pub places: Vec<Place>,
     /// The memory that it needs for itself.
     pub buffers: Vec<Buffer>,
+    /// Those of them that are used, in the order in which they begin to be.
+    pub begin: Vec<usize>,
+    /// The same in the order in which they end.
+    pub end: Vec<usize>,
 }
 
 impl Block {
@@ -135,6 +139,8 @@ impl Planner {
             steps: Vec::new(),
             places: vec![Place::Input(0); graph.value_count()],
             buffers: Vec::new(),
+            begin: Vec::new(),
+            end: Vec::new(),
         };
         for (index, input) in graph.inputs().iter().enumerate() {
             block.places[input.value.index()] = Place::Input(index);
@@ -145,6 +151,7 @@ impl Planner {
         place_outputs(&mut block);
         set_lifetimes(&mut block);
         share_memory(&mut block);
+        order_buffers(&mut block);
         self.plan.blocks.push(block);
         self.done.insert(Arc::as_ptr(graph), self.plan.blocks.len() - 1);
         Ok(self.plan.blocks.len() - 1)
@@ -246,6 +253,19 @@ fn share_memory(block: &mut Block) {
             }
         }
     }
+}
+
+/// Lists the buffers that are some value's own and are used, by their lifetimes.
+fn order_buffers(block: &mut Block) {
+    let is_used = |index: &usize| {
+        let buffer = block.buffers[*index];
+        block.places[block.root(buffer.value).index()] == Place::Buffer(*index) && buffer.first < block.steps.len()
+    };
+    let mut used: Vec<usize> = (0..block.buffers.len()).filter(is_used).collect();
+    used.sort_by_key(|&index| block.buffers[index].first);
+    block.begin = used.clone();
+    used.sort_by_key(|&index| (block.buffers[index].last, index));
+    block.end = used;
 }
 
 /// The tape of one element-wise op.

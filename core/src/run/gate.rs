@@ -1,22 +1,18 @@
 //! The gate of a session: calls pass it while they run, and closing waits for them.
 
 use crate::error::{Error, Result};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-#[derive(Default)]
-struct Inside {
-    count: usize,
-    closed: bool,
-}
+/// Beside the count of the calls inside: no more may enter.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 #[derive(Default)]
 struct State {
-    inside: Mutex<Inside>,
+    /// How many calls are inside, and whether the gate is closed.
+    inside: AtomicUsize,
+    closing: Mutex<()>,
     left: Condvar,
-}
-
-fn lock(inside: &Mutex<Inside>) -> MutexGuard<'_, Inside> {
-    inside.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts the calls that run, and says whether new ones may.
@@ -32,28 +28,28 @@ impl Gate {
     /// # Errors
     /// `closed`.
     pub fn enter(&self) -> Result<Pass> {
-        let mut inside = lock(&self.0.inside);
-        if inside.closed {
-            return Err(Error::closed("the session is closed"));
-        }
-        inside.count += 1;
-        Ok(Pass(self.0.clone()))
+        let before = self.0.inside.fetch_add(1, Ordering::AcqRel);
+        let pass = Pass(self.0.clone());
+        if before & CLOSED != 0 { Err(Error::closed("the session is closed")) } else { Ok(pass) }
     }
 
     /// Lets nobody in any more, and waits for those inside. May be called again. Where there is one thread only, as in
     /// WASM, waiting would never end; the calls inside go on later.
     pub fn close(&self) {
-        let mut inside = lock(&self.0.inside);
-        inside.closed = true;
-        while inside.count > 0 && !cfg!(target_family = "wasm") {
-            inside = self.0.left.wait(inside).unwrap_or_else(PoisonError::into_inner);
+        self.0.inside.fetch_or(CLOSED, Ordering::AcqRel);
+        let mut closing = self.0.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.0.inside.load(Ordering::Acquire) != CLOSED && !cfg!(target_family = "wasm") {
+            closing = self.0.left.wait(closing).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        lock(&self.0.inside).count -= 1;
-        self.0.left.notify_all();
+        // The last to leave a closed gate; under the lock, so that who closes either sees it or is already waiting.
+        if self.0.inside.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
+            drop(self.0.closing.lock().unwrap_or_else(PoisonError::into_inner));
+            self.0.left.notify_all();
+        }
     }
 }

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::dim::{Atom, Dim, Term};
 use super::{Shape, sizes_text};
 
 /// The values of symbols. There are few, so a list is faster than a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bindings {
-    values: Vec<(Arc<str>, i64)>,
+    values: SmallVec<[(Arc<str>, i64); 4]>,
 }
 
 /// How an argument's shape does not fit its spec.
