@@ -3,13 +3,15 @@
 use super::Limits;
 use super::function::{BoundFunction, Call};
 use super::gate::Gate;
-use super::variable::{self, Variable, check_spec, write};
+use super::variable::{self, Cells, Variable, check_spec, write};
 use crate::cpu::fork::section;
+use crate::cpu::memory::push;
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::program::{Program, State};
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 struct Entry {
@@ -18,12 +20,33 @@ struct Entry {
     variable: RwLock<Arc<Variable>>,
 }
 
+impl Entry {
+    fn variable(&self) -> Arc<Variable> {
+        let _section = section();
+        self.variable.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The variables of each function. A program's functions name only state that it has.
+fn cells(functions: &[Arc<BoundFunction>], state: &[Entry]) -> Vec<Arc<Cells>> {
+    let entries: HashMap<&str, &Entry> = state.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let variables = |names: &[String]| {
+        names.iter().filter_map(|name| entries.get(name.as_str()).map(|entry| entry.variable())).collect()
+    };
+    let cells = |bound: &Arc<BoundFunction>| {
+        Arc::new(Cells::new(variables(&bound.function.reads), variables(&bound.function.writes)))
+    };
+    functions.iter().map(cells).collect()
+}
+
 /// A program with live state. Calls may come from many threads: those that write state run one after the other, the
 /// others beside them, each on one version of the state.
 pub struct Session {
     program: Arc<Program>,
-    functions: Vec<BoundFunction>,
+    functions: Vec<Arc<BoundFunction>>,
     state: Vec<Entry>,
+    /// The variables of each function, as they are bound now.
+    cells: RwLock<Vec<Arc<Cells>>>,
     limits: Limits,
     gate: Gate,
 }
@@ -31,14 +54,16 @@ pub struct Session {
 impl Session {
     /// A session of a program; its state starts as the program's, shared until it is written.
     pub fn new(program: Arc<Program>, limits: Limits) -> Session {
-        let functions = program.functions.iter().cloned().map(BoundFunction::new).collect();
+        let functions = program.functions.iter().cloned().map(|function| Arc::new(BoundFunction::new(function)));
         let entry = |state: &State| Entry {
             name: state.name.clone(),
             role: state.role,
             variable: RwLock::new(Arc::new(Variable::new(state.value.clone()))),
         };
-        let state = program.state.iter().map(entry).collect();
-        Session { program, functions, state, limits, gate: Gate::default() }
+        let state: Vec<_> = program.state.iter().map(entry).collect();
+        let functions: Vec<_> = functions.collect();
+        let cells = RwLock::new(cells(&functions, &state));
+        Session { program, functions, state, cells, limits, gate: Gate::default() }
     }
 
     /// The program it was made of.
@@ -66,7 +91,7 @@ impl Session {
     }
 
     /// The function of that index.
-    pub fn bound(&self, index: usize) -> Option<&BoundFunction> {
+    pub fn bound(&self, index: usize) -> Option<&Arc<BoundFunction>> {
         self.functions.get(index)
     }
 
@@ -75,12 +100,7 @@ impl Session {
     }
 
     fn variable(&self, name: &str) -> Result<Arc<Variable>> {
-        let _section = section();
-        Ok(self.entry(name)?.variable.read().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    fn variables(&self, names: &[String]) -> Result<Vec<Arc<Variable>>> {
-        names.iter().map(|name| self.variable(name)).collect()
+        self.entry(name).map(Entry::variable)
     }
 
     /// Begins a call of the function of that index; what `limits` leave open is limited by the session's.
@@ -91,9 +111,11 @@ impl Session {
         let _section = section();
         let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
-        let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
-        let limits = limits.map_or_else(|| self.limits.clone(), |limits| limits.within(&self.limits));
-        bound.start(inputs, reads, writes, &limits, pass)
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner)[function].clone();
+        match limits {
+            None => bound.start(inputs, &cells, &self.limits, pass),
+            Some(limits) => bound.start(inputs, &cells, &limits.within(&self.limits), pass),
+        }
     }
 
     /// Calls the function of that name, to its end.
@@ -106,7 +128,8 @@ impl Session {
         call.finish()
     }
 
-    /// Bytes that a call of a function takes with these dims: those of its inputs, its outputs and its work.
+    /// Bytes that a call of a function takes at most with these dims, beside its inputs and the state as it is: those of
+    /// its outputs, of new values of state and of its work.
     ///
     /// # Errors
     /// `name`; `argument`: a dim that is missing.
@@ -131,14 +154,15 @@ impl Session {
     /// `name`, `dtype`, `shape`: one does not fit; nothing is changed. `closed`.
     pub fn set_state(&self, changes: &[(&str, Tensor)]) -> Result<()> {
         let _pass = self.gate.enter()?;
-        let mut all = Vec::with_capacity(changes.len());
+        let mut variables = Vec::new();
         for (name, value) in changes {
             let variable = self.variable(name)?;
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
-            all.push((variable, value.clone()));
+            push(&mut variables, variable)?;
         }
-        let _writers = write(all.iter().map(|(variable, _)| variable.clone()).collect())?;
-        variable::commit(all.into_iter());
+        let cells = Cells::writing(variables)?;
+        let _writers = write(&cells)?;
+        variable::commit(cells.writes.iter().zip(changes).map(|(variable, (_, value))| (variable, value.clone())));
         Ok(())
     }
 
@@ -150,9 +174,13 @@ impl Session {
         let _pass = self.gate.enter()?;
         let entry = self.entry(name)?;
         let _section = section();
-        let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
-        check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
-        *place = variable;
+        let mut bound = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
+            check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
+            *place = variable;
+        }
+        *bound = cells(&self.functions, &self.state);
         Ok(())
     }
 
@@ -162,8 +190,12 @@ impl Session {
     /// `closed`.
     pub fn snapshot(&self) -> Result<Program> {
         let _pass = self.gate.enter()?;
-        let variables: Vec<_> = self.state.iter().map(|entry| self.variable(&entry.name)).collect::<Result<_>>()?;
-        let values = variable::read(variables.iter());
+        let variables: Vec<_> = self.state.iter().map(Entry::variable).collect();
+        let mut values = Vec::with_capacity(variables.len());
+        variable::read(&variables, |value| {
+            values.push(value);
+            Ok(())
+        })?;
         let state = self.state.iter().zip(values);
         let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
         Ok(Program {
