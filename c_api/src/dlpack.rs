@@ -4,6 +4,7 @@ use crate::error::guard;
 use crate::tensor::{give_tensor, sizes, tensor};
 use crate::text::{array, place};
 use crate::{cdl_error, cdl_tensor};
+use caudal::cpu::call::{Layout, List, dense_strides};
 use caudal::{Buffer, DType, Error, Result, Tensor};
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -170,12 +171,12 @@ unsafe fn import(view: &DlTensor, owner: impl FnOnce() -> Foreign) -> Result<Ten
         return Err(Error::argument("the tensor's data is NULL"));
     }
     let start = view.data.cast::<u8>().wrapping_add(view.byte_offset as usize);
-    let strides: Vec<isize> = match view.strides.is_null() {
-        true => caudal::cpu::call::dense_strides(&sizes),
+    let strides: List<isize> = match view.strides.is_null() {
+        true => dense_strides(&sizes),
         // SAFETY: `ndim` strides by DLPack's rules.
         false => unsafe { array("strides", view.strides, rank) }?.iter().map(|&stride| stride as isize).collect(),
     };
-    let layout = caudal::cpu::call::Layout { dtype, sizes: sizes.clone(), strides, offset: 0 };
+    let layout = Layout { dtype, sizes: List::from_slice(&sizes), strides, offset: 0 };
     let Some(data) = NonNull::new(start).filter(|_| bytes > 0) else {
         drop(owner());
         return Tensor::zeros(dtype, &sizes, None);
@@ -266,7 +267,7 @@ pub unsafe extern "C" fn cdl_tensor_to_dlpack(
         let out = unsafe { place("managed", managed) }?;
         let tensor = unsafe { self::tensor("tensor", tensor) }?;
         let shape: Vec<i64> = tensor.sizes().iter().map(|&size| size as i64).collect();
-        let strides = caudal::cpu::call::dense_strides(tensor.sizes()).iter().map(|&stride| stride as i64).collect();
+        let strides = dense_strides(tensor.sizes()).iter().map(|&stride| stride as i64).collect();
         let mut exported = Box::new(Exported { _tensor: tensor.clone(), shape, strides });
         let view = dl_tensor(&tensor, &mut exported);
         let context = Box::into_raw(exported).cast();

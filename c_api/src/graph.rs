@@ -403,8 +403,8 @@ pub unsafe extern "C" fn cdl_graph_eval(
         let given = values(unsafe { array("given", given, n) }?);
         let wanted = values(unsafe { array("wanted", wanted, n_wanted) }?);
         let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
-        for (&value, tensor) in given.iter().zip(&tensors) {
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
+        for (&value, tensor) in given.iter().zip(tensors) {
             let spec = graph.builder.graph.spec(value.check(&graph.builder.graph)?);
             if *spec != tensor.spec() {
                 return Err(Error::argument(format!("the value {value} is {spec}, {} was given", tensor.spec())));
@@ -414,7 +414,7 @@ pub unsafe extern "C" fn cdl_graph_eval(
             value.check(&graph.builder.graph)?;
         }
         let part = graph.builder.part(&given, &wanted)?;
-        let results = evaluate(&part, tensors, &limits)?;
+        let results = evaluate(&part, tensors.to_vec(), &limits)?;
         unsafe { give_tensors(results, outputs, n_wanted) }
     })
 }

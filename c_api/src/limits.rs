@@ -2,9 +2,9 @@
 
 use crate::cdl_error;
 use crate::error::guard;
-use crate::text::{borrow, place};
+use crate::text::place;
+use caudal::Error;
 use caudal::run::Limits;
-use caudal::{Error, Result};
 
 /// What calls may spend.
 pub struct cdl_limits(pub Limits);
@@ -53,11 +53,8 @@ pub unsafe extern "C" fn cdl_limits_free(limits: *mut cdl_limits) {
 /// The limits of a call; NULL is none.
 ///
 /// # Safety
-/// `limits` is null or a live handle.
-pub unsafe fn limits_or_none(limits: *const cdl_limits) -> Result<Option<Limits>> {
-    if limits.is_null() {
-        return Ok(None);
-    }
+/// `limits` is null or live for `'a`.
+pub unsafe fn limits_or_none<'a>(limits: *const cdl_limits) -> Option<&'a Limits> {
     // SAFETY: the caller's word.
-    unsafe { borrow("limits", limits) }.map(|limits| Some(limits.0.clone()))
+    unsafe { limits.as_ref() }.map(|limits| &limits.0)
 }

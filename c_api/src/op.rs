@@ -2,11 +2,12 @@
 
 use crate::error::guard;
 use crate::limits::limits_or_none;
-use crate::tensor::{give_tensors, tensor};
-use crate::text::{array, borrow, options, place, text};
+use crate::tensor::{check_room, give_tensor, optional_tensors};
+use crate::text::{borrow, options, place, text};
 use crate::{cdl_error, cdl_limits, cdl_tensor};
+use caudal::cpu::call::List;
 use caudal::run::eager::EagerOp;
-use caudal::{Attrs, Op, ops};
+use caudal::{Attrs, Op, Tensor, ops};
 use std::ffi::c_char;
 
 /// An op with its attrs; made once, used often, from any thread.
@@ -67,20 +68,16 @@ pub unsafe extern "C" fn cdl_eager(
     guard(|| {
         // SAFETY: the caller's word, here and below.
         let op = unsafe { borrow("op", op) }?;
-        let handles = unsafe { array("inputs", inputs, n) }?;
-        let optional = |&handle: &*const cdl_tensor| match handle.is_null() {
-            true => Ok(None),
-            // SAFETY: the caller's word.
-            false => unsafe { tensor("inputs", handle) }.map(Some),
-        };
-        let inputs = handles.iter().map(optional).collect::<caudal::Result<Vec<_>>>()?;
-        // SAFETY: the caller's word.
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let inputs = unsafe { optional_tensors("inputs", inputs, n) }?;
+        let limits = unsafe { limits_or_none(limits) };
         let count = unsafe { place("n_outputs", n_outputs) }?;
-        let results = op.0.call(&inputs, &limits)?;
+        let mut results = List::<Tensor>::new();
+        op.0.call_with(inputs, limits, |output| results.push(output))?;
         let made = results.len();
-        // SAFETY: the caller's word.
-        unsafe { give_tensors(results, outputs, capacity) }?;
+        check_room(made, outputs, capacity)?;
+        for (index, result) in results.into_iter().enumerate() {
+            unsafe { outputs.add(index).write(give_tensor(result)) };
+        }
         count.write(made);
         Ok(())
     })

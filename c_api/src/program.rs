@@ -83,7 +83,7 @@ pub unsafe extern "C" fn cdl_program_open(
         // SAFETY: the caller's word, for the whole body.
         let (out, path) = unsafe { (place("out", out)?, text("path", path, path_len)?) };
         let options = unsafe { crate::text::options("options", options, options_len, &["map"]) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         let program = match options.get("map").map_or(Some(false), Json::as_bool) {
             Some(true) => save::open_mapped(path, Some(&limits)),
             Some(false) => save::open(path, Some(&limits)),
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn cdl_program_read(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         out.write(give_limited(save::read(data, Some(&limits))?, limits));
         Ok(())
     })

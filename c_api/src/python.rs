@@ -11,10 +11,10 @@ use crate::error::guard;
 use crate::limits::limits_or_none;
 use crate::op::cdl_op_free;
 use crate::session::{PIECE_SECONDS, cdl_call, cdl_call_free, cdl_function};
-use crate::tensor::{cdl_tensor_free, give_tensor, live};
+use crate::tensor::{cdl_tensor_free, give_tensor, optional_tensors, tensors};
 use crate::text::borrow;
 use crate::{cdl_limits, cdl_op, cdl_tensor};
-use caudal::run::Limits;
+use caudal::cpu::call::List;
 use caudal::run::eager::EagerOp;
 use caudal::{Result, Tensor};
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
@@ -243,26 +243,24 @@ unsafe extern "C" fn eager(_: Object, arguments: *const Object, count: isize) ->
     let Some((&op, inputs)) = arguments.split_first() else { return null_mut() };
     // SAFETY: a handle's pointer is live while the caller holds it.
     let Some(op) = (unsafe { held::<cdl_op>(op, OP).as_ref() }) else { return null_mut() };
-    let mut tensors = Vec::with_capacity(inputs.len());
+    let none = python().none;
+    let mut handles = List::<*const cdl_tensor>::new();
     for &input in inputs {
-        if input == python().none {
-            tensors.push(None);
-            continue;
-        }
         // SAFETY: as for the op.
-        let input: *const cdl_tensor = unsafe { held(input, TENSOR) };
-        if input.is_null() {
+        let handle: *const cdl_tensor = if input == none { null() } else { unsafe { held(input, TENSOR) } };
+        if handle.is_null() && input != none {
             return null_mut();
         }
-        // SAFETY: as for the op.
-        tensors.push(Some(unsafe { live(input) }));
+        handles.push(handle);
     }
     answer(|| {
-        let limits = Limits::default();
-        let call = || op.0.call(&tensors, &limits);
-        let mut outputs = if is_brief(&op.0, &tensors) { call() } else { released(call) }?;
+        // SAFETY: as for the op.
+        let inputs = unsafe { optional_tensors("inputs", handles.as_ptr(), handles.len()) }?;
+        let mut outputs = List::<Tensor>::new();
+        let mut call = || op.0.call_with(inputs, None, |output| outputs.push(output));
+        if is_brief(&op.0, inputs) { call() } else { released(call) }?;
         Ok(match outputs.len() {
-            1 => give(outputs.swap_remove(0)),
+            1 => give(outputs.remove(0)),
             _ => tuple(outputs.into_iter().map(give)),
         })
     })
@@ -283,30 +281,29 @@ unsafe extern "C" fn run(_: Object, arguments: *const Object, count: isize) -> O
     let [function, limits, inputs @ ..] = arguments else { return null_mut() };
     // SAFETY: the binding gives pointers to what it holds.
     let (function, limits) = unsafe { ((python().address)(*function), (python().address)(*limits)) };
-    let mut tensors = Vec::with_capacity(inputs.len());
+    let mut handles = List::<*const cdl_tensor>::new();
     for &input in inputs {
         // SAFETY: a handle's pointer is live while the caller holds it.
-        let input: *const cdl_tensor = unsafe { held(input, TENSOR) };
-        if input.is_null() {
+        let handle: *const cdl_tensor = unsafe { held(input, TENSOR) };
+        if handle.is_null() {
             return null_mut();
         }
-        // SAFETY: as above.
-        tensors.push(unsafe { live(input) });
+        handles.push(handle);
     }
     answer(|| {
         // SAFETY: as above.
         let function = unsafe { borrow("function", function.cast::<cdl_function>()) }?;
         // SAFETY: as above.
-        let limits = unsafe { limits_or_none(limits.cast::<cdl_limits>()) }?;
-        let mut call = Box::new(match function.is_compiled() {
-            true => function.start(&tensors, limits.as_ref()),
-            false => released(|| function.start(&tensors, limits.as_ref())),
-        }?);
-        drop(tensors);
-        Ok(match call.advance(BRIEF_SECONDS)? {
-            Some(outputs) => tuple(outputs.into_iter().map(give)),
+        let limits = unsafe { limits_or_none(limits.cast::<cdl_limits>()) };
+        // SAFETY: as above.
+        let inputs = unsafe { tensors("inputs", handles.as_ptr(), handles.len()) }?;
+        let start = || function.start(inputs, limits);
+        let mut call = if function.is_compiled() { start() } else { released(start) }?;
+        let mut outputs = List::<Tensor>::new();
+        Ok(match call.advance(BRIEF_SECONDS, |_, output| outputs.push(output))? {
+            true => tuple(outputs.into_iter().map(give)),
             // SAFETY: the capsule takes the call over.
-            None => unsafe { own(Box::into_raw(call), CALL, drop_call) },
+            false => unsafe { own(Box::into_raw(Box::new(call)), CALL, drop_call) },
         })
     })
 }
@@ -318,10 +315,11 @@ unsafe extern "C" fn resume(_: Object, arguments: *const Object, _: isize) -> Ob
     // SAFETY: one thread alone has the call.
     let Some(call) = (unsafe { held::<cdl_call>(handle, CALL).as_mut() }) else { return null_mut() };
     answer(|| {
-        Ok(match released(|| call.advance(PIECE_SECONDS))? {
-            Some(outputs) => tuple(outputs.into_iter().map(give)),
+        let mut outputs = List::<Tensor>::new();
+        Ok(match released(|| call.advance(PIECE_SECONDS, |_, output| outputs.push(output)))? {
+            true => tuple(outputs.into_iter().map(give)),
             // SAFETY: the caller holds the handle.
-            None => unsafe { (python().new_reference)(handle) },
+            false => unsafe { (python().new_reference)(handle) },
         })
     })
 }

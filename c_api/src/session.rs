@@ -4,7 +4,7 @@ use crate::error::guard;
 use crate::limits::limits_or_none;
 use crate::program::{cdl_program, give_program};
 use crate::spec::OwnedSpec;
-use crate::tensor::{give_tensor, give_tensors, tensors};
+use crate::tensor::{give_tensor, tensors};
 use crate::text::{borrow, borrow_mut, c_string, give_bytes, names, options, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_spec, cdl_tensor, cdl_variable};
 use caudal::cpu::work::Watch;
@@ -43,7 +43,8 @@ pub struct cdl_function {
 /// A call that has not come to its end.
 pub struct cdl_call {
     call: Option<Call>,
-    function: String,
+    session: Arc<Session>,
+    function: usize,
     outputs: usize,
 }
 
@@ -78,7 +79,8 @@ impl cdl_function {
     pub fn start(&self, inputs: &[Tensor], limits: Option<&Limits>) -> Result<cdl_call> {
         let call = self.session.start(self.index, inputs, limits)?;
         self.compiled.store(true, Ordering::Relaxed);
-        Ok(cdl_call { call: Some(call), function: self.name().to_string(), outputs: self.outputs.len() })
+        let (session, function, outputs) = (self.session.clone(), self.index, self.outputs.len());
+        Ok(cdl_call { call: Some(call), session, function, outputs })
     }
 
     /// Whether a call has begun before: the first one compiles, which takes a while.
@@ -93,16 +95,22 @@ impl cdl_function {
 }
 
 impl cdl_call {
-    /// Goes on for about so many seconds; the outputs, once the call has come to its end.
+    /// Goes on for about so many seconds; whether the call has come to its end. It hands each output with its index to
+    /// `each` then.
     ///
     /// # Errors
     /// `closed`: it had before. Whatever the run refuses.
-    pub fn advance(&mut self, seconds: f64) -> Result<Option<Vec<Tensor>>> {
+    pub fn advance(&mut self, seconds: f64, each: impl FnMut(usize, Tensor)) -> Result<bool> {
         let ended = || Error::closed("the call has come to its end");
         if !self.call.as_mut().ok_or_else(ended)?.advance(seconds)? {
-            return Ok(None);
+            return Ok(false);
         }
-        self.call.take().ok_or_else(ended)?.finish().map(Some)
+        self.call.take().ok_or_else(ended)?.finish_with(each)?;
+        Ok(true)
+    }
+
+    fn name(&self) -> &str {
+        &self.session.program().functions[self.function].name
     }
 
     /// Ends the call; the state is as it was before.
@@ -131,7 +139,7 @@ pub unsafe extern "C" fn cdl_program_session(
         // SAFETY: the caller's word, for the whole body.
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let options = unsafe { self::options("options", options, options_len, &["device", "strict", "debug"]) }?;
-        let limits = unsafe { limits_or_none(limits) }?.unwrap_or_default();
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         match options.get("device").map_or(Some("cpu"), Json::as_str) {
             Some("cpu" | "auto") => {}
             Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
@@ -202,7 +210,7 @@ pub unsafe extern "C" fn cdl_session_set_state(
         let session = unsafe { borrow("session", session) }?;
         let names = unsafe { self::names("names", names, n) }?;
         let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
-        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        let changes: Vec<_> = names.into_iter().zip(tensors.iter().cloned()).collect();
         session.session.set_state(&changes)
     })
 }
@@ -226,7 +234,7 @@ pub unsafe extern "C" fn cdl_session_set_state_within(
         let (session, done) = unsafe { (borrow("session", session)?, place("done", done)?) };
         let names = unsafe { self::names("names", names, n) }?;
         let tensors = unsafe { self::tensors("tensors", tensors, n) }?;
-        let changes: Vec<_> = names.into_iter().zip(tensors).collect();
+        let changes: Vec<_> = names.into_iter().zip(tensors.iter().cloned()).collect();
         done.write(session.session.set_state_within(&changes, &Watch::piece(seconds))?.into());
         Ok(())
     })
@@ -448,19 +456,16 @@ pub unsafe extern "C" fn cdl_function_run(
         // SAFETY: the caller's word, for the whole body.
         let function = unsafe { borrow("function", function) }?;
         let inputs = unsafe { tensors("inputs", inputs, n) }?;
-        let limits = unsafe { limits_or_none(limits) }?;
+        let limits = unsafe { limits_or_none(limits) };
         check_outputs(function.name(), function.outputs.len(), outputs, n_outputs)?;
-        let mut call = function.start(&inputs, limits.as_ref())?;
-        drop(inputs);
-        let mut results = call.advance(if rest.is_null() { f64::INFINITY } else { PIECE_SECONDS })?;
-        while rest.is_null() && results.is_none() {
-            results = call.advance(f64::INFINITY)?;
+        let mut call = function.start(inputs, limits)?;
+        // SAFETY: there is room for all outputs.
+        let mut each = |index, output| unsafe { outputs.add(index).write(give_tensor(output)) };
+        let mut done = call.advance(if rest.is_null() { f64::INFINITY } else { PIECE_SECONDS }, &mut each)?;
+        while rest.is_null() && !done {
+            done = call.advance(f64::INFINITY, &mut each)?;
         }
-        let unfinished = match results {
-            // SAFETY: the caller's word.
-            Some(results) => unsafe { give_tensors(results, outputs, n_outputs) }.map(|()| std::ptr::null_mut())?,
-            None => Box::into_raw(Box::new(call)),
-        };
+        let unfinished = if done { std::ptr::null_mut() } else { Box::into_raw(Box::new(call)) };
         if !rest.is_null() {
             // SAFETY: the caller's word.
             unsafe { rest.write(unfinished) };
@@ -495,11 +500,11 @@ pub unsafe extern "C" fn cdl_call_resume(
     guard(|| {
         // SAFETY: the caller's word, for the whole body.
         let (call, done) = unsafe { (borrow_mut("call", call)?, place("done", done)?) };
-        check_outputs(&call.function, call.outputs, outputs, n_outputs)?;
-        let results = call.advance(seconds)?;
-        done.write(i32::from(results.is_some()));
-        // SAFETY: the caller's word.
-        results.map_or(Ok(()), |results| unsafe { give_tensors(results, outputs, n_outputs) })
+        check_outputs(call.name(), call.outputs, outputs, n_outputs)?;
+        // SAFETY: there is room for all outputs.
+        let ended = call.advance(seconds, |index, output| unsafe { outputs.add(index).write(give_tensor(output)) })?;
+        done.write(i32::from(ended));
+        Ok(())
     })
 }
 

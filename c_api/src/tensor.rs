@@ -2,9 +2,12 @@
 
 use crate::cdl_error;
 use crate::error::guard;
-use crate::text::{array, borrow, place};
+use crate::text::{array, null, place};
+use caudal::cpu::block::{Block, Description};
 use caudal::{DType, Error, Result, Tensor};
 use std::ffi::c_void;
+use std::mem::offset_of;
+use std::ptr::NonNull;
 
 /// dtype `bool`: one byte, 0 or 1.
 pub const CDL_BOOL: i32 = 1;
@@ -50,25 +53,21 @@ pub struct cdl_tensor {
     pub device: i32,
 }
 
-#[repr(C)]
-struct OwnedTensor {
-    public: cdl_tensor,
-    dims: Box<[i64]>,
-    tensor: Tensor,
-}
+// A handle is a holder of the core's block, which begins with a description of the same fields.
+const _: () = {
+    assert!(size_of::<cdl_tensor>() == size_of::<Description>());
+    assert!(offset_of!(cdl_tensor, data) == offset_of!(Description, data));
+    assert!(offset_of!(cdl_tensor, dims) == offset_of!(Description, dims));
+    assert!(offset_of!(cdl_tensor, rank) == offset_of!(Description, rank));
+    assert!(offset_of!(cdl_tensor, bytes) == offset_of!(Description, bytes));
+    assert!(offset_of!(cdl_tensor, dtype) == offset_of!(Description, dtype));
+    assert!(offset_of!(cdl_tensor, device) == offset_of!(Description, device));
+    assert!(size_of::<Option<Tensor>>() == size_of::<*const cdl_tensor>());
+};
 
-/// Gives a tensor to the caller.
+/// Gives a tensor to the caller. Handles of one tensor may be the same pointer; each is freed.
 pub fn give_tensor(tensor: Tensor) -> *mut cdl_tensor {
-    let dims: Box<[i64]> = tensor.sizes().iter().map(|&size| size as i64).collect();
-    let public = cdl_tensor {
-        data: tensor.bytes().as_ptr().cast(),
-        dims: dims.as_ptr(),
-        rank: dims.len(),
-        bytes: tensor.bytes().len(),
-        dtype: tensor.dtype() as i32,
-        device: 0,
-    };
-    Box::into_raw(Box::new(OwnedTensor { public, dims, tensor })).cast()
+    tensor.into_block().into_raw().cast()
 }
 
 /// The tensor of a handle.
@@ -76,28 +75,46 @@ pub fn give_tensor(tensor: Tensor) -> *mut cdl_tensor {
 /// # Safety
 /// `tensor` is null or a live handle.
 pub unsafe fn tensor(what: &str, tensor: *const cdl_tensor) -> Result<Tensor> {
-    // SAFETY: the caller's word; every handle is an `OwnedTensor`.
-    unsafe { borrow(what, tensor.cast::<OwnedTensor>()) }.map(|owned| owned.tensor.clone())
+    // SAFETY: the caller's word.
+    let tensors = unsafe { optional_tensors(what, &tensor, 1) }?;
+    tensors[0].clone().ok_or_else(|| null(what))
 }
 
-/// The tensor of a handle that is known to be one.
+/// The tensors of an array of handles, NULL for one that was left out.
 ///
 /// # Safety
-/// `tensor` is a live handle.
-pub unsafe fn live(tensor: *const cdl_tensor) -> Tensor {
-    // SAFETY: the caller's word; every handle is an `OwnedTensor`.
-    unsafe { (*tensor.cast::<OwnedTensor>()).tensor.clone() }
+/// The handles are live and as [`array`] says, both for `'a`.
+pub unsafe fn optional_tensors<'a>(
+    what: &str,
+    pointer: *const *const cdl_tensor,
+    len: usize,
+) -> Result<&'a [Option<Tensor>]> {
+    // SAFETY: a handle is a tensor's only field, and NULL its absence.
+    unsafe { array(what, pointer.cast::<Option<Tensor>>(), len) }
 }
 
 /// The tensors of an array of handles.
 ///
 /// # Safety
-/// As [`tensor`] and [`array`].
-pub unsafe fn tensors(what: &str, pointer: *const *const cdl_tensor, len: usize) -> Result<Vec<Tensor>> {
+/// As [`optional_tensors`].
+pub unsafe fn tensors<'a>(what: &str, pointer: *const *const cdl_tensor, len: usize) -> Result<&'a [Tensor]> {
     // SAFETY: the caller's word.
-    let handles = unsafe { array(what, pointer, len) }?;
-    // SAFETY: as above.
-    handles.iter().map(|&handle| unsafe { tensor(what, handle) }).collect()
+    if unsafe { optional_tensors(what, pointer, len) }?.contains(&None) {
+        return Err(null(what));
+    }
+    // SAFETY: the caller's word; none of them is NULL.
+    unsafe { array(what, pointer.cast::<Tensor>(), len) }
+}
+
+/// Checks that there is room for the results of a call.
+///
+/// # Errors
+/// `argument`: there is not.
+pub fn check_room(results: usize, outputs: *mut *mut cdl_tensor, capacity: usize) -> Result<()> {
+    if results <= capacity && (results == 0 || !outputs.is_null()) {
+        return Ok(());
+    }
+    Err(Error::argument(format!("outputs has room for {capacity} tensors, there are {results}")))
 }
 
 /// Writes result tensors to the caller's array.
@@ -105,10 +122,7 @@ pub unsafe fn tensors(what: &str, pointer: *const *const cdl_tensor, len: usize)
 /// # Safety
 /// `outputs` is writable for `capacity` pointers.
 pub unsafe fn give_tensors(results: Vec<Tensor>, outputs: *mut *mut cdl_tensor, capacity: usize) -> Result<()> {
-    if results.len() > capacity || (outputs.is_null() && !results.is_empty()) {
-        let count = results.len();
-        return Err(Error::argument(format!("outputs has room for {capacity} tensors, there are {count}")));
-    }
+    check_room(results.len(), outputs, capacity)?;
     for (index, result) in results.into_iter().enumerate() {
         // SAFETY: within the capacity.
         unsafe { outputs.add(index).write(give_tensor(result)) };
@@ -169,9 +183,10 @@ pub unsafe extern "C" fn cdl_tensor_new(
 /// `tensor` is null or a live handle that nobody else uses meanwhile.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdl_tensor_data_mut(tensor: *mut cdl_tensor) -> *mut c_void {
-    // SAFETY: the caller's word.
-    let owned = unsafe { tensor.cast::<OwnedTensor>().as_mut() };
-    let bytes = owned.and_then(|owned| owned.tensor.bytes_mut());
+    let mut handle = tensor;
+    // SAFETY: the caller's word; a handle is a tensor's only field, and NULL its absence.
+    let tensor = unsafe { (&raw mut handle).cast::<Option<Tensor>>().as_mut() };
+    let bytes = tensor.and_then(Option::as_mut).and_then(Tensor::bytes_mut);
     bytes.map_or(std::ptr::null_mut(), |bytes| bytes.as_mut_ptr().cast())
 }
 
@@ -181,9 +196,8 @@ pub unsafe extern "C" fn cdl_tensor_data_mut(tensor: *mut cdl_tensor) -> *mut c_
 /// `tensor` came from this library and is not used again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdl_tensor_free(tensor: *mut cdl_tensor) {
-    if !tensor.is_null() {
-        // SAFETY: made by `give_tensor`, whose first field it points to.
-        let owned = unsafe { Box::from_raw(tensor.cast::<OwnedTensor>()) };
-        drop(owned.dims);
+    if let Some(description) = NonNull::new(tensor.cast::<Description>()) {
+        // SAFETY: made by `give_tensor`.
+        drop(unsafe { Block::from_raw(description) });
     }
 }

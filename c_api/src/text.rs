@@ -85,7 +85,7 @@ pub unsafe fn options(
 }
 
 /// The error for an argument that is missing.
-fn null(what: &str) -> Error {
+pub fn null(what: &str) -> Error {
     Error::argument(format!("{what} is NULL")).with_argument(what)
 }
 

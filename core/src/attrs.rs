@@ -251,6 +251,22 @@ impl Attrs {
         tensor, optional_tensor: Tensor -> Tensor;
     }
 
+    /// The integers of the attr of that name, unless it was left out or holds none. As [`Attrs::ints`], borrowed.
+    pub fn int_list(&self, name: &str) -> Option<&[i64]> {
+        match self.value(name) {
+            AttrValue::Ints(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The dims of the attr of that name, unless it was left out or holds none. As [`Attrs::dims`], borrowed.
+    pub fn dim_list(&self, name: &str) -> Option<&[Dim]> {
+        match self.value(name) {
+            AttrValue::Dims(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// A list of dims that are all known by now, as integers.
     ///
     /// # Errors

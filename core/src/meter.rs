@@ -103,6 +103,7 @@ impl Drop for Charge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::work::Stop;
     use crate::error::Code;
 
     #[test]

@@ -4,7 +4,7 @@
 //! reference and the tests all read it; nothing about an op stands anywhere else.
 
 use crate::attrs::{AttrDef, Attrs};
-use crate::cpu::call::{Call, Layout};
+use crate::cpu::call::{Call, Layout, List};
 use crate::cpu::check::Number;
 use crate::cpu::work::Stop;
 use crate::dtype::{DType, DTypes};
@@ -370,9 +370,9 @@ pub fn normalize_axis(axis: i64, rank: usize) -> Result<usize> {
 ///
 /// # Errors
 /// `argument`: one is out of range, or stands twice.
-pub fn normalize_axes(axes: Option<&[i64]>, rank: usize) -> Result<Vec<usize>> {
+pub fn normalize_axes(axes: Option<&[i64]>, rank: usize) -> Result<List<usize>> {
     let Some(axes) = axes else { return Ok((0..rank).collect()) };
-    let mut indices = axes.iter().map(|&axis| normalize_axis(axis, rank)).collect::<Result<Vec<_>>>()?;
+    let mut indices = axes.iter().map(|&axis| normalize_axis(axis, rank)).collect::<Result<List<_>>>()?;
     indices.sort_unstable();
     match indices.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::argument(format!("axis {} stands twice in {axes:?}", pair[0])).with_argument("axis")),

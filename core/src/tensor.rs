@@ -1,6 +1,7 @@
 //! Tensors: dense row-major data that never changes once it is shared.
 
-use crate::cpu::memory::{Budget, Buffer, as_bytes, cast_slice};
+use crate::cpu::block::{Block, Description};
+use crate::cpu::memory::{Budget, Buffer, Watched, as_bytes, cast_slice};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::Spec;
@@ -8,13 +9,10 @@ use crate::shape::Shape;
 use std::fmt;
 use std::sync::Arc;
 
-/// A dtype, sizes, and a shared buffer of `product(sizes)` elements in row-major order.
+/// A dtype, sizes, and `product(sizes)` elements in row-major order. Clones are holders of the same memory.
 #[derive(Clone)]
-pub struct Tensor {
-    dtype: DType,
-    sizes: Arc<[usize]>,
-    buffer: Arc<Buffer>,
-}
+#[repr(transparent)]
+pub struct Tensor(Block);
 
 /// The bytes that a dense tensor of these sizes takes.
 ///
@@ -35,20 +33,45 @@ fn byte_count_within(dtype: DType, sizes: &[usize], most: u64) -> Result<u64> {
     Ok(if sizes.contains(&0) { 0 } else { bytes })
 }
 
+/// An element of any dtype from a number, rounded and saturated as `cast` does: the first bytes of a word.
+pub(crate) fn scalar_word(dtype: DType, value: f64) -> u64 {
+    fn word<T: Element>(element: T) -> u64 {
+        let (mut word, bytes) = ([0u8; 8], [element]);
+        let bytes = as_bytes(&bytes);
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_ne_bytes(word)
+    }
+    use DType::*;
+    match dtype {
+        Bool => word((value != 0.0) as u8),
+        I8 => word(value as i8),
+        I16 => word(value as i16),
+        I32 => word(value as i32),
+        I64 => word(value as i64),
+        U8 => word(value as u8),
+        U16 => word(value as u16),
+        U32 => word(value as u32),
+        U64 => word(value as u64),
+        F16 => word(crate::dtype::to_f16(value)),
+        BF16 => word(crate::dtype::to_bf16(value)),
+        F32 => word(value as f32),
+        F64 => word(value),
+    }
+}
+
 impl Tensor {
     /// A tensor of zeros.
     ///
     /// # Errors
     /// `memory`: over the budget, or too large.
     pub fn zeros(dtype: DType, sizes: &[usize], budget: Option<&Arc<Budget>>) -> Result<Tensor> {
-        let buffer = Buffer::zeroed(byte_count(dtype, sizes)?, budget)?;
-        Ok(Tensor { dtype, sizes: sizes.into(), buffer: Arc::new(buffer) })
+        Block::zeroed(dtype, sizes, byte_count(dtype, sizes)?, budget).map(Tensor)
     }
 
     /// A tensor over a buffer that holds exactly its elements.
     ///
     /// # Errors
-    /// `argument`: the buffer has another length, or is not aligned to its elements.
+    /// `argument`: the buffer has another length, or is not aligned to its elements; `memory`: the system has no more.
     pub fn from_buffer(dtype: DType, sizes: &[usize], buffer: Arc<Buffer>) -> Result<Tensor> {
         let bytes = byte_count(dtype, sizes)?;
         if bytes != buffer.len() {
@@ -58,7 +81,7 @@ impl Tensor {
         if bytes != 0 && buffer.pointer().align_offset(dtype.size()) != 0 {
             return Err(Error::argument(format!("the data is not aligned to {} bytes", dtype.size())));
         }
-        Ok(Tensor { dtype, sizes: sizes.into(), buffer })
+        Block::of_buffer(dtype, sizes, buffer).map(Tensor)
     }
 
     /// A copy of raw bytes in native order.
@@ -73,14 +96,14 @@ impl Tensor {
                 "{dtype} of shape {sizes:?} takes {expected} bytes, {len} were given"
             )));
         }
-        let mut buffer = Buffer::zeroed(expected, budget)?;
-        if let Some(target) = buffer.bytes_mut() {
+        let mut block = Block::zeroed(dtype, sizes, expected, budget)?;
+        if let Some(target) = block.bytes_mut() {
             target.copy_from_slice(bytes);
             if dtype == DType::Bool {
                 target.iter_mut().for_each(|byte| *byte = (*byte != 0) as u8);
             }
         }
-        Tensor::from_buffer(dtype, sizes, Arc::new(buffer))
+        Ok(Tensor(block))
     }
 
     /// A copy of elements.
@@ -99,53 +122,39 @@ impl Tensor {
     /// # Errors
     /// `memory`: the system has none.
     pub fn scalar(dtype: DType, value: f64) -> Result<Tensor> {
-        use DType::*;
-        match dtype {
-            Bool => Tensor::from_slice(dtype, &[], &[(value != 0.0) as u8]),
-            I8 => Tensor::from_slice(dtype, &[], &[value as i8]),
-            I16 => Tensor::from_slice(dtype, &[], &[value as i16]),
-            I32 => Tensor::from_slice(dtype, &[], &[value as i32]),
-            I64 => Tensor::from_slice(dtype, &[], &[value as i64]),
-            U8 => Tensor::from_slice(dtype, &[], &[value as u8]),
-            U16 => Tensor::from_slice(dtype, &[], &[value as u16]),
-            U32 => Tensor::from_slice(dtype, &[], &[value as u32]),
-            U64 => Tensor::from_slice(dtype, &[], &[value as u64]),
-            F16 => Tensor::from_slice(dtype, &[], &[crate::dtype::to_f16(value)]),
-            BF16 => Tensor::from_slice(dtype, &[], &[crate::dtype::to_bf16(value)]),
-            F32 => Tensor::from_slice(dtype, &[], &[value as f32]),
-            F64 => Tensor::from_slice(dtype, &[], &[value]),
-        }
+        let word = [scalar_word(dtype, value)];
+        Tensor::from_bytes(dtype, &[], &as_bytes(&word)[..dtype.size()], None)
     }
 
     /// Its dtype.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.0.dtype()
     }
 
     /// Its sizes; empty for a scalar.
     pub fn sizes(&self) -> &[usize] {
-        &self.sizes
+        self.0.sizes()
     }
 
     /// Its dtype and shape.
     pub fn spec(&self) -> Spec {
-        let sizes: Vec<i64> = self.sizes.iter().map(|&size| size as i64).collect();
-        Spec::new(self.dtype, Shape::of(&sizes))
+        let sizes: Vec<i64> = self.sizes().iter().map(|&size| size as i64).collect();
+        Spec::new(self.dtype(), Shape::of(&sizes))
     }
 
     /// How many elements it has.
     pub fn len(&self) -> usize {
-        self.buffer.len() / self.dtype.size()
+        self.0.len() / self.dtype().size()
     }
 
     /// Whether it has no element.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.0.is_empty()
     }
 
     /// Its elements as bytes in native order.
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.bytes()
+        self.0.bytes()
     }
 
     /// Its elements.
@@ -153,47 +162,84 @@ impl Tensor {
     /// # Errors
     /// `dtype`: `T` does not store this dtype.
     pub fn elements<T: Element>(&self) -> Result<&[T]> {
-        if !T::DTYPES.contains(self.dtype) {
-            return Err(Error::dtype(format!("a {} tensor was read as {}", self.dtype, T::DTYPES)));
+        if !T::DTYPES.contains(self.dtype()) {
+            return Err(Error::dtype(format!("a {} tensor was read as {}", self.dtype(), T::DTYPES)));
         }
         Ok(cast_slice(self.bytes()))
     }
 
     /// Its bytes for writing, while nobody else holds them and they are caudal's own.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        Arc::get_mut(&mut self.buffer)?.bytes_mut()
+        self.0.bytes_mut()
     }
 
-    /// The buffer, if nobody else holds it and it is caudal's own.
-    pub fn into_sole_buffer(self) -> Option<Buffer> {
-        Arc::try_unwrap(self.buffer).ok().filter(Buffer::is_own)
+    /// Whether nobody else holds its memory and that is caudal's own, so that it may be written.
+    pub fn is_sole(&self) -> bool {
+        self.0.is_sole()
     }
 
-    /// The shared buffer.
-    pub fn buffer(&self) -> &Arc<Buffer> {
-        &self.buffer
+    /// Whether its elements lie in memory that may be lost, such as a mapped file.
+    pub fn is_watched(&self) -> bool {
+        self.0.watched_owner().is_some()
+    }
+
+    /// What other languages read; it lives as long as the tensor has holders.
+    pub fn description(&self) -> &Description {
+        self.0.description()
+    }
+
+    /// The memory, which describes itself; it counts as a holder until it is a tensor again.
+    pub fn into_block(self) -> Block {
+        self.0
+    }
+
+    /// The tensor of a block.
+    pub fn from_block(block: Block) -> Tensor {
+        Tensor(block)
     }
 
     /// The same elements under other sizes.
     ///
     /// # Errors
-    /// `argument`: another number of elements.
+    /// `argument`: another number of elements; `memory`: the system has no more.
     pub fn reshaped(&self, sizes: &[usize]) -> Result<Tensor> {
-        Tensor::from_buffer(self.dtype, sizes, self.buffer.clone())
+        let (dtype, bytes) = (self.dtype(), byte_count(self.dtype(), sizes)?);
+        if bytes != self.0.len() {
+            let len = self.0.len();
+            return Err(Error::argument(format!("{dtype} of shape {sizes:?} takes {bytes} bytes, {len} were given")));
+        }
+        self.0.resized(sizes).map(Tensor)
     }
+}
+
+/// Checks the owners of all tensors whose memory may be lost; one after another that has the same owner costs nothing.
+///
+/// # Errors
+/// Those of [`Watched::check`].
+pub fn check_watched<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
+    let mut last: Option<&Arc<dyn Watched>> = None;
+    for tensor in tensors {
+        if let Some(owner) = tensor.0.watched_owner()
+            && !last.is_some_and(|last| Arc::ptr_eq(last, owner))
+        {
+            owner.check()?;
+            last = Some(owner);
+        }
+    }
+    Ok(())
 }
 
 impl PartialEq for Tensor {
     /// Equal to the bit: NaN equals the same NaN, 0 differs from -0.
     fn eq(&self, other: &Tensor) -> bool {
-        let same_memory = Arc::ptr_eq(&self.buffer, &other.buffer);
-        self.dtype == other.dtype && self.sizes == other.sizes && (same_memory || self.bytes() == other.bytes())
+        let same_memory = std::ptr::eq(self.bytes(), other.bytes());
+        self.dtype() == other.dtype() && self.sizes() == other.sizes() && (same_memory || self.bytes() == other.bytes())
     }
 }
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tensor({} {:?})", self.dtype, self.sizes)
+        write!(f, "Tensor({} {:?})", self.dtype(), self.sizes())
     }
 }
 

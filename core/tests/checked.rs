@@ -228,7 +228,7 @@ fn pauses_change_nothing() {
     sizes.set(&"m".into(), i64::from(count));
     let limits = Limits::none();
     let in_pieces = |inputs: [Tensor; 2]| {
-        let mut run = executable.start(inputs.to_vec(), &sizes, limits.budget(), |_, _| None)?;
+        let mut run = executable.start(inputs.to_vec(), &sizes, limits.budget(), |_| None)?;
         let mut pieces = 1;
         while !run.advance(&caudal::cpu::work::Watch { pause: 0.0, ..limits.watch() })? {
             pieces += 1;

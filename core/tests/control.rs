@@ -27,7 +27,7 @@ fn run(graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
     let plain = evaluate(graph, inputs.to_vec(), &Limits::none()).unwrap();
     let executable = Arc::new(Executable::new(graph, passes::OPTIMIZED, &Meter::default()).unwrap());
     let limits = Limits::none();
-    let mut run = executable.start(inputs.to_vec(), &Bindings::new(), limits.budget(), |_, _| None).unwrap();
+    let mut run = executable.start(inputs.to_vec(), &Bindings::new(), limits.budget(), |_| None).unwrap();
     run.advance(&limits.watch()).unwrap();
     let optimized = run.finish().unwrap();
     assert_eq!(plain, optimized);

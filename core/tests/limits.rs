@@ -91,7 +91,7 @@ fn a_deadline_and_a_cancel_stop_every_kind_of_work_soon() {
                     canceller.cancel();
                 }
             });
-            let mut run = executable.start(inputs.clone(), &Bindings::new(), limits.budget(), |_, _| None).unwrap();
+            let mut run = executable.start(inputs.clone(), &Bindings::new(), limits.budget(), |_| None).unwrap();
             let error = run.advance(&limits.watch()).unwrap_err();
             drop(run);
             let took = now() - start;

@@ -1339,8 +1339,8 @@ def einsum(*operands: ArrayLike, equation: str) -> Tensor:
 
     `ij,jk->ik` is a matrix product. A name that stands twice in an operand is its diagonal. `...` stands for the
     axes without a name, which broadcast. Without `->` the output has the axes of `...` and, in alphabetical order, the
-    names that stand once. Operands are multiplied two at a time: where all sizes are known those whose product adds the
-    fewest elements, else from the left; products in between are rounded to the dtype.
+    names that stand once. Operands are multiplied two at a time, first those whose product has the fewest axes;
+    products in between are rounded to the dtype.
 
     dtypes: int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, bfloat16, float32, float64.
 

@@ -4,7 +4,11 @@ use super::memory::{cast_slice, cast_slice_mut};
 use super::work::Work;
 use crate::attrs::Attrs;
 use crate::dtype::{DType, Element};
+use smallvec::{SmallVec, smallvec};
 use std::marker::PhantomData;
+
+/// A short list, such as something for each axis: up to 8 entries take no heap, so that running a kernel allocates nothing.
+pub type List<T> = SmallVec<[T; 8]>;
 
 /// Where the elements of a value lie, counted in elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +16,9 @@ pub struct Layout {
     /// The dtype of the elements.
     pub dtype: DType,
     /// How many elements along each axis.
-    pub sizes: Vec<usize>,
+    pub sizes: List<usize>,
     /// How far apart neighbours along each axis are.
-    pub strides: Vec<isize>,
+    pub strides: List<isize>,
     /// Where the first element is.
     pub offset: usize,
 }
@@ -22,7 +26,12 @@ pub struct Layout {
 impl Layout {
     /// Dense and row-major from offset 0.
     pub fn dense(dtype: DType, sizes: &[usize]) -> Layout {
-        Layout { dtype, sizes: sizes.to_vec(), strides: dense_strides(sizes), offset: 0 }
+        Layout { dtype, sizes: sizes.into(), strides: dense_strides(sizes), offset: 0 }
+    }
+
+    /// As [`Layout::dense`], of sizes that are a list already.
+    pub fn of(dtype: DType, sizes: List<usize>) -> Layout {
+        Layout { dtype, strides: dense_strides(&sizes), sizes, offset: 0 }
     }
 
     /// How many elements.
@@ -48,8 +57,8 @@ impl Layout {
 }
 
 /// The strides of a dense row-major tensor.
-pub fn dense_strides(sizes: &[usize]) -> Vec<isize> {
-    let mut strides = vec![1isize; sizes.len()];
+pub fn dense_strides(sizes: &[usize]) -> List<isize> {
+    let mut strides: List<isize> = smallvec![1; sizes.len()];
     for axis in (1..sizes.len()).rev() {
         strides[axis - 1] = strides[axis].saturating_mul(sizes[axis].max(1) as isize);
     }

@@ -128,8 +128,12 @@ mod tests {
         // Transposed, the element of row 299 comes before that of row 1 in a later column.
         data[299 * columns + 600] = f32::NAN;
         data[columns + 601] = f32::NAN;
-        let layout =
-            Layout { dtype: DType::F32, sizes: vec![columns, rows], strides: vec![1, columns as isize], offset: 0 };
+        let layout = Layout {
+            dtype: DType::F32,
+            sizes: smallvec::smallvec![columns, rows],
+            strides: smallvec::smallvec![1, columns as isize],
+            offset: 0,
+        };
         let bytes = as_bytes(&data);
         // SAFETY: the data lives and is not written; the layout permutes its axes.
         let view = unsafe { View::new(bytes.as_ptr(), bytes.len(), &layout) };

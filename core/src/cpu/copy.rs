@@ -1,6 +1,6 @@
 //! Moving elements between layouts. Every element goes to its own place, so the order of the work changes nothing.
 
-use super::call::{Call, Layout, Shared, Target, View, dense_strides};
+use super::call::{Call, Layout, List, Shared, Target, View, dense_strides};
 use super::memory::{as_bytes, cast_slice};
 use super::work::{Stop, Work};
 use crate::attrs::Attrs;
@@ -29,7 +29,7 @@ struct Move<'a, T> {
     output: Shared<'a, T>,
     to: usize,
     /// Without axes of size 1; neighbours that make one axis are one.
-    axes: Vec<Axis>,
+    axes: List<Axis>,
 }
 
 /// The copying kernel: the elements of the first input in row-major order, as the first output.
@@ -132,8 +132,8 @@ fn move_words<T: Element>(
 }
 
 /// Joins axes that follow each other evenly on both sides.
-fn collapse(sizes: &[usize], from: &[isize], to: &[isize]) -> Vec<Axis> {
-    let mut axes: Vec<Axis> = Vec::with_capacity(sizes.len());
+fn collapse(sizes: &[usize], from: &[isize], to: &[isize]) -> List<Axis> {
+    let mut axes = List::<Axis>::new();
     for ((&size, &from), &to) in sizes.iter().zip(from).zip(to).filter(|((size, _), _)| **size != 1) {
         let length = size as isize;
         match axes.last_mut() {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn layout(sizes: &[usize], strides: &[isize], offset: usize) -> Layout {
-        Layout { dtype: DType::U32, sizes: sizes.to_vec(), strides: strides.to_vec(), offset }
+        Layout { dtype: DType::U32, sizes: sizes.into(), strides: strides.into(), offset }
     }
 
     #[test]

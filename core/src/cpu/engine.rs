@@ -7,7 +7,7 @@
 
 use super::call::{Call, Layout, Target, View};
 use super::copy;
-use super::memory::Buffer;
+use super::memory::{Buffer, push};
 use super::tape::Tape;
 use super::work::{Stop, Work};
 use crate::attrs::Attrs;
@@ -31,58 +31,102 @@ impl Address {
     }
 }
 
-enum MemoryBlock {
-    Shared(Tensor),
-    Own(Buffer),
-    Taken,
+/// A block of memory: where it is, and whether steps may write it.
+struct MemoryBlock {
+    data: *const u8,
+    len: usize,
+    own: bool,
 }
 
-/// The blocks of memory of a run.
+/// The blocks of memory of a run: first those that stay from run to run, then those of one run.
 #[derive(Default)]
 pub struct Memories {
     blocks: Vec<MemoryBlock>,
+    /// What keeps the blocks alive.
+    tensors: Vec<Tensor>,
+    /// How many blocks and tensors stay when a run ends.
+    constants: usize,
+    arena: Option<Buffer>,
 }
 
+// SAFETY: the pointers are into memory that the fields beside them own.
+unsafe impl Send for Memories {}
+// SAFETY: as above; writing needs `&mut`.
+unsafe impl Sync for Memories {}
+
 impl Memories {
-    /// Adds a tensor, to be read.
-    pub fn share(&mut self, tensor: Tensor) -> Address {
-        self.blocks.push(MemoryBlock::Shared(tensor));
-        Address { block: self.blocks.len() - 1, offset: 0 }
-    }
-
-    /// Adds a buffer, to be written.
-    pub fn own(&mut self, buffer: Buffer) -> Address {
-        self.blocks.push(MemoryBlock::Own(buffer));
-        Address { block: self.blocks.len() - 1, offset: 0 }
-    }
-
-    /// Takes a buffer back.
-    pub fn take(&mut self, block: usize) -> Option<Buffer> {
-        match std::mem::replace(self.blocks.get_mut(block)?, MemoryBlock::Taken) {
-            MemoryBlock::Own(buffer) => Some(buffer),
-            other => {
-                self.blocks[block] = other;
-                None
-            }
+    /// Memory that holds these tensors at the addresses 0, 1, ... in every run.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn new(constants: &[Tensor]) -> Result<Memories> {
+        let mut memories = Memories { constants: constants.len(), ..Memories::default() };
+        for constant in constants {
+            memories.share(constant.clone())?;
         }
+        Ok(memories)
+    }
+
+    /// Adds a tensor, to be read.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn share(&mut self, tensor: Tensor) -> Result<Address> {
+        let (data, len) = (tensor.bytes().as_ptr(), tensor.bytes().len());
+        push(&mut self.tensors, tensor)?;
+        self.add(MemoryBlock { data, len, own: false })
+    }
+
+    /// Adds a tensor that nobody else holds, to be written.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more; `internal`: somebody else holds it.
+    pub fn own(&mut self, mut tensor: Tensor) -> Result<Address> {
+        let Some(bytes) = tensor.bytes_mut() else { return Err(Error::internal("a result has another holder")) };
+        let (data, len) = (bytes.as_mut_ptr().cast_const(), bytes.len());
+        push(&mut self.tensors, tensor)?;
+        self.add(MemoryBlock { data, len, own: true })
+    }
+
+    /// Adds the memory that steps share. There is one.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn work_in(&mut self, arena: Buffer) -> Result<Address> {
+        let (data, len) = (arena.pointer(), arena.len());
+        self.arena = Some(arena);
+        self.add(MemoryBlock { data, len, own: true })
+    }
+
+    fn add(&mut self, block: MemoryBlock) -> Result<Address> {
+        push(&mut self.blocks, block)?;
+        Ok(Address { block: self.blocks.len() - 1, offset: 0 })
+    }
+
+    /// The tensors of this run, in the order in which they were added.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors[self.constants..]
+    }
+
+    /// Lets go of what belongs to one run: hands its tensors to `each`, gives the memory that steps shared.
+    pub fn clear(&mut self, mut each: impl FnMut(usize, Tensor)) -> Option<Buffer> {
+        self.blocks.truncate(self.constants);
+        self.tensors.drain(self.constants..).enumerate().for_each(|(index, tensor)| each(index, tensor));
+        self.arena.take()
     }
 
     fn readable(&self, address: Address, bytes: usize) -> Result<*const u8> {
-        let (pointer, len) = match self.blocks.get(address.block) {
-            Some(MemoryBlock::Shared(tensor)) => (tensor.bytes().as_ptr(), tensor.bytes().len()),
-            Some(MemoryBlock::Own(buffer)) => (buffer.pointer(), buffer.len()),
-            _ => return Err(Error::internal("a step reads memory that is not there")),
-        };
-        check_range(address, bytes, len)?;
-        Ok(pointer.wrapping_add(address.offset))
+        let block = self.blocks.get(address.block);
+        let block = block.ok_or_else(|| Error::internal("a step reads memory that is not there"))?;
+        check_range(address, bytes, block.len)?;
+        Ok(block.data.wrapping_add(address.offset))
     }
 
     fn writable(&self, address: Address, bytes: usize) -> Result<*mut u8> {
-        let Some(MemoryBlock::Own(buffer)) = self.blocks.get(address.block) else {
-            return Err(Error::internal("a step writes memory that is not the run's own"));
-        };
-        check_range(address, bytes, buffer.len())?;
-        Ok(buffer.pointer().cast_mut().wrapping_add(address.offset))
+        let block = self.blocks.get(address.block).filter(|block| block.own);
+        let block = block.ok_or_else(|| Error::internal("a step writes memory that is not the run's own"))?;
+        check_range(address, bytes, block.len)?;
+        Ok(block.data.cast_mut().wrapping_add(address.offset))
     }
 
     /// What a step reads. It stays valid while `self` does and no other step runs.
@@ -152,6 +196,48 @@ pub enum Program<'a> {
     Copy,
 }
 
+/// Lists of a step's operands, kept from step to step so that running one allocates nothing. They are empty between
+/// steps, since what they hold lives only as long as one.
+#[derive(Default)]
+pub struct Operands {
+    inputs: Vec<Option<View<'static>>>,
+    present: Vec<View<'static>>,
+    outputs: Vec<Target<'static>>,
+}
+
+// SAFETY: they are empty whenever another thread can reach them.
+unsafe impl Send for Operands {}
+// SAFETY: as above.
+unsafe impl Sync for Operands {}
+
+impl Operands {
+    fn clear(&mut self) {
+        self.inputs.clear();
+        self.present.clear();
+        self.outputs.clear();
+    }
+
+    /// Adds an input.
+    ///
+    /// # Safety
+    /// The view is gone before what it borrows.
+    unsafe fn input(&mut self, view: Option<View>) -> Result<()> {
+        // SAFETY: the caller's promise.
+        let view = unsafe { std::mem::transmute::<Option<View<'_>>, Option<View<'static>>>(view) };
+        push(&mut self.inputs, view)?;
+        view.map_or(Ok(()), |view| push(&mut self.present, view))
+    }
+
+    /// Adds an output.
+    ///
+    /// # Safety
+    /// As [`Operands::input`].
+    unsafe fn output(&mut self, target: Target) -> Result<()> {
+        // SAFETY: the caller's promise.
+        push(&mut self.outputs, unsafe { std::mem::transmute::<Target<'_>, Target<'static>>(target) })
+    }
+}
+
 /// What a look at the operands and results of a step gives; `look` sees them as they are now.
 ///
 /// # Errors
@@ -170,30 +256,50 @@ pub fn look<R>(
 /// Runs one step.
 ///
 /// # Errors
-/// `Ok(Err(stop))`: it had to stop; `Err`: an address is wrong.
-pub fn run(
+/// `Ok(Err(stop))`: it had to stop; `Err`: an address is wrong; `memory`: the system has no more.
+pub fn run<'a>(
     program: Program,
     memories: &mut Memories,
-    inputs: &[Option<Operand>],
-    outputs: &[Operand],
+    operands: &mut Operands,
+    inputs: impl Iterator<Item = Option<Operand<'a>>>,
+    outputs: impl Iterator<Item = Operand<'a>>,
+    work: Work,
+) -> Result<Result<(), Stop>> {
+    // A step that panicked left what it had.
+    operands.clear();
+    for operand in inputs {
+        let view = operand.map(|operand| memories.view(operand)).transpose()?;
+        // SAFETY: the lists are cleared before this function ends, and before they are read again.
+        unsafe { operands.input(view) }?;
+    }
+    for operand in outputs {
+        let target = memories.target(operand)?;
+        // SAFETY: as above.
+        unsafe { operands.output(target) }?;
+    }
+    let outcome = step(program, memories, operands, work);
+    operands.clear();
+    outcome
+}
+
+fn step(
+    program: Program,
+    memories: &mut Memories,
+    operands: &mut Operands,
     mut work: Work,
 ) -> Result<Result<(), Stop>> {
-    let views = inputs.iter().map(|operand| operand.map(|operand| memories.view(operand)).transpose());
-    let views = views.collect::<Result<Vec<_>>>()?;
-    let targets = outputs.iter().map(|&operand| memories.target(operand));
-    let mut targets = targets.collect::<Result<Vec<_>>>()?;
+    let Operands { inputs, present, outputs } = operands;
+    // SAFETY: lists of a shorter life; they are cleared before anything reads what a kernel may have put there.
+    let outputs = unsafe { std::mem::transmute::<&mut [Target<'static>], &mut [Target<'_>]>(outputs) };
     Ok(match program {
-        Program::Tape(tape) => {
-            let views: Vec<_> = views.into_iter().flatten().collect();
-            tape.run(&views, &mut targets, &mut work)
-        }
+        Program::Tape(tape) => tape.run(present, outputs, &mut work),
         Program::Kernel(kernel, attrs, workspace, bytes) => {
             let data = memories.writable(workspace, bytes)?;
             // SAFETY: the plan gives a step's workspace to nothing else while the step runs.
             let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
-            (kernel.run)(&mut Call { attrs, inputs: &views, outputs: &mut targets, workspace, work })
+            (kernel.run)(&mut Call { attrs, inputs, outputs, workspace, work })
         }
-        Program::Copy => match (views.first(), targets.first_mut()) {
+        Program::Copy => match (inputs.first(), outputs.first_mut()) {
             (Some(Some(source)), Some(target)) => copy::copy(*source, target, &mut work),
             _ => Ok(()),
         },

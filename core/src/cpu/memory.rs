@@ -89,6 +89,9 @@ impl Budget {
     /// # Errors
     /// As [`Buffer::zeroed`].
     pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Buffer> {
+        if bytes == 0 {
+            return Buffer::zeroed(0, None);
+        }
         let mut idle = self.lock_idle();
         let fitting = idle.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
         if let Some(index) = fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(index, _)| index) {
@@ -104,8 +107,11 @@ impl Budget {
 
     /// Keeps memory that [`Budget::take`] gave for the next run.
     pub fn keep(&self, mut buffer: Buffer) {
-        buffer.owner = Owner::Heap(None);
-        self.lock_idle().push(buffer);
+        let mut idle = self.lock_idle();
+        if buffer.len != 0 && idle.try_reserve(1).is_ok() {
+            buffer.owner = Owner::Heap(None);
+            idle.push(buffer);
+        }
     }
 
     fn drop_idle(&self) {
@@ -146,6 +152,8 @@ enum Owner {
 pub struct Buffer {
     data: NonNull<u8>,
     len: usize,
+    /// Bytes between the start of the allocation and `data`.
+    before: usize,
     owner: Owner,
 }
 
@@ -153,6 +161,16 @@ pub struct Buffer {
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
+
+/// What a dangling pointer to nothing is aligned to.
+#[repr(align(64))]
+struct Line;
+
+/// The allocation for `len` aligned bytes. Its own alignment is what allocators give anyway: for more, they neither know
+/// which memory is zero already nor are they fast.
+fn layout(len: usize) -> Option<Layout> {
+    Layout::from_size_align(len.checked_add(ALIGNMENT - 16)?, 16).ok()
+}
 
 impl Buffer {
     /// `len` zero bytes, charged to `budget`.
@@ -163,14 +181,20 @@ impl Buffer {
         if let Some(budget) = budget {
             budget.charge(len as u64)?;
         }
-        let data = match Layout::from_size_align(len, ALIGNMENT) {
-            Ok(_) if len == 0 => NonNull::new(ALIGNMENT as *mut u8),
+        let owner = Owner::Heap(budget.cloned());
+        if len == 0 {
+            return Ok(Buffer { data: NonNull::<Line>::dangling().cast(), len, before: 0, owner });
+        }
+        let start = layout(len).and_then(|layout| {
             // SAFETY: the size is not 0.
-            Ok(layout) => NonNull::new(unsafe { alloc_zeroed(layout) }),
-            Err(_) => None,
-        };
-        match data {
-            Some(data) => Ok(Buffer { data, len, owner: Owner::Heap(budget.cloned()) }),
+            NonNull::new(unsafe { alloc_zeroed(layout) })
+        });
+        match start {
+            Some(start) => {
+                let before = start.align_offset(ALIGNMENT);
+                // SAFETY: `layout` has room for so many bytes before the data.
+                Ok(Buffer { data: unsafe { start.add(before) }, len, before, owner })
+            }
             None => {
                 if let Some(budget) = budget {
                     budget.release(len as u64);
@@ -185,16 +209,16 @@ impl Buffer {
     /// # Safety
     /// `data` must be readable for `len` bytes, unchanged, as long as `owner` lives.
     pub unsafe fn foreign(data: NonNull<u8>, len: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
-        Buffer { data, len, owner: Owner::Foreign(owner) }
+        Buffer { data, len, before: 0, owner: Owner::Foreign(owner) }
     }
 
     /// Memory that `owner` keeps alive, and unchanged as long as its check succeeds; it is never written. Whoever reads
-    /// it calls [`check_watched`] first.
+    /// it calls [`check_watched`](crate::tensor::check_watched) first.
     ///
     /// # Safety
     /// `data` must be readable for `len` bytes as long as `owner` lives and its check succeeds.
     pub unsafe fn watched(data: NonNull<u8>, len: usize, owner: Arc<dyn Watched>) -> Buffer {
-        Buffer { data, len, owner: Owner::Watched(owner) }
+        Buffer { data, len, before: 0, owner: Owner::Watched(owner) }
     }
 
     /// A part of a buffer, which it keeps alive. It is never written, and neither is `whole` any more.
@@ -223,9 +247,12 @@ impl Buffer {
         matches!(self.owner, Owner::Heap(_))
     }
 
-    /// Whether it was made by [`Buffer::watched`] or is a part of such a buffer.
-    pub fn is_watched(&self) -> bool {
-        matches!(self.owner, Owner::Watched(_))
+    /// The owner of memory that was made by [`Buffer::watched`] or is a part of it.
+    pub fn watched_owner(&self) -> Option<&Arc<dyn Watched>> {
+        match &self.owner {
+            Owner::Watched(owner) => Some(owner),
+            Owner::Heap(_) | Owner::Foreign(_) => None,
+        }
     }
 
     /// The bytes.
@@ -262,9 +289,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Owner::Heap(budget) = &self.owner {
-            if self.len != 0 {
-                // SAFETY: allocated in `zeroed` with exactly this layout.
-                unsafe { dealloc(self.data.as_ptr(), Layout::from_size_align_unchecked(self.len, ALIGNMENT)) }
+            if let Some(layout) = layout(self.len).filter(|_| self.len != 0) {
+                // SAFETY: allocated in `zeroed` with exactly this layout, so many bytes before the data.
+                unsafe { dealloc(self.data.as_ptr().sub(self.before), layout) }
             }
             if let Some(budget) = budget {
                 budget.release(self.len as u64);
@@ -273,20 +300,15 @@ impl Drop for Buffer {
     }
 }
 
-/// Checks the owners of all buffers whose memory is watched; one after another that has the same owner costs nothing.
+/// Adds to a list whose memory may run out.
 ///
 /// # Errors
-/// Those of [`Watched::check`].
-pub fn check_watched<'a>(buffers: impl IntoIterator<Item = &'a Arc<Buffer>>) -> Result<()> {
-    let mut last: Option<&Arc<dyn Watched>> = None;
-    for buffer in buffers {
-        if let Owner::Watched(owner) = &buffer.owner
-            && !last.is_some_and(|last| Arc::ptr_eq(last, owner))
-        {
-            owner.check()?;
-            last = Some(owner);
-        }
+/// `memory`: the system has no more.
+pub fn push<T>(list: &mut Vec<T>, entry: T) -> Result<()> {
+    if list.len() == list.capacity() {
+        list.try_reserve(1).map_err(|_| Error::memory("the system has no more memory"))?;
     }
+    list.push(entry);
     Ok(())
 }
 

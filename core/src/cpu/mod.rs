@@ -1,5 +1,6 @@
 //! The CPU engine: kernels and what they run on. A kernel is a plain function on slices; its inputs are checked before.
 
+pub mod block;
 pub mod call;
 pub mod check;
 pub(crate) mod conv;

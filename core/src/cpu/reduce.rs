@@ -9,7 +9,7 @@ mod fold;
 
 pub use fold::{All, Any, Arithmetic, Fold, Max, Min, Number, Product, Sum};
 
-use super::call::{Layout, Shared, Target, View};
+use super::call::{Layout, List, Shared, Target, View};
 use super::memory::cast_slice_mut;
 use super::simd::simd;
 use super::work::{Stop, Work};
@@ -66,8 +66,8 @@ struct Axis {
 #[derive(Debug)]
 struct Plan {
     offset: usize,
-    kept: Vec<Axis>,
-    reduced: Vec<Axis>,
+    kept: List<Axis>,
+    reduced: List<Axis>,
     /// How many results.
     outputs: usize,
     /// How many elements each is made of.
@@ -77,9 +77,9 @@ struct Plan {
 impl Plan {
     /// The reduction of `axes`, which are sorted.
     fn new(layout: &Layout, axes: &[usize]) -> Plan {
-        let (mut kept, mut reduced) = (Vec::new(), Vec::new());
+        let (mut kept, mut reduced) = (List::new(), List::new());
         for (index, (&size, &stride)) in layout.sizes.iter().zip(&layout.strides).enumerate() {
-            let list: &mut Vec<Axis> = if axes.contains(&index) { &mut reduced } else { &mut kept };
+            let list: &mut List<Axis> = if axes.contains(&index) { &mut reduced } else { &mut kept };
             match list.last_mut() {
                 _ if size == 1 => {}
                 Some(last) if last.stride == stride.wrapping_mul(size as isize) => {
@@ -364,7 +364,7 @@ fn rejoin<F: Fold>(
     output: &mut [F::Output],
 ) -> Result<(), Stop> {
     let outputs = output.len();
-    let axis = |size: usize, stride: usize| vec![Axis { size, stride: stride as isize }];
+    let axis = |size: usize, stride: usize| List::from_slice(&[Axis { size, stride: stride as isize }]);
     let plan = Plan { offset: 0, kept: axis(outputs, 1), reduced: axis(chunks, outputs), outputs, length: chunks };
     let output = Shared::new(output);
     let blocks_per_task = (TASK / COLUMNS / chunks).max(1);

@@ -1,6 +1,6 @@
 //! One op on tensors, at once: what eager calls and constant folding do.
 
-use super::call::{Call, Layout, Target, View};
+use super::call::{Call, Layout, List, Target, View};
 use super::memory::{Budget, Buffer};
 use super::tape::Tape;
 use super::work::{Cursor, Stop, Watch, Work};
@@ -10,7 +10,7 @@ use crate::graph::infer;
 use crate::meter::Meter;
 use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::scalar::Expression;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, byte_count};
 use std::sync::Arc;
 
 /// The tape of one element-wise op on inputs of these dtypes.
@@ -38,17 +38,10 @@ pub fn compute(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
 /// # Errors
 /// As [`compute`]; what the meter refuses.
 pub fn compute_within(op: &Op, inputs: &[Option<Tensor>], meter: &Meter) -> Result<Vec<Tensor>> {
-    let specs = output_specs(op, inputs)?;
-    let (budget, watch) = (meter.budget(), meter.watch());
-    match &op.def.meaning {
-        Meaning::Scalar(_) => {
-            let inputs: Vec<_> = inputs.iter().flatten().collect();
-            let dtypes: Vec<_> = inputs.iter().map(|input| input.dtype()).collect();
-            run_tape(&tape(op, &dtypes), &inputs, &specs[0], budget, watch).map(|output| vec![output])
-        }
-        Meaning::Kernel(kernel) => run_kernel(kernel, op, inputs, &specs, budget, watch),
-        _ => Err(Error::internal(format!("{} is not one step", op.def.name))),
-    }
+    let mut outputs = Vec::new();
+    let prepared = Prepared::new(op, inputs)?;
+    prepared.run(op, inputs, meter.budget(), meter.watch(), |output| outputs.push(output))?;
+    Ok(outputs)
 }
 
 /// The specs of an op's outputs on these tensors.
@@ -65,74 +58,116 @@ pub fn output_specs(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Spec>> {
     }
 }
 
-fn sizes(spec: &Spec) -> Result<Vec<usize>> {
-    spec.shape
-        .sizes()
-        .ok_or_else(|| Error::argument(format!("the size of {spec} is not known; a dim of an attr is a symbol")))
+/// The layouts of tensors; `None` where one was left out.
+pub fn layouts(inputs: &[Option<Tensor>]) -> Vec<Option<Layout>> {
+    let layout = |input: &Option<Tensor>| input.as_ref().map(|input| Layout::dense(input.dtype(), input.sizes()));
+    inputs.iter().map(layout).collect()
+}
+
+/// Whether these are tensors of the layouts.
+pub fn fits(layouts: &[Option<Layout>], inputs: &[Option<Tensor>]) -> bool {
+    let fits = |(layout, input): (&Option<Layout>, &Option<Tensor>)| match (layout, input) {
+        (Some(layout), Some(input)) => layout.dtype == input.dtype() && layout.sizes[..] == *input.sizes(),
+        (layout, input) => layout.is_none() && input.is_none(),
+    };
+    layouts.len() == inputs.len() && layouts.iter().zip(inputs).all(fits)
+}
+
+enum Program {
+    Tape(Tape),
+    /// A kernel and the bytes of its workspace.
+    Kernel(Kernel, usize),
+}
+
+/// An element-wise op or a kernel, ready for inputs of certain dtypes and sizes: a call allocates its outputs and, if it
+/// needs one, its workspace.
+pub struct Prepared {
+    inputs: Vec<Option<Layout>>,
+    outputs: Vec<Layout>,
+    program: Program,
+}
+
+impl Prepared {
+    /// For inputs that `check_inputs` has passed.
+    ///
+    /// # Errors
+    /// What the op's inference refuses.
+    pub fn new(op: &Op, inputs: &[Option<Tensor>]) -> Result<Prepared> {
+        let layout = |spec: &Spec| match spec.shape.sizes() {
+            Some(sizes) => Ok(Layout::dense(spec.dtype, &sizes)),
+            None => Err(Error::argument(format!("the size of {spec} is not known; a dim of an attr is a symbol"))),
+        };
+        let outputs = output_specs(op, inputs)?.iter().map(layout).collect::<Result<Vec<_>>>()?;
+        let inputs = layouts(inputs);
+        for layout in &outputs {
+            byte_count(layout.dtype, &layout.sizes)?;
+        }
+        let program = match &op.def.meaning {
+            Meaning::Scalar(_) => {
+                let dtypes: Vec<_> = inputs.iter().flatten().map(|input| input.dtype).collect();
+                Program::Tape(tape(op, &dtypes))
+            }
+            Meaning::Kernel(kernel) => {
+                let present: Vec<_> = inputs.iter().flatten().cloned().collect();
+                let bytes = (kernel.workspace)(&op.attrs, &present, &outputs);
+                let bytes = usize::try_from(bytes);
+                Program::Kernel(*kernel, bytes.map_err(|_| Error::memory("no memory holds the workspace"))?)
+            }
+            _ => return Err(Error::internal(format!("{} is not one step", op.def.name))),
+        };
+        Ok(Prepared { inputs, outputs, program })
+    }
+
+    /// Whether it is for such inputs.
+    pub fn fits(&self, inputs: &[Option<Tensor>]) -> bool {
+        fits(&self.inputs, inputs)
+    }
+
+    /// Runs it on inputs that it is for; hands each output to `each`, in order.
+    ///
+    /// # Errors
+    /// `memory`, or the reason to stop.
+    pub fn run(
+        &self,
+        op: &Op,
+        inputs: &[Option<Tensor>],
+        budget: Option<&Arc<Budget>>,
+        watch: &Watch,
+        each: impl FnMut(Tensor),
+    ) -> Result<()> {
+        let zeros = |layout: &Layout| Tensor::zeros(layout.dtype, &layout.sizes, budget);
+        let mut outputs = self.outputs.iter().map(zeros).collect::<Result<List<_>>>()?;
+        let mut targets = List::<Target>::new();
+        for (output, layout) in outputs.iter_mut().zip(&self.outputs) {
+            let bytes = output.bytes_mut().ok_or_else(|| Error::internal("a new tensor is shared"))?;
+            // SAFETY: the tensor is new, so these bytes are only written through this target.
+            targets.push(unsafe { Target::new(bytes.as_mut_ptr(), layout) });
+        }
+        let views =
+            inputs.iter().zip(&self.inputs).map(|(input, layout)| Some(view(input.as_ref()?, layout.as_ref()?)));
+        let mut cursor = Cursor::default();
+        let mut work = Work::new(watch, &mut cursor);
+        let ended = match &self.program {
+            Program::Tape(tape) => tape.run(&views.flatten().collect::<List<_>>(), &mut targets, &mut work),
+            Program::Kernel(kernel, bytes) => {
+                let mut workspace = Buffer::zeroed(*bytes, budget)?;
+                let workspace = workspace.bytes_mut().ok_or_else(|| Error::internal("a new buffer is foreign"))?;
+                let inputs = &views.collect::<List<_>>()[..];
+                // SAFETY: targets of a shorter life, which nothing reads after the call.
+                let outputs = unsafe { std::mem::transmute::<&mut [Target<'_>], &mut [Target<'_>]>(&mut targets) };
+                (kernel.run)(&mut Call { attrs: &op.attrs, inputs, outputs, workspace, work })
+            }
+        };
+        ended.map_err(stopped)?;
+        outputs.into_iter().for_each(each);
+        Ok(())
+    }
 }
 
 /// A view of a whole tensor.
 fn view<'a>(tensor: &'a Tensor, layout: &'a Layout) -> View<'a> {
     // SAFETY: the tensor's bytes do not change while it is borrowed, and are exactly those of its dense layout.
     unsafe { View::new(tensor.bytes().as_ptr(), tensor.bytes().len(), layout) }
-}
-
-/// Runs a tape on tensors; one output of the given spec.
-///
-/// # Errors
-/// `memory`, or the reason to stop.
-pub fn run_tape(
-    tape: &Tape,
-    inputs: &[&Tensor],
-    spec: &Spec,
-    budget: Option<&Arc<Budget>>,
-    watch: &Watch,
-) -> Result<Tensor> {
-    let mut output = Tensor::zeros(spec.dtype, &sizes(spec)?, budget)?;
-    let layouts: Vec<_> = inputs.iter().map(|input| Layout::dense(input.dtype(), input.sizes())).collect();
-    let views: Vec<_> = inputs.iter().zip(&layouts).map(|(input, layout)| view(input, layout)).collect();
-    let layout = Layout::dense(spec.dtype, output.sizes());
-    let bytes = output.bytes_mut().ok_or_else(|| Error::internal("a new tensor is shared"))?;
-    // SAFETY: the tensor is new, so these bytes are only written through this target.
-    let target = unsafe { Target::new(bytes.as_mut_ptr(), &layout) };
-    tape.run(&views, &mut [target], &mut Work::new(watch, &mut Cursor::default())).map_err(stopped)?;
-    Ok(output)
-}
-
-/// Runs a kernel on tensors.
-///
-/// # Errors
-/// `memory`, or the reason to stop.
-pub fn run_kernel(
-    kernel: &Kernel,
-    op: &Op,
-    inputs: &[Option<Tensor>],
-    specs: &[Spec],
-    budget: Option<&Arc<Budget>>,
-    watch: &Watch,
-) -> Result<Vec<Tensor>> {
-    let outputs = specs.iter().map(|spec| Tensor::zeros(spec.dtype, &sizes(spec)?, budget));
-    let mut outputs = outputs.collect::<Result<Vec<_>>>()?;
-    let layouts: Vec<_> =
-        inputs.iter().map(|input| input.as_ref().map(|input| Layout::dense(input.dtype(), input.sizes()))).collect();
-    let output_layouts: Vec<_> = outputs.iter().map(|output| Layout::dense(output.dtype(), output.sizes())).collect();
-    let present: Vec<_> = layouts.iter().flatten().cloned().collect();
-    let bytes = (kernel.workspace)(&op.attrs, &present, &output_layouts);
-    let bytes = usize::try_from(bytes).map_err(|_| Error::memory(format!("no memory holds {bytes} bytes")))?;
-    let mut workspace = Buffer::zeroed(bytes, budget)?;
-    let views: Vec<_> =
-        inputs.iter().zip(&layouts).map(|(input, layout)| Some(view(input.as_ref()?, layout.as_ref()?))).collect();
-    let mut targets = Vec::new();
-    for (output, layout) in outputs.iter_mut().zip(&output_layouts) {
-        let bytes = output.bytes_mut().ok_or_else(|| Error::internal("a new tensor is shared"))?;
-        // SAFETY: the tensor is new, so these bytes are only written through this target.
-        targets.push(unsafe { Target::new(bytes.as_mut_ptr(), layout) });
-    }
-    let mut cursor = Cursor::default();
-    let workspace = workspace.bytes_mut().ok_or_else(|| Error::internal("a new buffer is foreign"))?;
-    let work = Work::new(watch, &mut cursor);
-    let ended = (kernel.run)(&mut Call { attrs: &op.attrs, inputs: &views, outputs: &mut targets, workspace, work });
-    ended.map_err(stopped).map(|()| outputs)
 }
 
 /// The error for work that had to stop.

@@ -18,6 +18,7 @@ use crate::scalar::{Expression, Register};
 use load::{Axis, Feed, List, Pattern};
 use loops::{BLOCK, Loop, Operand};
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A loop and the places that it writes and reads.
@@ -57,7 +58,7 @@ struct Output {
 }
 
 /// A compiled expression, for inputs of any layout and outputs of any shape. Making one allocates, running it does not
-/// (up to 16 inputs and outputs each), except for the scratch memory that a thread keeps for the next run.
+/// (up to 16 inputs and outputs each), except that a thread keeps scratch memory for tapes that need more than 32 KiB.
 #[derive(Debug, Clone, Default)]
 pub struct Tape {
     dtypes: Vec<DType>,
@@ -80,6 +81,10 @@ pub struct Tape {
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
+/// Lines for a table and tiles that a task has on its stack, enough for all but the longest tapes. Memory that each thread
+/// keeps would be allocated when it first joins in, in the middle of a run.
+const STACK_LINES: usize = 512;
+
 thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
@@ -90,12 +95,6 @@ struct Sink {
     data: *mut u8,
     /// Whether results are computed right there; else they are stored when the tile has read all of its inputs.
     direct: bool,
-}
-
-impl Default for Sink {
-    fn default() -> Sink {
-        Sink { data: std::ptr::null_mut(), direct: false }
-    }
 }
 
 /// What the tasks of a run share.
@@ -177,6 +176,12 @@ impl Run<'_> {
         let table = self.tape.places.len() * size_of::<Operand>();
         let table_lines = table.div_ceil(size_of::<Line>());
         let lines = table_lines + self.tape.scratch.div_ceil(size_of::<Line>());
+        if lines <= STACK_LINES {
+            let mut memory = [const { MaybeUninit::<Line>::uninit() }; STACK_LINES];
+            // SAFETY: `lines` lines; the views and targets say that the memory of these elements can be used.
+            unsafe { self.within(start, end, memory.as_mut_ptr().cast(), table_lines) };
+            return true;
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < lines {
                 if scratch.try_reserve_exact(lines - scratch.len()).is_err() {
@@ -184,24 +189,31 @@ impl Run<'_> {
                 }
                 scratch.resize(lines, Line([0; 64]));
             }
-            let memory = scratch.as_mut_ptr();
-            // SAFETY: within `lines`; the table lies before the tiles, and lines are aligned for its entries. All
-            // bits of a line are set, but not to operands, so the entries are written before they become a slice.
-            let (table, tiles) = unsafe {
-                let table: *mut Operand = memory.cast();
-                let tiles: *mut u8 = memory.add(table_lines).cast();
-                for (i, place) in self.tape.places.iter().enumerate() {
-                    table.add(i).write(match place.constant {
-                        true => Operand::block(self.tape.constants.as_ptr().cast::<u8>().add(place.offset)),
-                        false => Operand::tile(tiles.add(place.offset)),
-                    });
-                }
-                (std::slice::from_raw_parts_mut(table, self.tape.places.len()), tiles)
-            };
-            // SAFETY: the views and targets say that the memory of these elements can be used.
-            unsafe { self.tiles(start, end, table, tiles) };
+            // SAFETY: as above.
+            unsafe { self.within(start, end, scratch.as_mut_ptr(), table_lines) };
             true
         })
+    }
+
+    /// Computes the elements `start..end` in scratch memory, which begins with the table of places.
+    ///
+    /// # Safety
+    /// Inputs and outputs have these elements; `memory` has `table_lines` lines and as many as the tape's tiles take.
+    unsafe fn within(&self, start: usize, end: usize, memory: *mut Line, table_lines: usize) {
+        // SAFETY: within the memory; the table lies before the tiles, and lines are aligned for its entries. The entries
+        // are written before they become a slice, and tiles before they are read.
+        unsafe {
+            let table: *mut Operand = memory.cast();
+            let tiles: *mut u8 = memory.add(table_lines).cast();
+            for (i, place) in self.tape.places.iter().enumerate() {
+                table.add(i).write(match place.constant {
+                    true => Operand::block(self.tape.constants.as_ptr().cast::<u8>().add(place.offset)),
+                    false => Operand::tile(tiles.add(place.offset)),
+                });
+            }
+            let table = std::slice::from_raw_parts_mut(table, self.tape.places.len());
+            self.tiles(start, end, table, tiles);
+        }
     }
 
     /// # Safety

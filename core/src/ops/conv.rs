@@ -1,7 +1,7 @@
 //! Convolutions of channels-last images, their gradients, and the windows that they and pooling slide.
 
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
-use crate::cpu::call::{Call, Layout};
+use crate::cpu::call::{Call, Layout, List};
 use crate::cpu::conv as kernels;
 use crate::cpu::conv::ConvGeometry;
 use crate::dtype::DTypes;
@@ -10,6 +10,7 @@ use crate::graph::Value;
 use crate::infer::Infer;
 use crate::op::{Backward, InputDef, Kernel, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::{Dim, Shape};
+use smallvec::smallvec;
 
 /// The greatest stride, dilation or padding: with it, positions in an image stay within 32 bits.
 const LIMIT: i64 = 1 << 20;
@@ -58,10 +59,10 @@ pub(super) const SHAPE: AttrDef =
 
 /// How windows slide over the spatial axes of an image.
 pub(super) struct Windows {
-    strides: Vec<i64>,
-    dilation: Vec<i64>,
-    low: Vec<i64>,
-    high: Vec<i64>,
+    strides: List<i64>,
+    dilation: List<i64>,
+    low: List<i64>,
+    high: List<i64>,
     same: bool,
 }
 
@@ -69,8 +70,9 @@ pub(super) struct Windows {
 ///
 /// # Errors
 /// `argument`: another number of values, or one that is out of range.
-fn for_each_axis(attrs: &Attrs, name: &str, count: usize, least: i64) -> Result<Option<Vec<i64>>> {
-    let Some(mut values) = attrs.optional_ints(name) else { return Ok(None) };
+fn for_each_axis(attrs: &Attrs, name: &str, count: usize, least: i64) -> Result<Option<List<i64>>> {
+    let Some(values) = attrs.int_list(name) else { return Ok(None) };
+    let mut values = List::from_slice(values);
     if let [value] = values[..] {
         values.resize(count, value);
     }
@@ -91,7 +93,7 @@ fn for_each_axis(attrs: &Attrs, name: &str, count: usize, least: i64) -> Result<
 ///
 /// # Errors
 /// As [`Windows::new`].
-pub(super) fn window_sizes(attrs: &Attrs, count: usize) -> Result<Vec<i64>> {
+pub(super) fn window_sizes(attrs: &Attrs, count: usize) -> Result<List<i64>> {
     let missing = || Error::argument("the attr window is required").with_argument("window");
     for_each_axis(attrs, "window", count, 1)?.ok_or_else(missing)
 }
@@ -117,10 +119,10 @@ impl Windows {
             return Err(Error::argument(text).with_argument("padding"));
         }
         Ok(Windows {
-            strides: for_each_axis(attrs, "strides", count, 1)?.unwrap_or_else(|| strides.to_vec()),
-            dilation: for_each_axis(attrs, "dilation", count, 1)?.unwrap_or_else(|| vec![1; count]),
-            low: low.unwrap_or_else(|| vec![0; count]),
-            high: high.unwrap_or_else(|| vec![0; count]),
+            strides: for_each_axis(attrs, "strides", count, 1)?.unwrap_or_else(|| strides.into()),
+            dilation: for_each_axis(attrs, "dilation", count, 1)?.unwrap_or_else(|| smallvec![1; count]),
+            low: low.unwrap_or_else(|| smallvec![0; count]),
+            high: high.unwrap_or_else(|| smallvec![0; count]),
             same,
         })
     }
@@ -174,7 +176,7 @@ impl Windows {
 
     /// Strides and dilation as the kernels take them: after leading axes of size 1.
     pub(super) fn steps(&self) -> ([usize; 3], [usize; 3]) {
-        let sizes = |values: &[i64]| pad_axes(&values.iter().map(|&value| value as usize).collect::<Vec<_>>(), 1);
+        let sizes = |values: &[i64]| pad_axes(&values.iter().map(|&value| value as usize).collect::<List<_>>(), 1);
         (sizes(&self.strides), sizes(&self.dilation))
     }
 }
@@ -214,7 +216,7 @@ fn output_shape(infer: &mut Infer, x: &Shape, kernel: &Shape) -> Result<Shape> {
         );
         return Err(Error::shape(text).with_argument("kernel"));
     }
-    let windows = Windows::new(infer.attrs, spatial, &vec![1; spatial])?;
+    let windows = Windows::new(infer.attrs, spatial, &[1; 3][..spatial])?;
     let groups = infer.attrs.int("groups")?;
     if !(1..=LIMIT).contains(&groups) {
         return Err(Error::argument(format!("groups is {groups}; it can be 1 to {LIMIT}")).with_argument("groups"));
@@ -272,7 +274,7 @@ fn infer_kernel_grad(infer: &mut Infer) -> Result<Vec<Spec>> {
 /// The geometry of a convolution of real sizes; `None` for what infer has not seen.
 fn geometry(attrs: &Attrs, x: &[usize], kernel: &[usize], output: &[usize]) -> Option<ConvGeometry> {
     let spatial = x.len().checked_sub(2)?;
-    let windows = Windows::new(attrs, spatial, &vec![1; spatial]).ok()?;
+    let windows = Windows::new(attrs, spatial, [1; 3].get(..spatial)?).ok()?;
     let (strides, dilation) = windows.steps();
     let (input, counts, window) = (x.get(1..=spatial)?, output.get(1..=spatial)?, kernel.get(..spatial)?);
     let low = (0..spatial).map(|axis| windows.pad_low(axis, input[axis], window[axis], counts[axis]));
@@ -282,7 +284,7 @@ fn geometry(attrs: &Attrs, x: &[usize], kernel: &[usize], output: &[usize]) -> O
         output: pad_axes(counts, 1),
         kernel: pad_axes(window, 1),
         strides,
-        pad_low: pad_axes(&low.collect::<Vec<_>>(), 0),
+        pad_low: pad_axes(&low.collect::<List<_>>(), 0),
         dilation,
         groups: attrs.optional_int("groups")?.try_into().ok()?,
         in_channels: x[spatial + 1],

@@ -63,7 +63,7 @@ fn infer_update(infer: &mut Infer) -> Result<Vec<Spec>> {
 /// The layout of the slice of `whole` that begins at `start`: an index in [-n, n) is normalised, and what would go
 /// beyond either end is moved to it.
 fn window(whole: &Layout, start: View, sizes: &[usize]) -> Layout {
-    let mut window = Layout { sizes: sizes.to_vec(), ..whole.clone() };
+    let mut window = Layout { sizes: sizes.into(), ..whole.clone() };
     for (axis, (&size, &part)) in whole.sizes.iter().zip(sizes).enumerate() {
         let at = start.layout().offset.wrapping_add_signed(axis as isize * start.layout().strides[0]);
         let index = match start.dtype() {

@@ -6,7 +6,6 @@ use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::cpu::call::Call;
 use crate::cpu::copy;
 use crate::cpu::index::{self, Join, Targets, Tuples};
-use crate::cpu::memory::cast_slice;
 use crate::cpu::work::Stop;
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
@@ -117,9 +116,9 @@ impl<'a> Places<'a> {
 }
 
 fn run_gather(call: &mut Call) -> Result<(), Stop> {
-    let (x, fill, at) = (call.input(0), fill(call)?, Places::new(call));
+    let (x, at) = (call.input(0), Places::new(call));
     dispatch_width!(x.dtype(), T => {
-        let missing = cast_slice::<T>(fill.bytes())[0];
+        let missing = fill::<T>(call);
         let output = call.outputs[0].elements::<T>();
         let rows = (at.groups.saturating_mul(at.count), at.inner);
         index::gather(&mut call.work, rows, x.elements::<T>(), missing, output, |row| {

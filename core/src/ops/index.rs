@@ -6,10 +6,10 @@ use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
 use crate::cpu::call::Call;
 use crate::cpu::copy;
 use crate::cpu::index::{self, Indices, Join, Targets};
-use crate::cpu::memory::cast_slice;
+use crate::cpu::memory::{as_bytes, cast_slice};
 use crate::cpu::recurrence::Extent;
 use crate::cpu::work::Stop;
-use crate::dtype::DTypes;
+use crate::dtype::{DTypes, Element};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::infer::Infer;
@@ -17,7 +17,7 @@ use crate::op::{
     Backward, Bound, Check, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis,
 };
 use crate::shape::{Dim, Shape};
-use crate::tensor::Tensor;
+use crate::tensor::scalar_word;
 use crate::{dispatch, dispatch_width};
 
 /// Indices along the axis of the first input that the attr `axis` says, or the first.
@@ -67,17 +67,18 @@ fn extent(call: &Call) -> Extent {
     Extent::new(sizes, axis)
 }
 
-/// The attr `fill` as a tensor of one element.
-pub(super) fn fill(call: &Call) -> Result<Tensor, Stop> {
+/// The attr `fill` as an element.
+pub(super) fn fill<T: Element>(call: &Call) -> T {
     let dtype = call.input(0).dtype();
     let missing = if dtype.is_float() { f64::NAN } else { 0.0 };
-    Tensor::scalar(dtype, call.attrs.optional_float("fill").unwrap_or(missing)).map_err(|_| Stop::OutOfMemory)
+    let word = scalar_word(dtype, call.attrs.optional_float("fill").unwrap_or(missing));
+    cast_slice(as_bytes(&[word]))[0]
 }
 
 fn run_take(call: &mut Call) -> Result<(), Stop> {
-    let (x, indices, extent, fill) = (call.input(0), Indices::new(call.input(1)), extent(call), fill(call)?);
+    let (x, indices, extent) = (call.input(0), Indices::new(call.input(1)), extent(call));
     dispatch_width!(x.dtype(), T => {
-        let missing = cast_slice::<T>(fill.bytes())[0];
+        let missing = fill::<T>(call);
         let output = call.outputs[0].elements::<T>();
         let (Extent { outer, steps, inner }, count) = (extent, indices.len());
         index::gather(&mut call.work, (outer.saturating_mul(count), inner), x.elements::<T>(), missing, output, |row| {
@@ -135,10 +136,10 @@ fn infer_pick(infer: &mut Infer) -> Result<Vec<Spec>> {
 }
 
 fn run_pick(call: &mut Call) -> Result<(), Stop> {
-    let (x, indices, fill) = (call.input(0), Indices::new(call.input(1)), fill(call)?);
+    let (x, indices) = (call.input(0), Indices::new(call.input(1)));
     let depth = x.sizes().last().copied().unwrap_or(0);
     dispatch_width!(x.dtype(), T => {
-        let missing = cast_slice::<T>(fill.bytes())[0];
+        let missing = fill::<T>(call);
         let output = call.outputs[0].elements::<T>();
         index::pick(&mut call.work, depth, x.elements::<T>(), indices, missing, output)
     })

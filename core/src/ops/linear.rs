@@ -1,7 +1,7 @@
 //! Products: sums of products over axes that two tensors share.
 
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
-use crate::cpu::call::{Call, Layout, dense_strides};
+use crate::cpu::call::{Call, Layout, List, dense_strides};
 use crate::cpu::copy;
 use crate::cpu::gemm::{Matrix, Operand, Sizes, gemm, gemm_workspace};
 use crate::cpu::memory::cast_slice_mut;
@@ -13,6 +13,7 @@ use crate::graph::Value;
 use crate::infer::Infer;
 use crate::op::{Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis};
 use crate::shape::{Dim, Shape, broadcast};
+use smallvec::smallvec;
 
 const XY: &[InputDef] = &[InputDef::of("x"), InputDef::of("y")];
 
@@ -22,10 +23,10 @@ const fn axes(name: &'static str, doc: &'static str) -> AttrDef {
 
 /// The axes of one operand of dot_general by what they are for.
 struct Axes {
-    batch: Vec<usize>,
-    contract: Vec<usize>,
+    batch: List<usize>,
+    contract: List<usize>,
     /// The rest, in increasing order.
-    free: Vec<usize>,
+    free: List<usize>,
 }
 
 impl Axes {
@@ -34,10 +35,10 @@ impl Axes {
     /// # Errors
     /// `argument`: an axis is out of range, or stands twice.
     fn new(attrs: &Attrs, operand: &str, rank: usize) -> Result<Axes> {
-        let (batch, contract) = (format!("{operand}_batch"), format!("{operand}_contract"));
-        let mut used = vec![false; rank];
+        let (batch, contract) = if operand == "x" { ("x_batch", "x_contract") } else { ("y_batch", "y_contract") };
+        let mut used: List<bool> = smallvec![false; rank];
         let mut list = |name: &str| {
-            let axes = attrs.ints(name)?;
+            let axes = attrs.int_list(name).unwrap_or(&[]);
             let index = |&axis: &i64| {
                 let refuse = |text: String| Error::argument(text).with_argument(name);
                 let index = normalize_axis(axis, rank)
@@ -47,9 +48,9 @@ impl Axes {
                 }
                 Ok(index)
             };
-            axes.iter().map(index).collect::<Result<Vec<_>>>()
+            axes.iter().map(index).collect::<Result<List<_>>>()
         };
-        let (batch, contract) = (list(&batch)?, list(&contract)?);
+        let (batch, contract) = (list(batch)?, list(contract)?);
         let free = (0..rank).filter(|&axis| !used[axis]).collect();
         Ok(Axes { batch, contract, free })
     }
@@ -150,7 +151,7 @@ struct Matrices {
     /// Whether its axes do not make matrices, so that it is copied into the workspace in that order first.
     copied: bool,
     offset: usize,
-    batch: Vec<isize>,
+    batch: List<isize>,
     row: isize,
     column: isize,
 }
@@ -173,11 +174,11 @@ fn collapse(layout: &Layout, axes: std::ops::Range<usize>) -> Option<isize> {
 impl Matrices {
     /// `rows` and `columns` are the axes that become those of the matrices.
     fn new(layout: &Layout, batch: &[usize], rows: &[usize], columns: &[usize]) -> Matrices {
-        let order = [batch, rows, columns].concat();
+        let order = || [batch, rows, columns].into_iter().flatten();
         let layout = Layout {
             dtype: layout.dtype,
-            sizes: order.iter().map(|&axis| layout.sizes[axis]).collect(),
-            strides: order.iter().map(|&axis| layout.strides[axis]).collect(),
+            sizes: order().map(|&axis| layout.sizes[axis]).collect(),
+            strides: order().map(|&axis| layout.strides[axis]).collect(),
             offset: layout.offset,
         };
         let (first, second) = (batch.len(), batch.len() + rows.len());
@@ -187,12 +188,12 @@ impl Matrices {
         };
         let direct = if layout.sizes.contains(&0) { Some((0, 0)) } else { strides(&layout) };
         if let Some((row, column)) = direct {
-            let (offset, batch) = (layout.offset, layout.strides[..first].to_vec());
+            let (offset, batch) = (layout.offset, layout.strides[..first].into());
             return Matrices { layout, copied: false, offset, batch, row, column };
         }
         let dense = Layout { strides: dense_strides(&layout.sizes), offset: 0, ..layout.clone() };
         let (row, column) = strides(&dense).unwrap_or((0, 0));
-        Matrices { layout, copied: true, offset: 0, batch: dense.strides[..first].to_vec(), row, column }
+        Matrices { layout, copied: true, offset: 0, batch: dense.strides[..first].into(), row, column }
     }
 
     /// Bytes of workspace that a copy takes, in whole cache lines.
@@ -217,7 +218,7 @@ impl Matrices {
 
 /// A dot_general as a batch of matrix products.
 struct Products {
-    batch: Vec<usize>,
+    batch: List<usize>,
     m: usize,
     n: usize,
     k: usize,
@@ -479,8 +480,8 @@ mod tests {
     fn strided_operands_are_matrices_where_axes_collapse() {
         let layout = |sizes: &[usize], strides: &[isize]| Layout {
             dtype: DType::F32,
-            sizes: sizes.to_vec(),
-            strides: strides.to_vec(),
+            sizes: sizes.into(),
+            strides: strides.into(),
             offset: 5,
         };
         let transposed = Matrices::new(&layout(&[4, 2, 3], &[1, 12, 4]), &[], &[0], &[1, 2]);

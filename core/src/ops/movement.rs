@@ -1,7 +1,7 @@
 //! Ops that make or move elements without computing with them.
 
 use crate::attrs::{AttrDef, AttrType, Attrs};
-use crate::cpu::call::{Call, Layout};
+use crate::cpu::call::{Call, Layout, List};
 use crate::cpu::copy;
 use crate::cpu::memory::cast_slice;
 use crate::cpu::work::Stop;
@@ -148,9 +148,9 @@ fn view_reshape(_: &Attrs, x: &Layout, output: &[usize]) -> Layout {
     Layout { offset: x.offset, ..Layout::dense(x.dtype, output) }
 }
 
-fn transpose_axes(attrs: &Attrs, rank: usize) -> Result<Vec<usize>> {
-    let Some(axes) = attrs.optional_ints("axes") else { return Ok((0..rank).rev().collect()) };
-    let indices: Result<Vec<_>> = axes.iter().map(|&axis| normalize_axis(axis, rank)).collect();
+fn transpose_axes(attrs: &Attrs, rank: usize) -> Result<List<usize>> {
+    let Some(axes) = attrs.int_list("axes") else { return Ok((0..rank).rev().collect()) };
+    let indices: Result<List<_>> = axes.iter().map(|&axis| normalize_axis(axis, rank)).collect();
     let indices = indices.map_err(|error| error.with_argument("axes"))?;
     let mut sorted = indices.clone();
     sorted.sort_unstable();
@@ -205,7 +205,7 @@ fn view_broadcast_to(_: &Attrs, x: &Layout, output: &[usize]) -> Layout {
         Some(axis) if x.sizes[axis] != 1 => x.strides[axis],
         _ => 0,
     };
-    Layout { sizes: output.to_vec(), strides: (0..output.len()).map(stride).collect(), ..x.clone() }
+    Layout { sizes: output.into(), strides: (0..output.len()).map(stride).collect(), ..x.clone() }
 }
 
 /// The family.

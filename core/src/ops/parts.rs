@@ -2,7 +2,7 @@
 
 use super::movement::{defaulted, moving, required, shape_attr};
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
-use crate::cpu::call::{Call, Layout, dense_strides};
+use crate::cpu::call::{Call, Layout, List, dense_strides};
 use crate::cpu::copy;
 use crate::cpu::work::Stop;
 use crate::dispatch_width;
@@ -14,6 +14,7 @@ use crate::op::{
     Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axes, normalize_axis,
 };
 use crate::shape::{Dim, Shape};
+use smallvec::smallvec;
 
 const X: &[InputDef] = &[InputDef::of("x")];
 
@@ -50,7 +51,7 @@ fn run_concat(call: &mut Call) -> Result<(), Stop> {
     let axis = call.attrs.int("axis").and_then(|axis| normalize_axis(axis, sizes.len())).unwrap_or(0);
     let mut offset = 0;
     for view in call.inputs.iter().flatten() {
-        let to = Layout { dtype: view.dtype(), sizes: view.sizes().to_vec(), strides: strides.clone(), offset };
+        let to = Layout { dtype: view.dtype(), sizes: view.sizes().into(), strides: strides.clone(), offset };
         dispatch_width!(view.dtype(), T => {
             let output = call.outputs[0].elements::<T>();
             copy::place(&mut call.work, view.layout(), view.elements::<T>(), output, Some(&to))?;
@@ -123,20 +124,20 @@ fn sliced_dim(dim: &Dim, start: &Dim, stop: &Dim, step: i64) -> Result<Dim> {
 
 /// The attrs start, stop and step of a slice, one each for `rank` axes.
 struct Bounds {
-    start: Vec<Dim>,
-    stop: Vec<Dim>,
-    step: Vec<i64>,
+    start: List<Dim>,
+    stop: List<Dim>,
+    step: List<i64>,
 }
 
 impl Bounds {
     /// # Errors
     /// `argument`: not `rank` many; a step of 0.
     fn new(attrs: &Attrs, rank: usize) -> Result<Bounds> {
-        let step = attrs.optional_ints("step").unwrap_or_else(|| vec![1; rank]);
+        let step = attrs.int_list("step").map_or_else(|| smallvec![1; rank], List::from_slice);
         let whole =
             |up: i64, down: i64| step.iter().map(|&step| Dim::constant(if step < 0 { down } else { up })).collect();
-        let start = attrs.optional_dims("start").unwrap_or_else(|| whole(0, END));
-        let stop = attrs.optional_dims("stop").unwrap_or_else(|| whole(END, BEFORE));
+        let start = attrs.dim_list("start").map_or_else(|| whole(0, END), List::from);
+        let stop = attrs.dim_list("stop").map_or_else(|| whole(END, BEFORE), List::from);
         for (name, len) in [("start", start.len()), ("stop", stop.len()), ("step", step.len())] {
             if len != rank {
                 let text = format!("{name} has {len} entries for rank {rank}");
@@ -249,9 +250,9 @@ fn infer_pad(infer: &mut Infer) -> Result<Vec<Spec>> {
 fn run_pad(call: &mut Call) -> Result<(), Stop> {
     let (x, value) = (call.input(0), call.optional(1));
     let mut to = Layout::dense(x.dtype(), call.outputs[0].sizes());
-    let low = call.attrs.ints("low").unwrap_or_default();
+    let low = call.attrs.int_list("low").unwrap_or(&[]);
     to.offset = low.iter().zip(&to.strides).map(|(&low, &stride)| low as usize * stride as usize).sum();
-    to.sizes = x.sizes().to_vec();
+    to.sizes = x.sizes().into();
     dispatch_width!(x.dtype(), T => {
         let given = value.and_then(|value| value.elements::<T>().get(value.layout().offset).copied());
         let value = given.unwrap_or_default();
@@ -291,13 +292,13 @@ fn pad_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
 
 fn infer_flip(infer: &mut Infer) -> Result<Vec<Spec>> {
     let x = infer.input(0)?;
-    normalize_axes(infer.attrs.optional_ints("axis").as_deref(), x.shape.rank())?;
+    normalize_axes(infer.attrs.int_list("axis"), x.shape.rank())?;
     Ok(vec![x.clone()])
 }
 
 fn lower_flip(l: &mut Lowering) -> Result<Vec<Value>> {
     let shape = l.shape(0);
-    let axes = normalize_axes(l.attrs.optional_ints("axis").as_deref(), shape.rank())?;
+    let axes = normalize_axes(l.attrs.int_list("axis"), shape.rank())?;
     let step = (0..shape.rank()).map(|axis| if axes.contains(&axis) { -1 } else { 1 }).collect();
     let flipped = l.graph.op("slice", &[("step", AttrValue::Ints(step))], l.inputs)?;
     Ok(vec![l.graph.reshape(flipped, &shape)?])

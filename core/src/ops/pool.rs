@@ -2,7 +2,7 @@
 
 use super::conv::{PADDING, PADDING_HIGH, PADDING_LOW, SHAPE, Windows, pad_axes, related, spatial_rank, window_sizes};
 use crate::attrs::{AttrDef, AttrType, Attrs};
-use crate::cpu::call::{Call, Layout};
+use crate::cpu::call::{Call, Layout, List};
 use crate::cpu::copy::generate;
 use crate::cpu::gemm::{Storage, accumulator_workspace, take, take_workspace, with_accumulator};
 use crate::cpu::pool::{self as kernels, PoolGeometry, Real};
@@ -95,7 +95,7 @@ fn geometry(attrs: &Attrs, x: &[usize], output: &[usize]) -> Option<PoolGeometry
     let spatial = x.len().checked_sub(2)?;
     let sizes = window_sizes(attrs, spatial).ok()?;
     let windows = Windows::new(attrs, spatial, &sizes).ok()?;
-    let sizes: Vec<_> = sizes.into_iter().map(|size| size as usize).collect();
+    let sizes: List<_> = sizes.into_iter().map(|size| size as usize).collect();
     let (input, counts) = (x.get(1..=spatial)?, output.get(1..=spatial)?);
     let low = (0..spatial).map(|axis| windows.pad_low(axis, input[axis], sizes[axis], counts[axis]));
     Some(PoolGeometry {
@@ -104,7 +104,7 @@ fn geometry(attrs: &Attrs, x: &[usize], output: &[usize]) -> Option<PoolGeometry
         output: pad_axes(counts, 1),
         window: pad_axes(&sizes, 1),
         strides: windows.steps().0,
-        pad_low: pad_axes(&low.collect::<Vec<_>>(), 0),
+        pad_low: pad_axes(&low.collect::<List<_>>(), 0),
         dilation: [1; 3],
         channels: x[spatial + 1],
     })

@@ -3,7 +3,7 @@
 use super::movement::defaulted;
 use super::scan::products_before;
 use crate::attrs::{AttrDef, AttrType, AttrValue, Attrs};
-use crate::cpu::call::{Call, Layout};
+use crate::cpu::call::{Call, Layout, List};
 use crate::cpu::reduce;
 use crate::cpu::work::Stop;
 use crate::dispatch;
@@ -52,15 +52,15 @@ const SEARCHES: &[Sample] = &[
 ];
 
 /// The axes to reduce, sorted: `axis` as a list, as an integer, or all.
-fn axes(attrs: &Attrs, rank: usize) -> Result<Vec<usize>> {
+fn axes(attrs: &Attrs, rank: usize) -> Result<List<usize>> {
     match attrs.optional_int("axis") {
-        Some(axis) => Ok(vec![normalize_axis(axis, rank)?]),
-        None => normalize_axes(attrs.optional_ints("axis").as_deref(), rank),
+        Some(axis) => Ok(List::from_slice(&[normalize_axis(axis, rank)?])),
+        None => normalize_axes(attrs.int_list("axis"), rank),
     }
 }
 
 /// As [`axes`], for kernels, whose attrs infer has checked.
-fn known_axes(attrs: &Attrs, rank: usize) -> Vec<usize> {
+fn known_axes(attrs: &Attrs, rank: usize) -> List<usize> {
     axes(attrs, rank).unwrap_or_default()
 }
 
@@ -162,7 +162,7 @@ fn spread(b: &mut Backward, value: Value) -> Result<(Shape, Vec<usize>, Value)> 
     let shape = b.shape(0);
     let axes = axes(b.attrs, shape.rank())?;
     let value = b.graph.reshape(value, &with_ones(&shape, &axes))?;
-    Ok((shape, axes, value))
+    Ok((shape, axes.to_vec(), value))
 }
 
 fn sum_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {

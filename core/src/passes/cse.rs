@@ -6,7 +6,6 @@ use crate::meter::Meter;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-#[expect(clippy::mutable_key_type, reason = "the bytes of an attr's tensor never change; only its budget counts")]
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
     let mut rewrite = Rewrite::new(graph, meter)?;
     let mut seen: HashMap<_, Vec<Value>> = HashMap::new();

@@ -3,7 +3,7 @@
 use super::arena::{Arena, aligned};
 use super::{Action, Block, Place, Plan};
 use crate::attrs::{AttrValue, Attrs};
-use crate::cpu::call::Layout;
+use crate::cpu::call::{Layout, List};
 use crate::error::{Error, Result};
 use crate::graph::Value;
 use crate::meter::{Charge, Meter};
@@ -30,6 +30,9 @@ pub struct BlockInstance {
     pub buffers: Vec<Part>,
     /// The workspace of each step.
     pub workspaces: Vec<Part>,
+    /// For each step that is a loop, where its own memory has, behind that of its regions, each carried value, each once
+    /// more, and the condition's result. Empty for other steps.
+    pub loops: Vec<Vec<usize>>,
     /// Bytes of memory the block needs.
     pub bytes: usize,
 }
@@ -38,6 +41,8 @@ pub struct BlockInstance {
 pub struct Instance {
     /// The blocks of the plan.
     pub blocks: Vec<BlockInstance>,
+    /// The layouts of the function's outputs.
+    pub outputs: Vec<Layout>,
     /// What the instance takes.
     held: Charge,
 }
@@ -55,18 +60,27 @@ impl Instance {
     /// `shape`: dims that must be equal are not; `memory`: more than memory can be; what a kernel's attrs refuse;
     /// what the meter refuses.
     pub fn new(plan: &Plan, sizes: &Bindings, meter: &Meter) -> Result<Instance> {
-        let mut instance = Instance { blocks: Vec::new(), held: meter.charge(0)? };
+        let blocks = Vec::with_capacity(plan.blocks.len());
+        let mut instance = Instance { blocks, outputs: Vec::new(), held: meter.charge(0)? };
         for block in &plan.blocks {
             instance.held.add(cost(block))?;
             let block = instance.block(block, sizes, meter)?;
             instance.blocks.push(block);
         }
+        let layouts = instance.blocks.last().map_or(&[][..], |block| &block.layouts);
+        let output = |value: &Value| Layout::dense(layouts[value.index()].dtype, &layouts[value.index()].sizes);
+        instance.outputs = plan.graph().outputs().iter().map(output).collect();
         Ok(instance)
     }
 
     /// Bytes that a run needs beside its inputs and outputs.
     pub fn bytes(&self) -> usize {
         self.blocks.last().map_or(0, |block| block.bytes)
+    }
+
+    /// Bytes that the outputs of a run take.
+    pub fn output_bytes(&self) -> u64 {
+        self.outputs.iter().fold(0, |sum, layout| sum.saturating_add(layout.bytes() as u64))
     }
 
     fn block(&self, block: &Block, sizes: &Bindings, meter: &Meter) -> Result<BlockInstance> {
@@ -82,7 +96,7 @@ impl Instance {
                 Some(node) => error.with_op(node.op.def.name).with_location(node.location.as_ref()),
                 None => error,
             };
-            let dims = spec.shape.evaluate(&env).map_err(place)?;
+            let dims = spec.shape.evaluate_list(&env).map_err(place)?;
             byte_count(spec.dtype, &dims).map_err(place)?;
             layouts.push(match block.places[index] {
                 Place::View(source) => {
@@ -97,33 +111,27 @@ impl Instance {
                         _ => return Err(Error::internal("a view that is not a kernel")),
                     }
                 }
-                _ => Layout::dense(spec.dtype, &dims),
+                _ => Layout::of(spec.dtype, dims),
             });
         }
         let mut attrs = Vec::with_capacity(block.steps.len());
         for step in 0..block.steps.len() {
             attrs.push(block.node(step).map(|node| known_attrs(&node.op.attrs, sizes)).transpose()?);
         }
-        let mut made = BlockInstance { layouts, attrs, buffers: Vec::new(), workspaces: Vec::new(), bytes: 0 };
+        let steps = block.steps.len();
+        let (buffers, workspaces, loops) = (Vec::new(), Vec::with_capacity(steps), vec![Vec::new(); steps]);
+        let mut made = BlockInstance { layouts, attrs, buffers, workspaces, loops, bytes: 0 };
         self.lay(block, &mut made)?;
         Ok(made)
     }
 
     /// Lays buffers and workspaces into the block's memory, step by step.
     fn lay(&self, block: &Block, made: &mut BlockInstance) -> Result<()> {
-        let mut starts = vec![Vec::new(); block.steps.len()];
-        let mut ends = vec![Vec::new(); block.steps.len()];
-        for (index, buffer) in block.buffers.iter().enumerate() {
-            let own = block.places[block.root(buffer.value).index()] == Place::Buffer(index);
-            if own && buffer.first < block.steps.len() {
-                starts[buffer.first].push(index);
-                ends[buffer.last].push(index);
-            }
-        }
         made.buffers = vec![Part::default(); block.buffers.len()];
         let mut arena = Arena::default();
-        for (index, _) in block.steps.iter().enumerate() {
-            for &buffer in &starts[index] {
+        let (mut begin, mut end) = (block.begin.iter().peekable(), block.end.iter().peekable());
+        for index in 0..block.steps.len() {
+            while let Some(&buffer) = begin.next_if(|&&buffer| block.buffers[buffer].first == index) {
                 let bytes = made.layouts[block.buffers[buffer].value.index()].bytes();
                 let bytes = planted!(
                     "plan: a buffer of symbolic size is a line short",
@@ -139,7 +147,7 @@ impl Instance {
             let offset = arena.take(bytes)?;
             made.workspaces.push(Part { offset: offset as usize, bytes: bytes as usize });
             arena.give(offset, bytes);
-            for &buffer in &ends[index] {
+            while let Some(&buffer) = end.next_if(|&&buffer| block.buffers[buffer].last == index) {
                 let part = made.buffers[buffer];
                 arena.give(part.offset as u64, part.bytes as u64);
             }
@@ -148,22 +156,26 @@ impl Instance {
         Ok(())
     }
 
-    fn workspace(&self, block: &Block, step: usize, made: &BlockInstance) -> Result<u64> {
-        let layout = |value: Value| made.layouts[value.index()].clone();
+    fn workspace(&self, block: &Block, step: usize, made: &mut BlockInstance) -> Result<u64> {
+        let layout = |value: &Value| made.layouts[value.index()].clone();
         match &block.steps[step].action {
             Action::Tape(_) | Action::CopyOut(_) => Ok(0),
             Action::Kernel(kernel) => {
-                let inputs: Vec<_> = block.steps[step].inputs.iter().flatten().map(|&value| layout(value)).collect();
-                let outputs: Vec<_> = block.steps[step].outputs.iter().map(|&value| layout(value)).collect();
+                let inputs: List<_> = block.steps[step].inputs.iter().flatten().map(layout).collect();
+                let outputs: List<_> = block.steps[step].outputs.iter().map(layout).collect();
                 let attrs = made.attrs[step].as_ref().ok_or_else(|| Error::internal("a kernel without a node"))?;
                 Ok((kernel.workspace)(attrs, &inputs, &outputs))
             }
-            Action::Control(control, blocks) => self.loop_memory(block, step, *control, blocks, made),
+            Action::Control(control, blocks) => {
+                let (offsets, bytes) = self.loop_memory(block, step, *control, blocks, made)?;
+                made.loops[step] = offsets;
+                Ok(bytes)
+            }
         }
     }
 
     /// The memory of a control step: its regions' (one runs at a time), then two sets of carried values, then the
-    /// condition.
+    /// condition's. Where all but the first lie, and the bytes of all.
     fn loop_memory(
         &self,
         block: &Block,
@@ -171,30 +183,29 @@ impl Instance {
         control: Control,
         blocks: &[usize],
         made: &BlockInstance,
-    ) -> Result<u64> {
+    ) -> Result<(Vec<usize>, u64)> {
         let mut bytes = self.region_bytes(blocks)?;
-        for part in self.carried_parts(block, step, control, made)? {
-            bytes = bytes
-                .checked_add(2 * aligned(part)?)
-                .ok_or_else(|| Error::memory("a loop is larger than memory can be"))?;
-        }
-        Ok(bytes + if control == Control::WhileLoop { aligned(1)? } else { 0 })
-    }
-
-    /// Bytes of the memory that the regions of a step share, aligned.
-    pub fn region_bytes(&self, blocks: &[usize]) -> Result<u64> {
-        aligned(blocks.iter().map(|&block| self.blocks[block].bytes as u64).max().unwrap_or(0))
-    }
-
-    /// Bytes of each value that a loop carries.
-    fn carried_parts(&self, block: &Block, step: usize, control: Control, made: &BlockInstance) -> Result<Vec<u64>> {
         if !matches!(control, Control::WhileLoop | Control::Scan) {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), bytes));
         }
         let attrs = made.attrs[step].as_ref().ok_or_else(|| Error::internal("a loop without a node"))?;
         let carried = attrs.int("carried")? as usize;
-        let outputs = block.steps[step].outputs.iter().take(carried);
-        Ok(outputs.map(|value| made.layouts[value.index()].bytes() as u64).collect())
+        let outputs = block.steps[step].outputs.get(..carried);
+        let outputs = outputs.ok_or_else(|| Error::internal("a loop carries what it does not give"))?;
+        let part = |value: &Value| made.layouts[value.index()].bytes() as u64;
+        let condition = (control == Control::WhileLoop).then_some(1);
+        let mut offsets = Vec::with_capacity(2 * carried + 1);
+        for part in outputs.iter().chain(outputs).map(part).chain(condition) {
+            let too_large = || Error::memory("a loop is larger than memory can be");
+            offsets.push(usize::try_from(bytes).map_err(|_| too_large())?);
+            bytes = bytes.checked_add(aligned(part)?).ok_or_else(too_large)?;
+        }
+        Ok((offsets, bytes))
+    }
+
+    /// Bytes of the memory that the regions of a step share, aligned.
+    fn region_bytes(&self, blocks: &[usize]) -> Result<u64> {
+        aligned(blocks.iter().map(|&block| self.blocks[block].bytes as u64).max().unwrap_or(0))
     }
 }
 

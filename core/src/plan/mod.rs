@@ -75,6 +75,10 @@ pub struct Block {
     pub buffers: Vec<Buffer>,
     /// For each value the one whose memory it lies in: itself, but for views.
     roots: Vec<Value>,
+    /// Those of them that are used, in the order in which they begin to be.
+    pub begin: Vec<usize>,
+    /// The same in the order in which they end.
+    pub end: Vec<usize>,
 }
 
 impl Block {
@@ -156,6 +160,8 @@ impl Planner<'_> {
             places: vec![Place::Input(0); graph.value_count()],
             buffers: Vec::new(),
             roots: (0..graph.value_count() as u32).map(Value).collect(),
+            begin: Vec::new(),
+            end: Vec::new(),
         };
         for (index, input) in graph.inputs().iter().enumerate() {
             block.places[input.value.index()] = Place::Input(index);
@@ -168,6 +174,7 @@ impl Planner<'_> {
         if self.shares {
             share_memory(&mut block);
         }
+        order_buffers(&mut block);
         self.plan.blocks.push(block);
         self.done.insert(Arc::as_ptr(graph), self.plan.blocks.len() - 1);
         Ok(self.plan.blocks.len() - 1)
@@ -281,6 +288,19 @@ fn share_memory(block: &mut Block) {
             }
         }
     }
+}
+
+/// Lists the buffers that are some value's own and are used, by their lifetimes.
+fn order_buffers(block: &mut Block) {
+    let is_used = |index: &usize| {
+        let buffer = block.buffers[*index];
+        block.places[block.root(buffer.value).index()] == Place::Buffer(*index) && buffer.first < block.steps.len()
+    };
+    let mut used: Vec<usize> = (0..block.buffers.len()).filter(is_used).collect();
+    used.sort_by_key(|&index| block.buffers[index].first);
+    block.begin = used.clone();
+    used.sort_by_key(|&index| (block.buffers[index].last, index));
+    block.end = used;
 }
 
 /// The tape of one element-wise op.

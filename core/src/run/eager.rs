@@ -2,37 +2,53 @@
 
 use super::Limits;
 use super::function::Executable;
+use crate::cpu::call::Layout;
 use crate::cpu::fork::section;
-use crate::cpu::memory::check_watched;
-use crate::cpu::single::{self, output_specs, run_kernel, run_tape};
-use crate::cpu::tape::Tape;
-use crate::dtype::DType;
+use crate::cpu::memory::Budget;
+use crate::cpu::single::{self, Prepared};
+use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Value, check_inputs, op};
 use crate::meter::Meter;
-use crate::op::{Meaning, Op, Spec};
+use crate::op::{Meaning, Op};
 use crate::passes;
 use crate::shape::Bindings;
-use crate::tensor::Tensor;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::tensor::{Tensor, check_watched};
+use std::sync::{Arc, PoisonError, RwLock};
 
-/// How many dtypes or specs of inputs an op keeps something for.
+/// How many dtypes and sizes of inputs an op keeps something for.
 const KEPT: usize = 8;
-
-/// The specs of an op's inputs; `None` where one was left out.
-type Specs = Vec<Option<Spec>>;
 
 /// An op that is called eagerly; keeps what the calls share.
 pub struct EagerOp {
     op: Op,
-    tapes: Mutex<Vec<(Vec<DType>, Arc<Tape>)>>,
-    composites: Mutex<Vec<(Specs, Arc<Executable>)>>,
+    /// For inputs of the dtypes and sizes of late, the latest last.
+    ready: RwLock<Vec<Arc<Ready>>>,
+    /// Whose memory runs of composites use under limits that bring none.
+    budget: Arc<Budget>,
+}
+
+/// An op for inputs of certain dtypes and sizes.
+enum Ready {
+    /// One step.
+    Step(Prepared),
+    /// A composite; its inputs, `None` where one was left out.
+    Composite(Vec<Option<Layout>>, Arc<Executable>),
+}
+
+impl Ready {
+    fn fits(&self, inputs: &[Option<Tensor>]) -> bool {
+        match self {
+            Ready::Step(prepared) => prepared.fits(inputs),
+            Ready::Composite(layouts, _) => single::fits(layouts, inputs),
+        }
+    }
 }
 
 impl EagerOp {
     /// An op to call.
     pub fn new(op: Op) -> EagerOp {
-        EagerOp { op, tapes: Mutex::default(), composites: Mutex::default() }
+        EagerOp { op, ready: RwLock::default(), budget: Arc::default() }
     }
 
     /// The op.
@@ -46,93 +62,107 @@ impl EagerOp {
     /// What the op refuses, with its name; `memory`, `deadline`, `cancelled`; `unsupported`: it has regions; `io`: an
     /// input lies in a mapped file that has changed.
     pub fn call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
-        self.try_call(inputs, limits).map_err(|error| error.with_op(self.op.def.name))
+        let mut outputs = Vec::new();
+        self.call_with(inputs, Some(limits), |output| outputs.push(output))?;
+        Ok(outputs)
     }
 
-    fn try_call(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
-        check_watched(inputs.iter().flatten().map(Tensor::buffer))?;
+    /// As [`EagerOp::call`], without limits where there are none: hands each output to `each`, in order.
+    ///
+    /// # Errors
+    /// As [`EagerOp::call`].
+    pub fn call_with(
+        &self,
+        inputs: &[Option<Tensor>],
+        limits: Option<&Limits>,
+        each: impl FnMut(Tensor),
+    ) -> Result<()> {
+        self.try_call(inputs, limits, each).map_err(|error| error.with_op(self.op.def.name))
+    }
+
+    fn try_call(&self, inputs: &[Option<Tensor>], limits: Option<&Limits>, each: impl FnMut(Tensor)) -> Result<()> {
+        check_watched(inputs.iter().flatten())?;
+        if let Some(ready) = self.known(inputs) {
+            return self.run(&ready, inputs, limits, each);
+        }
         let specs: Vec<_> = inputs.iter().map(|input| input.as_ref().map(Tensor::spec)).collect();
         let casts = check_inputs(self.op.def, &specs.iter().map(Option::as_ref).collect::<Vec<_>>())?;
         if casts.is_empty() {
-            return self.run(inputs, limits);
+            let ready = self.prepare(inputs)?;
+            return self.run(&ready, inputs, limits, each);
         }
         let mut inputs = inputs.to_vec();
         for (index, dtype) in casts {
             let cast = op("cast", &[("dtype", crate::attrs::AttrValue::DType(dtype))])?;
             inputs[index] = single::compute(&cast, &[inputs[index].clone()])?.pop();
         }
-        self.run(&inputs, limits)
+        let ready = self.known(&inputs).map_or_else(|| self.prepare(&inputs), Ok)?;
+        self.run(&ready, &inputs, limits, each)
     }
 
-    fn run(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
-        let budget = Some(limits.budget());
-        match &self.op.def.meaning {
-            Meaning::Scalar(_) => {
-                let outputs = output_specs(&self.op, inputs)?;
-                let inputs: Vec<_> = inputs.iter().flatten().collect();
-                let tape = self.tape(&inputs);
-                run_tape(&tape, &inputs, &outputs[0], budget, &limits.watch()).map(|output| vec![output])
-            }
-            Meaning::Kernel(kernel) => {
-                let outputs = output_specs(&self.op, inputs)?;
-                run_kernel(kernel, &self.op, inputs, &outputs, budget, &limits.watch())
-            }
-            // The user called the composite, not the op inside that refuses.
-            Meaning::Lower(_) => {
-                self.run_composite(inputs, limits).map_err(|error| Error::new(error.code(), error.text()))
-            }
-            Meaning::Control(_) | Meaning::Cluster => Err(Error::unsupported("it has regions; apply it in a graph")),
-        }
-    }
-
-    fn tape(&self, inputs: &[&Tensor]) -> Arc<Tape> {
+    /// What an earlier call on such inputs has prepared.
+    fn known(&self, inputs: &[Option<Tensor>]) -> Option<Arc<Ready>> {
         let _section = section();
-        let mut tapes = self.tapes.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |dtypes: &[DType]| dtypes.iter().copied().eq(inputs.iter().map(|input| input.dtype()));
-        if let Some((_, tape)) = tapes.iter().find(|(dtypes, _)| fits(dtypes)) {
-            return tape.clone();
-        }
-        let dtypes: Vec<_> = inputs.iter().map(|input| input.dtype()).collect();
-        let tape = Arc::new(single::tape(&self.op, &dtypes));
-        if tapes.len() == KEPT {
-            tapes.remove(0);
-        }
-        tapes.push((dtypes, tape.clone()));
-        tape
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        ready.iter().rev().find(|ready| ready.fits(inputs)).cloned()
     }
 
-    fn run_composite(&self, inputs: &[Option<Tensor>], limits: &Limits) -> Result<Vec<Tensor>> {
-        let specs: Vec<_> = inputs.iter().map(|input| input.as_ref().map(Tensor::spec)).collect();
-        let executable = self.composite(specs)?;
-        let present = inputs.iter().flatten().cloned().collect();
-        let mut run = executable.start(present, &Bindings::new(), limits.budget(), |_, _| None)?;
-        run.advance(&limits.watch())?;
-        run.finish()
-    }
-
-    /// The executable of a composite on inputs of these specs.
-    fn composite(&self, specs: Specs) -> Result<Arc<Executable>> {
+    fn prepare(&self, inputs: &[Option<Tensor>]) -> Result<Arc<Ready>> {
+        let ready = Arc::new(match &self.op.def.meaning {
+            Meaning::Scalar(_) | Meaning::Kernel(_) => Ready::Step(Prepared::new(&self.op, inputs)?),
+            Meaning::Lower(_) => Ready::Composite(single::layouts(inputs), self.composite(inputs)?),
+            Meaning::Control(_) | Meaning::Cluster => {
+                return Err(Error::unsupported("it has regions; apply it in a graph"));
+            }
+        });
         let _section = section();
-        let mut composites = self.composites.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, executable)) = composites.iter().find(|(other, _)| *other == specs) {
-            return Ok(executable.clone());
+        let mut kept = self.ready.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.remove(0);
         }
-        let mut graph = Graph::new();
-        let mut operands = Vec::new();
-        for (index, spec) in specs.iter().enumerate() {
-            operands.push(match spec {
-                Some(spec) => graph.input(&format!("input_{index}"), spec.clone())?,
-                None => Value::ABSENT,
-            });
+        if kept.try_reserve(1).is_ok() {
+            kept.push(ready.clone());
         }
-        let outputs = graph.apply(&self.op, Vec::new(), &operands)?;
-        graph.set_outputs(outputs)?;
-        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default())?);
-        if composites.len() == KEPT {
-            composites.remove(0);
+        Ok(ready)
+    }
+
+    fn run(
+        &self,
+        ready: &Ready,
+        inputs: &[Option<Tensor>],
+        limits: Option<&Limits>,
+        mut each: impl FnMut(Tensor),
+    ) -> Result<()> {
+        let watch = limits.map_or_else(Watch::default, Limits::watch);
+        let budget = limits.map(Limits::budget);
+        match ready {
+            Ready::Step(prepared) => prepared.run(&self.op, inputs, budget, &watch, each),
+            Ready::Composite(_, executable) => {
+                let budget = budget.unwrap_or(&self.budget);
+                let present = inputs.iter().flatten();
+                let run = executable.run(present, budget, &watch, &mut each);
+                // The user called the composite, not the op inside that refuses.
+                run.map_err(|error| Error::new(error.code(), error.text()))
+            }
         }
-        composites.push((specs, executable.clone()));
-        Ok(executable)
+    }
+
+    /// The executable of a composite on such inputs.
+    fn composite(&self, inputs: &[Option<Tensor>]) -> Result<Arc<Executable>> {
+        let made = || {
+            let mut graph = Graph::new();
+            let mut operands = Vec::new();
+            for (index, input) in inputs.iter().enumerate() {
+                operands.push(match input {
+                    Some(tensor) => graph.input(&format!("input_{index}"), tensor.spec())?,
+                    None => Value::ABSENT,
+                });
+            }
+            let outputs = graph.apply(&self.op, Vec::new(), &operands)?;
+            graph.set_outputs(outputs)?;
+            Executable::new(&graph, passes::OPTIMIZED, &Meter::default())
+        };
+        made().map(Arc::new).map_err(|error| Error::new(error.code(), error.text()))
     }
 }
 
@@ -142,7 +172,7 @@ impl EagerOp {
 /// As [`EagerOp::call`].
 pub fn evaluate(graph: &Graph, inputs: Vec<Tensor>, limits: &Limits) -> Result<Vec<Tensor>> {
     let executable = Arc::new(Executable::new(graph, passes::PLAIN, &limits.meter())?);
-    let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_, _| None)?;
+    let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_| None)?;
     run.advance(&limits.watch())?;
     run.finish()
 }

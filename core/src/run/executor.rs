@@ -1,10 +1,12 @@
 //! The executor: a plan's steps, one after the other, as a state machine that can stop between and inside steps.
 //!
-//! Where it stands is a stack of frames, one for each block that has begun; there is no recursion.
+//! Where it stands is a stack of frames, one for each block that has begun; there is no recursion. An execution is used
+//! for one run after the other: its lists keep their memory, so that a run allocates nothing once they have grown.
 
 use super::checked::{Ended, Stage, Subject};
-use crate::cpu::engine::{self, Address, Memories, Operand, Program};
-use crate::cpu::memory::Buffer;
+use crate::attrs::Attrs;
+use crate::cpu::engine::{self, Address, Memories, Operand, Operands, Program};
+use crate::cpu::memory::{Buffer, push};
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Cursor, Stop, Watch, Work};
 use crate::error::{Error, Result};
@@ -25,37 +27,51 @@ pub enum Progress {
 }
 
 /// Where a loop stands; kept in the frame that runs the loop's step.
+#[derive(Clone, Copy)]
 struct Loop {
     iteration: usize,
     length: usize,
     /// Whether the condition runs, not the body.
     in_condition: bool,
-    /// Where the carried values are now.
-    carried: Vec<Address>,
+    /// Where the addresses of the carried values begin; they are where those values are now.
+    first: usize,
+    /// How many values are carried.
+    carried: usize,
 }
 
-/// A block that has begun.
+/// A block that has begun. Its addresses are those of its inputs, then those of its outputs.
 struct Frame {
     block: usize,
     step: usize,
     /// Where the block's memory starts.
     base: Address,
-    inputs: Vec<Address>,
-    outputs: Vec<Address>,
+    /// Where its addresses begin.
+    first: usize,
+    /// How many of them are its inputs'.
+    inputs: usize,
     /// The loop that the current step runs.
     running: Option<Loop>,
 }
 
-/// A run of a plan.
+/// What a run is of.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    plan: &'a Plan,
+    instance: &'a Instance,
+}
+
+/// Runs of a plan, one after the other.
 pub struct Execution {
     plan: Arc<Plan>,
-    instance: Arc<Instance>,
+    /// The plan at the sizes of the run; none between runs.
+    instance: Option<Arc<Instance>>,
     memories: Memories,
-    /// The address of the first constant; the others follow.
-    constants: usize,
-    arena: Address,
-    outputs: Vec<Address>,
+    /// Where the plan's memory is.
+    base: Address,
     frames: Vec<Frame>,
+    /// The addresses of all frames and loops, each after those of the one that it lies in.
+    addresses: Vec<Address>,
+    operands: Operands,
     cursor: Cursor,
     checked: bool,
     /// Where the run stands in the current step.
@@ -63,55 +79,96 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// A run on these inputs, with memory for the plan and for each output.
-    pub fn new(
-        plan: Arc<Plan>,
-        instance: Arc<Instance>,
-        inputs: Vec<Tensor>,
-        arena: Buffer,
-        outputs: Vec<Buffer>,
-    ) -> Execution {
-        let mut memories = Memories::default();
-        for constant in &plan.constants {
-            memories.share(constant.clone());
-        }
-        let inputs = inputs.into_iter().map(|input| memories.share(input)).collect();
-        let arena = memories.own(arena);
-        let outputs: Vec<_> = outputs.into_iter().map(|output| memories.own(output)).collect();
-        let frame =
-            Frame { block: plan.entry(), step: 0, base: arena, inputs, outputs: outputs.clone(), running: None };
-        Execution {
+    /// For runs of this plan; with `checked` they look at operands and results.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn new(plan: Arc<Plan>, checked: bool) -> Result<Execution> {
+        let memories = Memories::new(&plan.constants)?;
+        Ok(Execution {
             plan,
-            instance,
+            instance: None,
             memories,
-            constants: 0,
-            arena,
-            outputs,
-            frames: vec![frame],
+            base: Address { block: 0, offset: 0 },
+            frames: Vec::new(),
+            addresses: Vec::new(),
+            operands: Operands::default(),
             cursor: Cursor::default(),
-            checked: false,
+            checked,
             stage: Stage::Run,
-        }
+        })
     }
 
-    /// Whether operands and results are looked at; to be said before the run begins.
-    pub fn set_checked(&mut self, checked: bool) {
-        self.checked = checked;
+    /// Adds an input of the run that is to begin.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn add_input(&mut self, tensor: Tensor) -> Result<()> {
+        let address = self.memories.share(tensor)?;
+        push(&mut self.addresses, address)
+    }
+
+    /// Adds an output, which nobody else holds; after the inputs.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn add_output(&mut self, tensor: Tensor) -> Result<()> {
+        let address = self.memories.own(tensor)?;
+        push(&mut self.addresses, address)
+    }
+
+    /// Adds memory of the plan's size.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn add_memory(&mut self, arena: Buffer) -> Result<()> {
+        self.base = self.memories.work_in(arena)?;
+        Ok(())
+    }
+
+    /// Begins the run on what was added.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more; `internal`: not all was added.
+    pub fn begin(&mut self, instance: Arc<Instance>) -> Result<()> {
+        let (inputs, outputs) = (self.plan.graph().inputs().len(), self.plan.graph().outputs().len());
+        if self.addresses.len() != inputs + outputs {
+            return Err(Error::internal("a run with other inputs than its plan"));
+        }
+        self.instance = Some(instance);
         self.begin_step();
+        let (block, base) = (self.plan.entry(), self.base);
+        push(&mut self.frames, Frame { block, step: 0, base, first: 0, inputs, running: None })
+    }
+
+    /// The inputs and outputs, as they were added.
+    pub fn tensors(&self) -> &[Tensor] {
+        self.memories.tensors()
+    }
+
+    /// Ends the run, wherever it is: hands the inputs and outputs, as they were added, to `each`; gives the plan's memory.
+    pub fn end(&mut self, each: impl FnMut(usize, Tensor)) -> Option<Buffer> {
+        self.instance = None;
+        self.frames.clear();
+        self.addresses.clear();
+        self.memories.clear(each)
     }
 
     /// Goes on until the end, or until the watch says to stop.
     ///
     /// # Errors
-    /// `cancelled`, `deadline`: as the watch says. The run cannot go on then.
+    /// `cancelled`, `deadline`: as the watch says; `memory`. The run cannot go on then.
     pub fn advance(&mut self, watch: &Watch) -> Result<Progress> {
+        let (plan, instance) = (self.plan.clone(), self.instance.clone());
+        let instance = instance.ok_or_else(|| Error::internal("the run has not begun"))?;
+        let of = Of { plan: &plan, instance: &instance };
         let mut first = true;
         while let Some(frame) = self.frames.last() {
-            let plan = self.plan.clone();
             let block = &plan.blocks[frame.block];
             let Some(step) = block.steps.get(frame.step) else {
+                self.addresses.truncate(frame.first);
                 self.frames.pop();
-                self.returned()?;
+                self.returned(of)?;
                 continue;
             };
             match watch.look(!first) {
@@ -121,12 +178,12 @@ impl Execution {
             }
             let outcome = match (&step.action, self.stage) {
                 (Action::Control(control, blocks), Stage::Run) => {
-                    let entered = self.enter(*control, blocks);
+                    let entered = self.enter(of, *control, blocks);
                     entered.map_err(|error| self.place(error))?;
                     continue;
                 }
-                (_, Stage::Run) => self.run(block, step, watch)?,
-                _ => self.check(block, step, watch).map_err(|error| self.place(error))?,
+                (_, Stage::Run) => self.run(of, block, step, watch)?,
+                _ => self.check(of, block, step, watch).map_err(|error| self.place(error))?,
             };
             match outcome {
                 Ok(()) => self.end_stage(),
@@ -137,12 +194,6 @@ impl Execution {
             }
         }
         Ok(Progress::Done)
-    }
-
-    /// The outputs' and the plan's memory, when the run is done.
-    pub fn into_memory(mut self) -> (Vec<Buffer>, Option<Buffer>) {
-        let outputs = self.outputs.iter().filter_map(|output| self.memories.take(output.block)).collect();
-        (outputs, self.memories.take(self.arena.block))
     }
 
     /// Names the op of the current step and its line; of a composite's steps, the composite.
@@ -176,24 +227,25 @@ impl Execution {
     }
 
     fn begin_step(&mut self) {
+        self.cursor = Cursor::default();
         self.stage = if self.checked { Stage::Operands } else { Stage::Run };
     }
 
     /// Looks at the operands or the results of a step.
-    fn check(&mut self, block: &Block, step: &Step, watch: &Watch) -> Result<Result<(), Stop>> {
+    fn check(&mut self, of: Of, block: &Block, step: &Step, watch: &Watch) -> Result<Result<(), Stop>> {
         let frame = self.top()?;
-        let sizes = self.sizes(frame);
+        let sizes = frame.sizes(of);
         let (Some(node), Some(attrs)) = (block.node(frame.step), sizes.attrs[frame.step].as_ref()) else {
             return Ok(Ok(()));
         };
         let operand = |value: Value| Operand {
-            address: self.address(frame, value),
+            address: frame.address(of, &self.addresses, value),
             bytes: sizes.layouts[block.root(value).index()].bytes(),
             layout: &sizes.layouts[value.index()],
         };
         let inputs: Vec<_> = step.inputs.iter().map(|value| value.map(operand)).collect();
         let outputs: Vec<_> = step.outputs.iter().map(|&value| operand(value)).collect();
-        let outer = self.frames.iter().rev().skip(1).filter_map(|frame| self.plan.blocks[frame.block].node(frame.step));
+        let outer = self.frames.iter().rev().skip(1).filter_map(|frame| of.plan.blocks[frame.block].node(frame.step));
         let inner = outer.into_iter().any(|node| matches!(node.op.def.meaning, Meaning::Lower(_)));
         let (stage, mut cursor) = (self.stage, self.cursor.clone());
         let ended = engine::look(&self.memories, &inputs, &outputs, |inputs, outputs| {
@@ -215,101 +267,98 @@ impl Execution {
         self.frames.last_mut().ok_or_else(|| Error::internal("the run has ended"))
     }
 
-    /// Where the memory of a value of the top frame's block starts.
-    fn address(&self, frame: &Frame, value: Value) -> Address {
-        let block = &self.plan.blocks[frame.block];
-        match block.places[block.root(value).index()] {
-            Place::Input(index) => frame.inputs[index],
-            Place::Output(index) => frame.outputs[index],
-            Place::Constant(index) => Address { block: self.constants + index, offset: 0 },
-            Place::Buffer(index) => frame.base.after(self.sizes(frame).buffers[index].offset),
-            Place::View(_) => unreachable!("a root is not a view"),
-        }
-    }
-
-    fn sizes(&self, frame: &Frame) -> &BlockInstance {
-        &self.instance.blocks[frame.block]
-    }
-
-    fn run(&mut self, block: &Block, step: &Step, watch: &Watch) -> Result<Result<(), Stop>> {
-        let instance = self.instance.clone();
-        let frame = self.top()?;
-        let sizes = &instance.blocks[frame.block];
+    fn run(&mut self, of: Of, block: &Block, step: &Step, watch: &Watch) -> Result<Result<(), Stop>> {
+        let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
+        let sizes = &of.instance.blocks[frame.block];
+        let addresses = &self.addresses[..];
         let operand = |value: Value| Operand {
-            address: self.address(frame, value),
+            address: frame.address(of, addresses, value),
             bytes: sizes.layouts[block.root(value).index()].bytes(),
             layout: &sizes.layouts[value.index()],
         };
-        let inputs: Vec<_> = step.inputs.iter().map(|value| value.map(operand)).collect();
-        let mut outputs: Vec<_> = step.outputs.iter().map(|&value| operand(value)).collect();
-        let program = match &step.action {
-            Action::Tape(tape) => Program::Tape(tape),
+        let inputs = step.inputs.iter().map(|value| value.map(operand));
+        let (program, copied) = match &step.action {
+            Action::Tape(tape) => (Program::Tape(tape), None),
             Action::Kernel(kernel) => {
                 let part = sizes.workspaces[frame.step];
                 let attrs = sizes.attrs[frame.step].as_ref();
                 let attrs = attrs.ok_or_else(|| Error::internal("a kernel without attrs"))?;
-                Program::Kernel(kernel, attrs, frame.base.after(part.offset), part.bytes)
+                (Program::Kernel(kernel, attrs, frame.base.after(part.offset), part.bytes), None)
             }
             Action::CopyOut(index) => {
-                let source = inputs[0].ok_or_else(|| Error::internal("a copy of nothing"))?;
-                outputs.push(Operand { address: frame.outputs[*index], ..source });
-                Program::Copy
+                let source = step.inputs.first().copied().flatten().map(operand);
+                let source = source.ok_or_else(|| Error::internal("a copy of nothing"))?;
+                (Program::Copy, Some(Operand { address: addresses[frame.first + frame.inputs + index], ..source }))
             }
             Action::Control(..) => return Err(Error::internal("control flow is not one step")),
         };
+        let outputs = step.outputs.iter().map(|&value| operand(value)).chain(copied);
         let work = Work::new(watch, &mut self.cursor);
-        engine::run(program, &mut self.memories, &inputs, &outputs, work)
+        engine::run(program, &mut self.memories, &mut self.operands, inputs, outputs, work)
     }
 
     /// Begins a step of control flow.
-    fn enter(&mut self, control: Control, blocks: &[usize]) -> Result<()> {
-        let (operands, outputs) = self.operands()?;
+    fn enter(&mut self, of: Of, control: Control, blocks: &[usize]) -> Result<()> {
+        let first = self.addresses.len();
         match control {
-            Control::Call => self.push(blocks[0], operands, outputs),
+            Control::Call => {
+                self.push_operands(of, 0)?;
+                self.push_region(of, blocks[0], first, 0)
+            }
             Control::Cond => {
-                let branch = if self.memories.byte(operands[0])? != 0 { blocks[0] } else { blocks[1] };
-                self.push(branch, operands[1..].to_vec(), outputs)
+                self.push_operands(of, 0)?;
+                let condition = self.addresses.remove(first);
+                let branch = if self.memories.byte(condition)? != 0 { blocks[0] } else { blocks[1] };
+                self.push_region(of, branch, first, 0)
             }
             Control::WhileLoop | Control::Scan => {
-                let attrs = self.attrs()?;
+                let attrs = self.top()?.attrs(of)?;
                 let carried = attrs.int("carried")? as usize;
                 let length = match control {
                     Control::Scan => attrs.dim("length")?.as_constant(),
                     _ => attrs.optional_int("max_steps"),
                 };
                 let length = length.map_or(usize::MAX, |length| length.max(0) as usize);
-                let carried = operands[..carried].to_vec();
-                self.top_mut()?.running = Some(Loop { iteration: 0, length, in_condition: false, carried });
-                self.iterate()
+                self.push_operands(of, 0)?;
+                self.addresses.truncate(first + carried);
+                let running = Loop { iteration: 0, length, in_condition: false, first, carried };
+                self.top_mut()?.running = Some(running);
+                self.iterate(of)
             }
         }
     }
 
-    /// The addresses of the operands and results of the current step.
-    fn operands(&self) -> Result<(Vec<Address>, Vec<Address>)> {
-        let frame = self.top()?;
-        let step = &self.plan.blocks[frame.block].steps[frame.step];
-        let operands = step.inputs.iter().flatten().map(|&value| self.address(frame, value)).collect();
-        Ok((operands, step.outputs.iter().map(|&value| self.address(frame, value)).collect()))
-    }
-
-    fn attrs(&self) -> Result<&crate::attrs::Attrs> {
-        let frame = self.top()?;
-        self.sizes(frame).attrs[frame.step].as_ref().ok_or_else(|| Error::internal("control flow without attrs"))
-    }
-
-    /// Begins a region in the workspace of the current step.
-    fn push(&mut self, block: usize, inputs: Vec<Address>, outputs: Vec<Address>) -> Result<()> {
-        let frame = self.top()?;
-        let base = frame.base.after(self.sizes(frame).workspaces[frame.step].offset);
-        self.frames.push(Frame { block, step: 0, base, inputs, outputs, running: None });
-        self.cursor = Cursor::default();
-        self.begin_step();
+    /// Adds the addresses of the current step's operands from that one on.
+    fn push_operands(&mut self, of: Of, from: usize) -> Result<()> {
+        let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
+        for &operand in frame.step(of).inputs.iter().flatten().skip(from) {
+            let address = frame.address(of, &self.addresses, operand);
+            push(&mut self.addresses, address)?;
+        }
         Ok(())
     }
 
+    /// Begins a region in the workspace of the current step. Its inputs' addresses have been added; its outputs are those
+    /// of the step from `results` on.
+    fn push_region(&mut self, of: Of, block: usize, first: usize, results: usize) -> Result<()> {
+        let inputs = self.addresses.len() - first;
+        let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
+        for &result in &frame.step(of).outputs[results..] {
+            let address = frame.address(of, &self.addresses, result);
+            push(&mut self.addresses, address)?;
+        }
+        self.push_frame(of, block, first, inputs)
+    }
+
+    /// Begins a region in the workspace of the current step. All of its addresses have been added.
+    fn push_frame(&mut self, of: Of, block: usize, first: usize, inputs: usize) -> Result<()> {
+        let base = self.top()?.workspace(of);
+        self.begin_step();
+        push(&mut self.frames, Frame { block, step: 0, base, first, inputs, running: None })
+    }
+
     /// Goes on in the frame whose region has ended.
-    fn returned(&mut self) -> Result<()> {
+    fn returned(&mut self, of: Of) -> Result<()> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         self.stage = Stage::Run;
         match &mut frame.running {
@@ -318,136 +367,166 @@ impl Execution {
                 Ok(())
             }
             Some(running) if running.in_condition => {
-                let flag = self.carried_memory()?.1;
-                if self.memories.byte(flag)? != 0 { self.body() } else { self.leave() }
+                let flag = self.top()?.flag(of);
+                if self.memories.byte(flag)? != 0 { self.body(of) } else { self.leave(of) }
             }
             Some(_) => {
-                let next = self.next_carried()?;
-                let running = self.top_mut()?.running.as_mut();
-                let running = running.ok_or_else(|| Error::internal("no loop runs"))?;
-                running.carried = next;
-                running.iteration += 1;
-                self.iterate()
+                let running = self.running()?;
+                for index in 0..running.carried {
+                    self.addresses[running.first + index] = self.top()?.next_carried(of, index)?;
+                }
+                self.top_mut()?.running = Some(Loop { iteration: running.iteration + 1, ..running });
+                self.iterate(of)
             }
         }
     }
 
-    fn running(&self) -> Result<&Loop> {
-        self.top()?.running.as_ref().ok_or_else(|| Error::internal("no loop runs"))
+    fn running(&self) -> Result<Loop> {
+        self.top()?.running.ok_or_else(|| Error::internal("no loop runs"))
     }
 
-    fn control(&self) -> Result<(Control, &[usize])> {
-        let frame = self.top()?;
-        match &self.plan.blocks[frame.block].steps[frame.step].action {
+    /// Adds the addresses of the values that a loop carries.
+    fn push_carried(&mut self, running: Loop) -> Result<()> {
+        for index in running.first..running.first + running.carried {
+            let address = self.addresses[index];
+            push(&mut self.addresses, address)?;
+        }
+        Ok(())
+    }
+
+    /// Begins the next step of a loop, or ends it.
+    fn iterate(&mut self, of: Of) -> Result<()> {
+        let running = self.running()?;
+        if running.iteration >= running.length {
+            return self.leave(of);
+        }
+        let (control, blocks) = self.top()?.control(of)?;
+        if control == Control::Scan {
+            return self.body(of);
+        }
+        let (first, flag) = (self.addresses.len(), self.top()?.flag(of));
+        self.push_carried(running)?;
+        self.push_operands(of, running.carried)?;
+        let inputs = self.addresses.len() - first;
+        push(&mut self.addresses, flag)?;
+        self.top_mut()?.running = Some(Loop { in_condition: true, ..running });
+        self.push_frame(of, blocks[0], first, inputs)
+    }
+
+    /// Runs the body of a loop once.
+    fn body(&mut self, of: Of) -> Result<()> {
+        let (control, blocks) = self.top()?.control(of)?;
+        let (body, running) = (blocks[blocks.len() - 1], self.running()?);
+        let (first, carried) = (self.addresses.len(), running.carried);
+        self.push_carried(running)?;
+        self.push_operands(of, carried)?;
+        let inputs = self.addresses.len() - first;
+        for index in 0..carried {
+            let address = self.top()?.next_carried(of, index)?;
+            push(&mut self.addresses, address)?;
+        }
+        if control == Control::Scan {
+            let slice = self.slice_index(of)?;
+            let sliced = self.top()?.attrs(of)?.int("sliced")? as usize;
+            let (graph, sizes) = (&of.plan.blocks[body].graph, &of.instance.blocks[body]);
+            for index in carried..carried + sliced {
+                let bytes = sizes.layouts[graph.inputs()[index].value.index()].bytes();
+                let address = &mut self.addresses[first + index];
+                *address = address.after(slice * bytes);
+            }
+            let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
+            for (&result, output) in frame.step(of).outputs.iter().zip(graph.outputs()).skip(carried) {
+                let bytes = sizes.layouts[output.index()].bytes();
+                let address = frame.address(of, &self.addresses, result).after(slice * bytes);
+                push(&mut self.addresses, address)?;
+            }
+        }
+        self.top_mut()?.running = Some(Loop { in_condition: false, ..running });
+        self.push_frame(of, body, first, inputs)
+    }
+
+    fn slice_index(&self, of: Of) -> Result<usize> {
+        let running = self.running()?;
+        let reverse = self.top()?.attrs(of)?.bool("reverse")?;
+        Ok(if reverse { running.length - 1 - running.iteration } else { running.iteration })
+    }
+
+    /// Ends a loop: the carried values are its results.
+    fn leave(&mut self, of: Of) -> Result<()> {
+        let running = self.running()?;
+        for index in 0..running.carried {
+            let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
+            let bytes = frame.carried_bytes(of, index)?;
+            let to = frame.address(of, &self.addresses, frame.step(of).outputs[index]);
+            self.memories.copy(self.addresses[running.first + index], to, bytes)?;
+        }
+        self.addresses.truncate(running.first);
+        self.top_mut()?.running = None;
+        self.end_stage();
+        Ok(())
+    }
+}
+
+impl Frame {
+    fn sizes<'a>(&self, of: Of<'a>) -> &'a BlockInstance {
+        &of.instance.blocks[self.block]
+    }
+
+    fn step<'a>(&self, of: Of<'a>) -> &'a Step {
+        &of.plan.blocks[self.block].steps[self.step]
+    }
+
+    /// Where the memory of a value of the block starts.
+    fn address(&self, of: Of, addresses: &[Address], value: Value) -> Address {
+        let block = &of.plan.blocks[self.block];
+        match block.places[block.root(value).index()] {
+            Place::Input(index) => addresses[self.first + index],
+            Place::Output(index) => addresses[self.first + self.inputs + index],
+            Place::Constant(index) => Address { block: index, offset: 0 },
+            Place::Buffer(index) => self.base.after(self.sizes(of).buffers[index].offset),
+            Place::View(_) => unreachable!("a root is not a view"),
+        }
+    }
+
+    fn attrs<'a>(&self, of: Of<'a>) -> Result<&'a Attrs> {
+        let attrs = self.sizes(of).attrs[self.step].as_ref();
+        attrs.ok_or_else(|| Error::internal("control flow without attrs"))
+    }
+
+    fn control<'a>(&self, of: Of<'a>) -> Result<(Control, &'a [usize])> {
+        match &self.step(of).action {
             Action::Control(control, blocks) => Ok((*control, blocks)),
             _ => Err(Error::internal("the step is no loop")),
         }
     }
 
-    /// Begins the next step of a loop, or ends it.
-    fn iterate(&mut self) -> Result<()> {
-        let running = self.running()?;
-        if running.iteration >= running.length {
-            return self.leave();
-        }
-        let (control, blocks) = self.control()?;
-        if control == Control::Scan {
-            return self.body();
-        }
-        let condition = blocks[0];
-        let (operands, _) = self.operands()?;
-        let carried = self.running()?.carried.clone();
-        let inputs = carried.iter().chain(&operands[carried.len()..]).copied().collect();
-        let flag = self.carried_memory()?.1;
-        if let Some(running) = &mut self.top_mut()?.running {
-            running.in_condition = true;
-        }
-        self.push(condition, inputs, vec![flag])
+    /// Where the memory of the current step starts.
+    fn workspace(&self, of: Of) -> Address {
+        self.base.after(self.sizes(of).workspaces[self.step].offset)
     }
 
-    /// Runs the body of a loop once.
-    fn body(&mut self) -> Result<()> {
-        let (control, blocks) = self.control()?;
+    /// Bytes of a value that the current loop carries.
+    fn carried_bytes(&self, of: Of, index: usize) -> Result<usize> {
+        let (_, blocks) = self.control(of)?;
         let body = blocks[blocks.len() - 1];
-        let (operands, results) = self.operands()?;
-        let running = self.running()?;
-        let carried = running.carried.len();
-        let mut inputs = running.carried.clone();
-        let mut outputs = self.next_carried()?;
-        if control == Control::Scan {
-            let sliced = self.attrs()?.int("sliced")? as usize;
-            let slice = self.slice_index()?;
-            for (operand, bytes) in operands[carried..].iter().zip(self.input_bytes(body, carried..carried + sliced)) {
-                inputs.push(operand.after(slice * bytes));
-            }
-            inputs.extend(&operands[carried + sliced..]);
-            for (result, bytes) in results[carried..].iter().zip(self.output_bytes(body, carried)) {
-                outputs.push(result.after(slice * bytes));
-            }
-        } else {
-            inputs.extend(&operands[carried..]);
-        }
-        if let Some(running) = &mut self.top_mut()?.running {
-            running.in_condition = false;
-        }
-        self.push(body, inputs, outputs)
+        let value = of.plan.blocks[body].graph.inputs()[index].value;
+        Ok(of.instance.blocks[body].layouts[value.index()].bytes())
     }
 
-    fn slice_index(&self) -> Result<usize> {
-        let running = self.running()?;
-        let reverse = self.attrs()?.bool("reverse")?;
-        Ok(if reverse { running.length - 1 - running.iteration } else { running.iteration })
+    /// Where a value lies in the current loop's own memory; see [`BlockInstance::loops`].
+    fn in_loop(&self, of: Of, index: usize) -> Address {
+        self.workspace(of).after(self.sizes(of).loops[self.step][index])
     }
 
-    fn input_bytes(&self, block: usize, inputs: std::ops::Range<usize>) -> Vec<usize> {
-        let (graph, sizes) = (&self.plan.blocks[block].graph, &self.instance.blocks[block]);
-        graph.inputs()[inputs].iter().map(|input| sizes.layouts[input.value.index()].bytes()).collect()
+    /// Where the body writes a carried value: never where it reads it.
+    fn next_carried(&self, of: Of, index: usize) -> Result<Address> {
+        let running = self.running.ok_or_else(|| Error::internal("no loop runs"))?;
+        let turn = planted!("run: a loop writes what it reads", running.iteration % 2, 0);
+        Ok(self.in_loop(of, if turn == 0 { index } else { running.carried + index }))
     }
 
-    fn output_bytes(&self, block: usize, first: usize) -> Vec<usize> {
-        let (graph, sizes) = (&self.plan.blocks[block].graph, &self.instance.blocks[block]);
-        graph.outputs()[first..].iter().map(|value| sizes.layouts[value.index()].bytes()).collect()
-    }
-
-    /// The two sets of memory for carried values, and that of the condition.
-    fn carried_memory(&self) -> Result<([Vec<Address>; 2], Address)> {
-        let (_, blocks) = self.control()?;
-        let body = blocks[blocks.len() - 1];
-        let frame = self.top()?;
-        let workspace = frame.base.after(self.sizes(frame).workspaces[frame.step].offset);
-        let mut next = workspace.after(self.instance.region_bytes(blocks)? as usize);
-        let carried = self.running()?.carried.len();
-        let bytes = self.input_bytes(body, 0..carried);
-        let mut set = || {
-            let mut set = Vec::with_capacity(carried);
-            for &bytes in &bytes {
-                set.push(next);
-                next = next.after(bytes.next_multiple_of(crate::cpu::memory::ALIGNMENT));
-            }
-            set
-        };
-        Ok(([set(), set()], next))
-    }
-
-    /// Where the body writes the carried values: never where it reads them.
-    fn next_carried(&self) -> Result<Vec<Address>> {
-        let ([even, odd], _) = self.carried_memory()?;
-        let turn = planted!("run: a loop writes what it reads", self.running()?.iteration % 2, 0);
-        Ok(if turn == 0 { even } else { odd })
-    }
-
-    /// Ends a loop: the carried values are its results.
-    fn leave(&mut self) -> Result<()> {
-        let (_, blocks) = self.control()?;
-        let body = blocks[blocks.len() - 1];
-        let (_, results) = self.operands()?;
-        let carried = self.running()?.carried.clone();
-        let bytes = self.input_bytes(body, 0..carried.len());
-        for ((&from, &to), bytes) in carried.iter().zip(&results).zip(bytes) {
-            self.memories.copy(from, to, bytes)?;
-        }
-        self.top_mut()?.running = None;
-        self.end_stage();
-        Ok(())
+    /// Where the condition of the current loop is.
+    fn flag(&self, of: Of) -> Address {
+        self.in_loop(of, 2 * self.running.map_or(0, |running| running.carried))
     }
 }

@@ -3,9 +3,9 @@
 use super::Limits;
 use super::executor::{Execution, Progress};
 use super::gate;
-use super::variable::{self, Variable, Writers};
+use super::variable::{self, Cells, Writers};
 use crate::cpu::fork::section;
-use crate::cpu::memory::{Budget, Buffer, check_watched};
+use crate::cpu::memory::{Budget, push};
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
@@ -15,11 +15,15 @@ use crate::passes::{self, Pass};
 use crate::plan::Plan;
 use crate::plan::instance::Instance;
 use crate::shape::{Bindings, Shape};
-use crate::tensor::{Tensor, byte_count};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::tensor::{Tensor, check_watched};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// How many sets of sizes are kept.
 const KEPT_SIZES: usize = 16;
+
+/// How many executions that have ended are kept for the next runs: for so many at once.
+const KEPT_EXECUTIONS: usize = 64;
 
 /// Where an output of a function comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +37,23 @@ enum Output {
 /// A graph made ready to run.
 pub struct Executable {
     outputs: Vec<Output>,
+    /// For each output of the plan, the last output of the function that it is.
+    computed: Vec<usize>,
     plan: Arc<Plan>,
     /// Whether its runs are checked.
     checked: bool,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
+    /// Those of runs that have ended.
+    idle: Mutex<Vec<Desk>>,
+}
+
+/// What a run works with, kept for the next one.
+struct Desk {
+    sizes: Bindings,
+    execution: Execution,
+    /// The outputs, between the end of the run and when they are handed on.
+    results: Vec<Tensor>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,24 +78,29 @@ impl Executable {
     }
 
     fn with(graph: &Graph, passes: &[Pass], checked: bool, meter: &Meter) -> Result<Executable> {
-        let mut computed: Vec<Value> = Vec::new();
-        let mut outputs = Vec::new();
-        for &value in graph.outputs() {
-            let input = graph.inputs().iter().position(|input| input.value == value);
-            outputs.push(match (input, computed.iter().position(|other| *other == value)) {
-                (Some(input), _) => Output::Input(input),
-                (None, Some(index)) => Output::Computed(index),
-                (None, None) => {
-                    computed.push(value);
-                    Output::Computed(computed.len() - 1)
-                }
+        let inputs: HashMap<Value, usize> =
+            graph.inputs().iter().enumerate().map(|(index, input)| (input.value, index)).collect();
+        let mut positions = HashMap::new();
+        let (mut values, mut computed) = (Vec::new(), Vec::new());
+        let mut outputs = Vec::with_capacity(graph.outputs().len());
+        for (index, value) in graph.outputs().iter().enumerate() {
+            if let Some(&input) = inputs.get(value) {
+                outputs.push(Output::Input(input));
+                continue;
+            }
+            let position = *positions.entry(*value).or_insert_with(|| {
+                values.push(*value);
+                computed.push(index);
+                values.len() - 1
             });
+            computed[position] = index;
+            outputs.push(Output::Computed(position));
         }
         let mut graph = graph.copied(meter)?;
-        graph.set_outputs(computed)?;
+        graph.set_outputs(values)?;
         let graph = passes::run(&Arc::new(graph), passes, meter, &mut |_, _| {})?;
         let plan = Arc::new(Plan::with(&graph, !checked, meter)?);
-        Ok(Executable { outputs, plan, checked, sizes: Mutex::default() })
+        Ok(Executable { outputs, computed, plan, checked, sizes: Mutex::default(), idle: Mutex::default() })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -106,28 +127,32 @@ impl Executable {
         Ok(instance)
     }
 
-    /// The sizes of each computed output.
-    fn output_bytes(&self, sizes: &Bindings) -> Result<Vec<(crate::dtype::DType, Vec<usize>, usize)>> {
-        let graph = self.plan.graph();
-        let output = |&value: &Value| {
-            let spec = graph.spec(value);
-            let dims = spec.shape.evaluate(&|name| sizes.get(name))?;
-            let bytes = byte_count(spec.dtype, &dims)?;
-            Ok((spec.dtype, dims, bytes))
-        };
-        graph.outputs().iter().map(output).collect()
-    }
-
     /// Bytes that a run at these sizes takes: the plan's own and the outputs'.
     ///
     /// # Errors
     /// Those of [`Instance::new`].
     pub fn memory(&self, sizes: &Bindings, meter: &Meter) -> Result<u64> {
-        let own = self.instance(sizes, meter)?.bytes() as u64;
-        Ok(self.output_bytes(sizes)?.iter().fold(own, |sum, (_, _, bytes)| sum.saturating_add(*bytes as u64)))
+        Ok(needed(&*self.instance(sizes, meter)?))
     }
 
-    /// Begins a run. `spare(i)` may give memory for the output of that index of the graph.
+    /// A run that has not begun: it waits for its inputs.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    fn prepare(self: &Arc<Self>) -> Result<Run> {
+        let _section = section();
+        let idle = lock(&self.idle).pop();
+        let desk = match idle {
+            Some(desk) => desk,
+            None => {
+                let execution = Execution::new(self.plan.clone(), self.checked)?;
+                Desk { sizes: Bindings::new(), execution, results: Vec::new() }
+            }
+        };
+        Ok(Run { executable: self.clone(), budget: None, desk: Some(desk) })
+    }
+
+    /// Begins a run. `spare(i)` may give a tensor, which nobody else holds, for the output of that index of the graph.
     ///
     /// # Errors
     /// Those of [`Instance::new`]; `memory`: over the budget; `io`: an input or constant lies in a mapped file that has
@@ -137,141 +162,211 @@ impl Executable {
         inputs: Vec<Tensor>,
         sizes: &Bindings,
         budget: &Arc<Budget>,
-        spare: impl Fn(usize, usize) -> Option<Buffer>,
+        spare: impl Fn(usize) -> Option<Tensor>,
     ) -> Result<Run> {
-        let _section = section();
-        check_watched(inputs.iter().chain(&self.plan.constants).map(Tensor::buffer))?;
-        let instance = self.instance(sizes, &Meter::new(budget, Watch::default()))?;
-        let results = self.output_bytes(sizes)?;
-        let needed = self.memory(sizes, &Meter::default())?;
-        if budget.limit() != 0 && needed > budget.limit() {
-            let limit = budget.limit();
-            return Err(Error::memory(format!("a call needs {needed} bytes, the limit is {limit}")));
+        let mut run = self.prepare()?;
+        run.desk()?.sizes.clone_from(sizes);
+        for input in inputs {
+            run.desk()?.execution.add_input(input)?;
         }
-        let arena = budget.take(instance.bytes())?;
-        let mut buffers = Vec::with_capacity(results.len());
-        for (computed, (_, _, bytes)) in results.iter().enumerate() {
-            let output = self.outputs.iter().rposition(|output| *output == Output::Computed(computed));
-            buffers.push(match output.and_then(|output| spare(output, *bytes)) {
-                Some(buffer) => buffer,
-                None => Buffer::zeroed(*bytes, Some(budget))?,
-            });
-        }
-        let mut execution = Execution::new(self.plan.clone(), instance, inputs.clone(), arena, buffers);
-        execution.set_checked(self.checked);
-        Ok(Run { executable: self.clone(), budget: budget.clone(), inputs, results, execution })
+        run.begin(budget, spare)?;
+        Ok(run)
     }
+
+    /// A whole run, of a graph without symbols; hands each output to `each`, in order.
+    ///
+    /// # Errors
+    /// Those of [`Executable::start`] and [`Run::advance`].
+    pub fn run<'a>(
+        self: &Arc<Self>,
+        inputs: impl Iterator<Item = &'a Tensor>,
+        budget: &Arc<Budget>,
+        watch: &Watch,
+        each: impl FnMut(Tensor),
+    ) -> Result<()> {
+        let mut run = self.prepare()?;
+        for input in inputs {
+            run.desk()?.execution.add_input(input.clone())?;
+        }
+        run.begin(budget, |_| None)?;
+        run.advance(watch)?;
+        run.complete()?.drain(..).for_each(each);
+        Ok(())
+    }
+}
+
+/// Bytes that a run takes: the plan's own and the outputs'.
+fn needed(instance: &Instance) -> u64 {
+    (instance.bytes() as u64).saturating_add(instance.output_bytes())
 }
 
 /// A run of an executable.
 pub struct Run {
     executable: Arc<Executable>,
-    budget: Arc<Budget>,
-    inputs: Vec<Tensor>,
-    results: Vec<(crate::dtype::DType, Vec<usize>, usize)>,
-    execution: Execution,
+    /// Set once it has begun.
+    budget: Option<Arc<Budget>>,
+    /// Taken back when it is dropped.
+    desk: Option<Desk>,
 }
 
 impl Run {
+    fn desk(&mut self) -> Result<&mut Desk> {
+        self.desk.as_mut().ok_or_else(|| Error::internal("the run has ended"))
+    }
+
+    /// Takes the memory that it needs and begins. As [`Executable::start`].
+    fn begin(&mut self, budget: &Arc<Budget>, spare: impl Fn(usize) -> Option<Tensor>) -> Result<()> {
+        let _section = section();
+        let Run { executable, budget: charged, desk } = self;
+        let Some(Desk { sizes, execution, .. }) = desk else { return Err(Error::internal("the run has ended")) };
+        check_watched(execution.tensors().iter().chain(&executable.plan.constants))?;
+        let instance = executable.instance(sizes, &Meter::new(budget, Watch::default()))?;
+        let (needed, limit) = (needed(&instance), budget.limit());
+        if limit != 0 && needed > limit {
+            return Err(Error::memory(format!("a call needs {needed} bytes, the limit is {limit}")));
+        }
+        *charged = Some(budget.clone());
+        execution.add_memory(budget.take(instance.bytes())?)?;
+        for (layout, &output) in instance.outputs.iter().zip(&executable.computed) {
+            let fits = |tensor: &Tensor| tensor.dtype() == layout.dtype && tensor.sizes() == &layout.sizes[..];
+            let output = match spare(output).filter(fits) {
+                Some(tensor) => tensor,
+                None => Tensor::zeros(layout.dtype, &layout.sizes, Some(budget))?,
+            };
+            execution.add_output(output)?;
+        }
+        execution.begin(instance)
+    }
+
     /// Goes on; whether it has come to its end.
     ///
     /// # Errors
-    /// `cancelled`, `deadline`.
+    /// `cancelled`, `deadline`, `memory`.
     pub fn advance(&mut self, watch: &Watch) -> Result<bool> {
-        Ok(self.execution.advance(watch)? == Progress::Done)
+        Ok(self.desk()?.execution.advance(watch)? == Progress::Done)
     }
 
     /// The outputs of a run that has come to its end.
     ///
     /// # Errors
-    /// `internal`: it has not.
-    pub fn finish(self) -> Result<Vec<Tensor>> {
+    /// `internal`: it has not begun; `memory`: the system has no more.
+    pub fn finish(mut self) -> Result<Vec<Tensor>> {
+        self.complete().map(std::mem::take)
+    }
+
+    /// The outputs of a run that has come to its end; all else that it held is let go.
+    fn complete(&mut self) -> Result<&mut Vec<Tensor>> {
+        let executable = self.executable.clone();
+        let Desk { execution, results, .. } = self.desk()?;
+        let tensors = execution.tensors();
+        let inputs = executable.plan.graph().inputs().len();
+        if tensors.len() != inputs + executable.computed.len() {
+            return Err(Error::internal("the run has not begun"));
+        }
+        for output in &executable.outputs {
+            let position = match *output {
+                Output::Input(index) => index,
+                Output::Computed(index) => inputs + index,
+            };
+            push(results, tensors[position].clone())?;
+        }
+        self.end(|_, _| ());
+        Ok(&mut self.desk()?.results)
+    }
+
+    /// Lets go of inputs, outputs and memory. `each` gets the outputs that no other holds, with their index.
+    fn end(&mut self, mut each: impl FnMut(usize, Tensor)) {
         let _section = section();
-        let (buffers, arena) = self.execution.into_memory();
-        if let Some(arena) = arena {
-            self.budget.keep(arena);
-        }
-        if buffers.len() != self.results.len() {
-            return Err(Error::internal("a run lost an output"));
-        }
-        let computed = self.results.iter().zip(buffers);
-        let computed = computed.map(|((dtype, sizes, _), buffer)| Tensor::from_buffer(*dtype, sizes, Arc::new(buffer)));
-        let computed = computed.collect::<Result<Vec<_>>>()?;
-        let output = |output: &Output| match *output {
-            Output::Input(index) => self.inputs[index].clone(),
-            Output::Computed(index) => computed[index].clone(),
+        let Run { executable, desk, .. } = self;
+        let inputs = executable.plan.graph().inputs().len();
+        let mut output = |index: usize, tensor: Tensor| {
+            if let Some(&output) = index.checked_sub(inputs).and_then(|index| executable.computed.get(index)) {
+                each(output, tensor);
+            }
         };
-        Ok(self.executable.outputs.iter().map(output).collect())
+        let arena = desk.as_mut().and_then(|desk| desk.execution.end(&mut output));
+        if let (Some(arena), Some(budget)) = (arena, &self.budget) {
+            budget.keep(arena);
+        }
     }
 }
 
-/// A function of a program, bound to the variables that are its state.
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _section = section();
+        self.end(|_, _| ());
+        let Some(mut desk) = self.desk.take() else { return };
+        desk.sizes.clear();
+        desk.results.clear();
+        let mut idle = lock(&self.executable.idle);
+        if idle.len() < KEPT_EXECUTIONS && idle.try_reserve(1).is_ok() {
+            idle.push(desk);
+        }
+    }
+}
+
+/// A function of a program, planned at its first call.
 pub struct BoundFunction {
     /// The function.
     pub function: crate::program::Function,
     checked: bool,
-    executable: Mutex<Option<Arc<Executable>>>,
+    executable: OnceLock<Arc<Executable>>,
+    making: Mutex<()>,
 }
 
 /// A call of a function. It first waits for the right to write what it writes; from then on it holds that, and one
 /// version of the state that it reads.
 pub struct Call {
-    function: String,
+    bound: Arc<BoundFunction>,
+    run: Run,
     stage: Stage,
     watch: Watch,
-    reads: Vec<Arc<Variable>>,
-    writes: Vec<Arc<Variable>>,
-    outputs: usize,
+    budget: Arc<Budget>,
+    cells: Arc<Cells>,
     _pass: gate::Pass,
 }
 
 enum Stage {
-    Waiting(Waiting),
-    Running(Run, Option<Writers>),
-}
-
-/// What a call that has not begun needs.
-struct Waiting {
-    executable: Arc<Executable>,
-    inputs: Vec<Tensor>,
-    sizes: Bindings,
-    budget: Arc<Budget>,
+    Waiting,
+    Running(#[allow(dead_code, reason = "held until the call ends")] Option<Writers<Arc<Cells>>>),
+    Ended,
 }
 
 impl BoundFunction {
     /// A function, not yet planned; whether its runs are checked.
     pub fn new(function: crate::program::Function, checked: bool) -> BoundFunction {
-        BoundFunction { function, checked, executable: Mutex::new(None) }
+        BoundFunction { function, checked, executable: OnceLock::new(), making: Mutex::default() }
     }
 
     /// The executable; made at the first call.
     ///
     /// # Errors
     /// Those of [`Executable::new`].
-    pub fn executable(&self, meter: &Meter) -> Result<Arc<Executable>> {
+    pub fn executable(&self, meter: &Meter) -> Result<&Arc<Executable>> {
+        if let Some(executable) = self.executable.get() {
+            return Ok(executable);
+        }
         let _section = section();
-        let mut executable = lock(&self.executable);
-        if let Some(executable) = &*executable {
-            return Ok(executable.clone());
+        let _making = lock(&self.making);
+        if let Some(executable) = self.executable.get() {
+            return Ok(executable);
         }
         // Passes look into constants.
-        check_watched(self.function.graph.tensors().into_iter().map(Tensor::buffer))
-            .map_err(|error| error.with_op(&self.function.name))?;
+        check_watched(self.function.graph.tensors()).map_err(|error| error.with_op(&self.function.name))?;
         let graph = &self.function.graph;
         let made = match self.checked {
             true => Executable::checked(graph, meter),
             false => Executable::new(graph, passes::OPTIMIZED, meter),
         };
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
-        *executable = Some(made.clone());
-        Ok(made)
+        Ok(self.executable.get_or_init(|| made))
     }
 
     /// Checks inputs against the signature, and finds the dims.
     ///
     /// # Errors
     /// `argument`: another number of inputs; `dtype`, `shape`: one that does not fit.
-    pub fn bind(&self, inputs: &[Tensor]) -> Result<Bindings> {
+    pub fn bind(&self, inputs: &[Tensor], sizes: &mut Bindings) -> Result<()> {
         let function = &self.function;
         if inputs.len() != function.inputs.len() {
             let (takes, given) = (function.inputs.len(), inputs.len());
@@ -279,47 +374,59 @@ impl BoundFunction {
             let error = Error::argument(format!("{given} inputs were given, it takes {takes}: {names}"));
             return Err(error.with_op(&function.name));
         }
-        let mut sizes = Bindings::new();
-        let mut specs = Vec::with_capacity(inputs.len());
-        for (index, input) in inputs.iter().enumerate() {
-            let spec = function.input_spec(index).ok_or_else(|| Error::internal("an input without a spec"))?;
+        let specs = || (0..inputs.len()).filter_map(|index| function.input_spec(index));
+        if specs().count() != inputs.len() {
+            return Err(Error::internal("an input without a spec"));
+        }
+        for (index, (input, spec)) in inputs.iter().zip(specs()).enumerate() {
             if spec.dtype != input.dtype() {
                 let (name, given) = (&function.inputs[index], input.spec());
                 let error = Error::dtype(format!("{name} is {given}, expected {spec}; cast it to {}", spec.dtype));
                 return Err(error.with_op(&function.name).with_argument(name));
             }
-            specs.push((&spec.shape, input.sizes()));
         }
-        match sizes.bind_all(specs.iter().map(|(shape, sizes)| (*shape, *sizes))) {
-            Ok(()) => Ok(sizes),
-            Err((index, mismatch)) => {
-                let (name, given) = (&function.inputs[index], inputs[index].spec());
-                let spec = function.input_spec(index).ok_or_else(|| Error::internal("an input without a spec"))?;
-                let hint = hint(&spec.shape, inputs[index].sizes());
-                let detail = if mismatch.axis.is_some() { format!(": {mismatch}") } else { String::new() };
-                let error = Error::shape(format!("{name} is {given}, expected {spec}{detail}{hint}"));
-                Err(error.with_op(&function.name).with_argument(name))
-            }
-        }
+        sizes.clear();
+        let pairs = specs().zip(inputs).map(|(spec, input)| (&spec.shape, input.sizes()));
+        sizes.bind_all(pairs).map_err(|(index, mismatch)| {
+            let (name, given) = (&function.inputs[index], inputs[index].spec());
+            let Some(spec) = function.input_spec(index) else { return Error::internal("an input without a spec") };
+            let hint = hint(&spec.shape, inputs[index].sizes());
+            let detail = if mismatch.axis.is_some() { format!(": {mismatch}") } else { String::new() };
+            let error = Error::shape(format!("{name} is {given}, expected {spec}{detail}{hint}"));
+            error.with_op(&function.name).with_argument(name)
+        })
     }
 
     /// Begins a call: checks its inputs. It waits and runs in [`Call::advance`].
     ///
     /// # Errors
-    /// Those of [`BoundFunction::bind`] and [`BoundFunction::executable`].
+    /// Those of [`BoundFunction::bind`] and [`BoundFunction::executable`]; `memory`: the system has no more.
     pub fn start(
-        &self,
+        self: &Arc<Self>,
         inputs: &[Tensor],
-        reads: Vec<Arc<Variable>>,
-        writes: Vec<Arc<Variable>>,
+        cells: &Arc<Cells>,
         limits: &Limits,
         pass: gate::Pass,
     ) -> Result<Call> {
         let watch = limits.watch();
-        let (sizes, executable) = (self.bind(inputs)?, self.executable(&Meter::new(limits.budget(), watch.clone()))?);
-        let waiting = Waiting { executable, inputs: inputs.to_vec(), sizes, budget: limits.budget().clone() };
-        let (function, outputs) = (self.function.name.clone(), self.function.outputs.len());
-        Ok(Call { function, stage: Stage::Waiting(waiting), watch, reads, writes, outputs, _pass: pass })
+        let run = self.prepare(inputs, &Meter::new(limits.budget(), watch.clone()))?;
+        let (cells, budget) = (cells.clone(), limits.budget().clone());
+        Ok(Call { bound: self.clone(), run, stage: Stage::Waiting, watch, budget, cells, _pass: pass })
+    }
+
+    /// A run that has these inputs and waits for its state.
+    fn prepare(&self, inputs: &[Tensor], meter: &Meter) -> Result<Run> {
+        // What does not fit is told before a function is planned, which may take long.
+        if self.executable.get().is_none() {
+            self.bind(inputs, &mut Bindings::new())?;
+        }
+        let mut run = self.executable(meter)?.prepare()?;
+        let desk = run.desk()?;
+        self.bind(inputs, &mut desk.sizes)?;
+        for input in inputs {
+            desk.execution.add_input(input.clone())?;
+        }
+        Ok(run)
     }
 }
 
@@ -338,51 +445,72 @@ impl Call {
     /// # Errors
     /// Those of [`Executable::start`]; `cancelled`, `deadline`. The state is as it was before the call.
     pub fn advance(&mut self, seconds: f64) -> Result<bool> {
-        let pause = if seconds.is_finite() { now() + seconds } else { f64::INFINITY };
-        let watch = Watch { pause, ..self.watch.clone() };
-        self.try_advance(&watch).map_err(|error| error.with_op(&self.function))
+        self.watch.pause = if seconds.is_finite() { now() + seconds } else { f64::INFINITY };
+        self.try_advance().map_err(|error| error.with_op(&self.bound.function.name))
     }
 
-    fn try_advance(&mut self, watch: &Watch) -> Result<bool> {
-        if let Stage::Waiting(waiting) = &self.stage {
+    fn try_advance(&mut self) -> Result<bool> {
+        if let Stage::Waiting = self.stage {
             // Also where nothing is to be computed.
-            if let Some(stop) = watch.look(false) {
+            if let Some(stop) = self.watch.look(false) {
                 return Err(stopped(stop));
             }
-            let writers = match self.writes.is_empty() {
+            let writers = match self.cells.writes.is_empty() {
                 true => None,
-                false => match variable::write_within(self.reads.iter().chain(&self.writes).cloned().collect(), watch)?
-                {
+                false => match variable::write_within(self.cells.clone(), &self.watch)? {
                     Some(writers) => Some(writers),
                     None => return Ok(false),
                 },
             };
             let _section = section();
-            let state = variable::read(self.reads.iter());
-            let inputs = waiting.inputs.iter().cloned().chain(state).collect();
-            let spare =
-                |output: usize, bytes: usize| self.writes.get(output.checked_sub(self.outputs)?)?.take_spare(bytes);
-            let run = waiting.executable.start(inputs, &waiting.sizes, &waiting.budget, spare)?;
-            self.stage = Stage::Running(run, writers);
+            let execution = &mut self.run.desk()?.execution;
+            variable::read(&self.cells.reads, |value| execution.add_input(value))?;
+            let (outputs, cells) = (self.bound.function.outputs.len(), &self.cells);
+            let spare = |output: usize| cells.writes.get(output.checked_sub(outputs)?)?.take_spare();
+            self.run.begin(&self.budget, spare)?;
+            self.stage = Stage::Running(writers);
         }
-        match &mut self.stage {
-            Stage::Running(run, _) => run.advance(watch),
-            Stage::Waiting(_) => Ok(false),
-        }
+        self.run.advance(&self.watch)
     }
 
     /// Commits the state of a call that has come to its end; gives its outputs.
     ///
     /// # Errors
-    /// `internal`: it has not.
+    /// `internal`: it has not; `memory`: the system has no more, the state is as before.
     pub fn finish(self) -> Result<Vec<Tensor>> {
-        let Stage::Running(run, _writers) = self.stage else {
-            return Err(Error::internal("the call has not begun"));
-        };
-        let _section = section();
-        let mut outputs = run.finish()?;
-        let state = outputs.split_off(self.outputs);
-        variable::commit(self.writes.into_iter().zip(state));
+        let (mut outputs, count) = (Vec::new(), self.bound.function.outputs.len());
+        outputs.try_reserve_exact(count).map_err(|_| Error::memory("the system has no more memory"))?;
+        self.finish_with(|_, output| outputs.push(output))?;
         Ok(outputs)
+    }
+
+    /// As [`Call::finish`]: hands each output with its index to `each`.
+    ///
+    /// # Errors
+    /// As [`Call::finish`].
+    pub fn finish_with(mut self, mut each: impl FnMut(usize, Tensor)) -> Result<()> {
+        let Stage::Running(_) = self.stage else { return Err(Error::internal("the call has not begun")) };
+        let _section = section();
+        let results = self.run.complete()?;
+        variable::commit(self.cells.writes.iter().zip(results.drain(self.bound.function.outputs.len()..)));
+        results.drain(..).enumerate().for_each(|(index, output)| each(index, output));
+        self.stage = Stage::Ended;
+        Ok(())
+    }
+}
+
+impl Drop for Call {
+    /// The memory of state that a call did not come to write is for the next one.
+    fn drop(&mut self) {
+        let Call { run, stage, cells, bound, .. } = self;
+        if !matches!(stage, Stage::Ended) {
+            run.end(|output, tensor| {
+                let variable =
+                    output.checked_sub(bound.function.outputs.len()).and_then(|index| cells.writes.get(index));
+                if let Some(variable) = variable {
+                    variable.give_spare(tensor);
+                }
+            });
+        }
     }
 }

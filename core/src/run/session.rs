@@ -3,14 +3,16 @@
 use super::Limits;
 use super::function::{BoundFunction, Call};
 use super::gate::Gate;
-use super::variable::{self, Variable, check_spec, write_within};
+use super::variable::{self, Cells, Variable, check_spec, write_within};
 use crate::cpu::fork::section;
+use crate::cpu::memory::push;
 use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
 use crate::graph::Role;
 use crate::program::{Function, Program, State};
 use crate::shape::Bindings;
 use crate::tensor::Tensor;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 struct Entry {
@@ -19,12 +21,33 @@ struct Entry {
     variable: RwLock<Arc<Variable>>,
 }
 
+impl Entry {
+    fn variable(&self) -> Arc<Variable> {
+        let _section = section();
+        self.variable.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The variables of each function. A program's functions name only state that it has.
+fn cells(functions: &[Arc<BoundFunction>], state: &[Entry]) -> Vec<Arc<Cells>> {
+    let entries: HashMap<&str, &Entry> = state.iter().map(|entry| (entry.name.as_str(), entry)).collect();
+    let variables = |names: &[String]| {
+        names.iter().filter_map(|name| entries.get(name.as_str()).map(|entry| entry.variable())).collect()
+    };
+    let cells = |bound: &Arc<BoundFunction>| {
+        Arc::new(Cells::new(variables(&bound.function.reads), variables(&bound.function.writes)))
+    };
+    functions.iter().map(cells).collect()
+}
+
 /// A program with live state. Calls may come from many threads: those that write state run one after the other, the
 /// others beside them, each on one version of the state.
 pub struct Session {
     program: Arc<Program>,
-    functions: Vec<BoundFunction>,
+    functions: Vec<Arc<BoundFunction>>,
     state: Vec<Entry>,
+    /// The variables of each function, as they are bound now.
+    cells: RwLock<Vec<Arc<Cells>>>,
     limits: Limits,
     gate: Gate,
 }
@@ -43,15 +66,17 @@ impl Session {
     }
 
     fn with(program: Arc<Program>, limits: Limits, checked: bool) -> Session {
-        let bound = |function: &Function| BoundFunction::new(function.clone(), checked);
-        let functions = program.functions.iter().map(bound).collect();
+        let bound = |function: &Function| Arc::new(BoundFunction::new(function.clone(), checked));
+        let functions = program.functions.iter().map(bound);
         let entry = |state: &State| Entry {
             name: state.name.clone(),
             role: state.role,
             variable: RwLock::new(Arc::new(Variable::new(state.value.clone()))),
         };
-        let state = program.state.iter().map(entry).collect();
-        Session { program, functions, state, limits, gate: Gate::default() }
+        let state: Vec<_> = program.state.iter().map(entry).collect();
+        let functions: Vec<_> = functions.collect();
+        let cells = RwLock::new(cells(&functions, &state));
+        Session { program, functions, state, cells, limits, gate: Gate::default() }
     }
 
     /// The program it was made of.
@@ -84,7 +109,7 @@ impl Session {
     }
 
     /// The function of that index.
-    pub fn bound(&self, index: usize) -> Option<&BoundFunction> {
+    pub fn bound(&self, index: usize) -> Option<&Arc<BoundFunction>> {
         self.functions.get(index)
     }
 
@@ -93,12 +118,7 @@ impl Session {
     }
 
     fn variable(&self, name: &str) -> Result<Arc<Variable>> {
-        let _section = section();
-        Ok(self.entry(name)?.variable.read().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    fn variables(&self, names: &[String]) -> Result<Vec<Arc<Variable>>> {
-        names.iter().map(|name| self.variable(name)).collect()
+        self.entry(name).map(Entry::variable)
     }
 
     /// Begins a call of the function of that index; what `limits` leave open is limited by the session's.
@@ -109,9 +129,11 @@ impl Session {
         let _section = section();
         let pass = self.gate.enter()?;
         let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
-        let (reads, writes) = (self.variables(&bound.function.reads)?, self.variables(&bound.function.writes)?);
-        let limits = limits.map_or_else(|| self.limits.clone(), |limits| limits.within(&self.limits));
-        bound.start(inputs, reads, writes, &limits, pass)
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner)[function].clone();
+        match limits {
+            None => bound.start(inputs, &cells, &self.limits, pass),
+            Some(limits) => bound.start(inputs, &cells, &limits.within(&self.limits), pass),
+        }
     }
 
     /// Calls the function of that name, to its end.
@@ -124,7 +146,8 @@ impl Session {
         call.finish()
     }
 
-    /// Bytes that a call of a function takes with these dims: those of its inputs, its outputs and its work.
+    /// Bytes that a call of a function takes at most with these dims, beside its inputs and the state as it is: those of
+    /// its outputs, of new values of state and of its work.
     ///
     /// # Errors
     /// `name`; `argument`: a dim that is missing.
@@ -157,18 +180,18 @@ impl Session {
     /// Those of [`Session::set_state`]; `cancelled`, `deadline`: while it waited.
     pub fn set_state_within(&self, changes: &[(&str, Tensor)], watch: &Watch) -> Result<bool> {
         let _pass = self.gate.enter()?;
-        let mut all = Vec::with_capacity(changes.len());
+        let mut variables = Vec::new();
         for (name, value) in changes {
             let variable = self.variable(name)?;
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
             if planted!("run: state is set before all of it is checked", false, true) {
                 variable.set(value.clone())?;
             }
-            all.push((variable, value.clone()));
+            push(&mut variables, variable)?;
         }
-        let variables = all.iter().map(|(variable, _)| variable.clone()).collect();
-        let Some(_writers) = write_within(variables, watch)? else { return Ok(false) };
-        variable::commit(all.into_iter());
+        let cells = Cells::writing(variables)?;
+        let Some(_writers) = write_within(&cells, watch)? else { return Ok(false) };
+        variable::commit(cells.writes.iter().zip(changes).map(|(variable, (_, value))| (variable, value.clone())));
         Ok(true)
     }
 
@@ -180,9 +203,13 @@ impl Session {
         let _pass = self.gate.enter()?;
         let entry = self.entry(name)?;
         let _section = section();
-        let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
-        check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
-        *place = variable;
+        let mut bound = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut place = entry.variable.write().unwrap_or_else(PoisonError::into_inner);
+            check_spec(name, &place.get(), &variable.get()).map_err(|error| error.with_argument(name))?;
+            *place = variable;
+        }
+        *bound = cells(&self.functions, &self.state);
         Ok(())
     }
 
@@ -192,8 +219,12 @@ impl Session {
     /// `closed`.
     pub fn snapshot(&self) -> Result<Program> {
         let _pass = self.gate.enter()?;
-        let variables: Vec<_> = self.state.iter().map(|entry| self.variable(&entry.name)).collect::<Result<_>>()?;
-        let values = variable::read(variables.iter());
+        let variables: Vec<_> = self.state.iter().map(Entry::variable).collect();
+        let mut values = Vec::with_capacity(variables.len());
+        variable::read(&variables, |value| {
+            values.push(value);
+            Ok(())
+        })?;
         let state = self.state.iter().zip(values);
         let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
         Ok(Program {

@@ -1,11 +1,12 @@
 //! Variables: cells of state. A commit changes several at once, and no reader sees half of one.
 
 use crate::cpu::fork::{generation, section};
-use crate::cpu::memory::Buffer;
+use crate::cpu::memory::push;
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Stop, Watch};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use std::borrow::Borrow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub struct Variable {
 
 struct Cell {
     value: Tensor,
-    /// The memory of an earlier value that nobody holds any more, for the next one.
-    spare: Option<Buffer>,
+    /// An earlier value that nobody holds any more, whose memory is for the next one.
+    spare: Option<Tensor>,
 }
 
 /// A poisoned lock is only one whose holder panicked; what it guards is whole, since changes are single moves.
@@ -64,16 +65,24 @@ impl Variable {
     /// Those of [`Variable::set`]; `cancelled`, `deadline`: while it waited.
     pub fn set_within(self: &Arc<Self>, value: Tensor, watch: &Watch) -> Result<bool> {
         check_spec("the variable", &self.get(), &value)?;
-        let Some(_writers) = write_within(vec![self.clone()], watch)? else { return Ok(false) };
-        commit([(self.clone(), value)].into_iter());
+        let changes = [(self.clone(), value)];
+        let Some(_writers) = write_within(Cells::writing(vec![self.clone()])?, watch)? else { return Ok(false) };
+        commit(changes.iter().map(|(variable, value)| (variable, value.clone())));
         Ok(true)
     }
 
-    /// Memory of `bytes` bytes from an earlier value, if there is.
-    pub fn take_spare(&self, bytes: usize) -> Option<Buffer> {
+    /// An earlier value that nobody holds any more, if there is one, to be overwritten.
+    pub fn take_spare(&self) -> Option<Tensor> {
         let _section = section();
-        let mut cell = lock(&self.cell);
-        if cell.spare.as_ref().is_some_and(|spare| spare.len() == bytes) { cell.spare.take() } else { None }
+        lock(&self.cell).spare.take()
+    }
+
+    /// Keeps a tensor of the value's spec to be overwritten, unless somebody else holds it.
+    pub fn give_spare(&self, spare: Tensor) {
+        let _section = section();
+        if spare.is_sole() {
+            lock(&self.cell).spare = Some(spare);
+        }
     }
 }
 
@@ -82,6 +91,9 @@ impl Variable {
 /// # Errors
 /// `dtype`, `shape`: it has not.
 pub fn check_spec(what: &str, old: &Tensor, new: &Tensor) -> Result<()> {
+    if old.dtype() == new.dtype() && old.sizes() == new.sizes() {
+        return Ok(());
+    }
     let (old, new) = (old.spec(), new.spec());
     if old.dtype != new.dtype {
         return Err(Error::dtype(format!("{what} is {old}, the new value is {new}")));
@@ -92,42 +104,93 @@ pub fn check_spec(what: &str, old: &Tensor, new: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// The values of several variables at one moment.
-pub fn read<'a>(variables: impl Iterator<Item = &'a Arc<Variable>>) -> Vec<Tensor> {
+/// Hands the values of several variables at one moment to `each`.
+///
+/// # Errors
+/// Those of `each`.
+pub fn read(variables: &[Arc<Variable>], mut each: impl FnMut(Tensor) -> Result<()>) -> Result<()> {
+    if variables.is_empty() {
+        return Ok(());
+    }
     let _section = section();
     let _shared = COMMIT.read().unwrap_or_else(PoisonError::into_inner);
-    variables.map(|variable| variable.get()).collect()
+    variables.iter().try_for_each(|variable| each(variable.get()))
 }
 
 /// Changes several variables at one moment. The caller holds their [`Writers`] and has checked the specs.
-pub fn commit(changes: impl Iterator<Item = (Arc<Variable>, Tensor)>) {
+pub fn commit<'a>(changes: impl Iterator<Item = (&'a Arc<Variable>, Tensor)>) {
     let _section = section();
     let _exclusive = COMMIT.write().unwrap_or_else(PoisonError::into_inner);
     for (variable, value) in changes {
         let mut cell = lock(&variable.cell);
         let old = std::mem::replace(&mut cell.value, value);
-        if let Some(buffer) = old.into_sole_buffer() {
-            cell.spare = Some(buffer);
+        if old.is_sole() {
+            cell.spare = Some(old);
         }
     }
 }
 
-/// The right to write some variables; others wait.
-pub struct Writers {
+/// The variables of a function.
+#[derive(Default)]
+pub struct Cells {
+    /// Those that it reads.
+    pub reads: Vec<Arc<Variable>>,
+    /// Those that it writes.
+    pub writes: Vec<Arc<Variable>>,
+    /// Those that a run holds until it ends: all if it writes any. In one order for all functions, so that two runs that
+    /// wait for each other cannot be.
     held: Vec<Arc<Variable>>,
+}
+
+impl Cells {
+    /// The variables that a function reads and writes.
+    pub fn new(reads: Vec<Arc<Variable>>, writes: Vec<Arc<Variable>>) -> Cells {
+        let reads_too = if writes.is_empty() { &[][..] } else { &reads };
+        let held = in_order(reads_too.iter().chain(&writes).cloned().collect());
+        Cells { reads, writes, held }
+    }
+
+    /// Variables that are written.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn writing(writes: Vec<Arc<Variable>>) -> Result<Cells> {
+        let mut held = Vec::new();
+        writes.iter().try_for_each(|variable| push(&mut held, variable.clone()))?;
+        Ok(Cells { reads: Vec::new(), writes, held: in_order(held) })
+    }
+}
+
+fn in_order(mut variables: Vec<Arc<Variable>>) -> Vec<Arc<Variable>> {
+    variables.sort_unstable_by_key(|variable| Arc::as_ptr(variable) as usize);
+    variables.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    variables
+}
+
+/// The right to write some variables; others wait.
+pub struct Writers<C: Borrow<Cells>> {
+    cells: C,
+    /// How many of them are held by now.
+    count: usize,
     generation: usize,
 }
 
 /// Waits until no other run writes any of these, for as long as `watch` lets it; `None` when its pause time has come.
 ///
 /// # Errors
-/// `cancelled`, `deadline`: while it waited; `argument`: in WASM, where nobody else can end that run meanwhile.
-pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<Option<Writers>> {
-    // One order for all, so that two who wait for each other cannot be.
-    variables.sort_by_key(|variable| Arc::as_ptr(variable) as usize);
-    variables.dedup_by(|a, b| Arc::ptr_eq(a, b));
-    let mut writers = Writers { held: Vec::with_capacity(variables.len()), generation: generation() };
-    for variable in variables {
+/// `argument`: in WASM, where nobody else can end that run meanwhile.
+pub fn write<C: Borrow<Cells>>(cells: C) -> Result<Writers<C>> {
+    let writers = write_within(cells, &Watch::default())?;
+    writers.ok_or_else(|| Error::internal("a wait without an end has ended"))
+}
+
+/// As [`write`], for as long as `watch` lets it wait; `None` when its pause time has come.
+///
+/// # Errors
+/// `cancelled`, `deadline`: while it waited.
+pub fn write_within<C: Borrow<Cells>>(cells: C, watch: &Watch) -> Result<Option<Writers<C>>> {
+    let mut writers = Writers { cells, count: 0, generation: generation() };
+    while let Some(variable) = writers.cells.borrow().held.get(writers.count) {
         let mut busy = lock(&variable.writing);
         // A run of the process that this one was forked from does not write here.
         while *busy == Some(writers.generation) {
@@ -144,15 +207,15 @@ pub fn write_within(mut variables: Vec<Arc<Variable>>, watch: &Watch) -> Result<
         }
         *busy = Some(writers.generation);
         drop(busy);
-        writers.held.push(variable);
+        writers.count += 1;
     }
     Ok(Some(writers))
 }
 
-impl Drop for Writers {
+impl<C: Borrow<Cells>> Drop for Writers<C> {
     fn drop(&mut self) {
         let _section = section();
-        for variable in &self.held {
+        for variable in &self.cells.borrow().held[..self.count] {
             let mut busy = lock(&variable.writing);
             // In a child, a run that was forked in its middle has lost it to one that came later.
             if *busy == Some(self.generation) {

@@ -148,13 +148,12 @@ mod tests {
         // The program's graphs and names, not its tensors.
         let state: usize = mapped.state.iter().map(|state| state.value.bytes().len()).sum();
         assert!(state > 0 && limits.budget().used() == read_back_cost(&path), "{}", limits.budget().used());
-        let watched =
-            |program: &Program| program.state.iter().filter(|state| state.value.buffer().is_watched()).count();
+        let watched = |program: &Program| program.state.iter().filter(|state| state.value.is_watched()).count();
         // The one that is empty has no memory.
         assert_eq!(watched(&mapped), 4);
         assert_eq!(watched(&open(&path, None).unwrap()), 0);
         let constant = mapped.functions[0].graph.tensors();
-        assert!(constant.iter().any(|tensor| tensor.dtype() == DType::I64 && tensor.buffer().is_watched()));
+        assert!(constant.iter().any(|tensor| tensor.dtype() == DType::I64 && tensor.is_watched()));
     }
 
     #[test]
@@ -170,7 +169,7 @@ mod tests {
         let whole = fs::metadata(&path).unwrap().len();
         let _read = open(&path, Some(&read)).unwrap();
         assert_eq!(limits.budget().used(), read.budget().used() - whole);
-        let watched: Vec<_> = mapped.state.iter().map(|state| state.value.buffer().is_watched()).collect();
+        let watched: Vec<_> = mapped.state.iter().map(|state| state.value.is_watched()).collect();
         assert_eq!(watched, [true, false]);
         assert_eq!(mapped.state[1].value, Tensor::from_slice(DType::F32, &[2], &[1f32, 2.0]).unwrap());
     }
@@ -182,7 +181,7 @@ mod tests {
         let session = Session::new(Arc::new(open_mapped(&path, None).unwrap()), Limits::default());
         let x = Tensor::from_slice(DType::F32, &[1, 2], &[1f32, 2.0]).unwrap();
         session.run("train_step", std::slice::from_ref(&x)).unwrap();
-        assert!(!session.state("w").unwrap().buffer().is_watched());
+        assert!(!session.state("w").unwrap().is_watched());
         session.set_state(&[("w", Tensor::from_slice(DType::F32, &[2], &[1f32, 2.0]).unwrap())]).unwrap();
         session.run("train_step", std::slice::from_ref(&x)).unwrap();
         let w = session.state("w").unwrap();

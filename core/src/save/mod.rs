@@ -22,7 +22,7 @@ mod tests;
 #[cfg(not(target_arch = "wasm32"))]
 pub use file::{open, open_mapped, save};
 
-use crate::cpu::memory::{Buffer, check_watched};
+use crate::cpu::memory::Buffer;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::graph::Role;
@@ -31,7 +31,7 @@ use crate::json::{self, Json, Map};
 use crate::meter::Meter;
 use crate::program::{Program, State};
 use crate::run::Limits;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, check_watched};
 use safetensors::{Container, Entry, PREFIX, Slot};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Image {
     fn of(program: &Program) -> Result<Image> {
         let tensors = program.functions.iter().flat_map(|function| function.graph.tensors());
         let tensors = program.state.iter().map(|state| &state.value).chain(tensors);
-        check_watched(tensors.map(Tensor::buffer))?;
+        check_watched(tensors)?;
         let (text, constants) = program::to_json(program)?;
         let digest = digest(text.as_bytes());
         let state = program.state.iter().map(|state| (state.name.clone(), state.value.clone()));
@@ -217,7 +217,7 @@ fn program_of(whole: &Arc<Buffer>, container: Container, meter: &Meter) -> Resul
         if slot.name == GRAPH {
             let mapped = tensor(whole, &slot, meter)?;
             // What is parsed is not left in memory that may change under the parser.
-            let own = !mapped.buffer().is_watched();
+            let own = !mapped.is_watched();
             let copy =
                 |mapped: &Tensor| Tensor::from_bytes(mapped.dtype(), mapped.sizes(), mapped.bytes(), meter.budget());
             graph = Some(if own { mapped } else { copy(&mapped)? });

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::dim::{Atom, Dim, Term};
 use super::{Shape, sizes_text};
 
 /// The values of symbols. There are few, so that a list is faster than a map; where there are many it has an index.
 #[derive(Debug, Clone, Default)]
 pub struct Bindings {
-    values: Vec<(Arc<str>, i64)>,
+    values: SmallVec<[(Arc<str>, i64); 4]>,
     /// Where each symbol stands, once there are more than [`FEW`].
     index: HashMap<Arc<str>, usize>,
 }

@@ -9,6 +9,7 @@ mod simplify;
 use std::fmt;
 use std::ops::Deref;
 
+use crate::cpu::call::List;
 use crate::error::{Error, Result};
 
 pub use bindings::{Bindings, Mismatch};
@@ -88,6 +89,14 @@ impl Shape {
     /// # Errors
     /// Those of [`Dim::evaluate`]; `shape` for a size that is negative or that this machine cannot hold.
     pub fn evaluate(&self, env: &dyn Fn(&str) -> Option<i64>) -> Result<Vec<usize>> {
+        self.evaluate_list(env).map(List::into_vec)
+    }
+
+    /// As [`Shape::evaluate`], without heap for up to 8 dims.
+    ///
+    /// # Errors
+    /// As [`Shape::evaluate`].
+    pub fn evaluate_list(&self, env: &dyn Fn(&str) -> Option<i64>) -> Result<List<usize>> {
         let size = |dim: &Dim| {
             let value = dim.evaluate(env)?;
             usize::try_from(value).map_err(|_| Error::shape(format!("the dim {dim} of the shape {self} is {value}")))

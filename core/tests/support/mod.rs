@@ -1,6 +1,8 @@
 //! What the core's tests share: drawn tensors, and the ways to run a graph.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod models;
+
 use caudal::meter::Meter;
 use caudal::passes::{self, Pass};
 use caudal::run::Limits;
@@ -73,7 +75,7 @@ pub fn execute(executable: &Arc<Executable>, graph: &Graph, inputs: &[Tensor]) -
         sizes.bind(&graph.spec(input.value).shape, tensor.sizes()).expect("the inputs fit the graph");
     }
     let limits = Limits::none();
-    let mut run = executable.start(inputs.to_vec(), &sizes, limits.budget(), |_, _| None)?;
+    let mut run = executable.start(inputs.to_vec(), &sizes, limits.budget(), |_| None)?;
     run.advance(&limits.watch())?;
     run.finish()
 }

@@ -9,7 +9,7 @@ use crate::dtype::f16;
 type Case = (Layout, &'static [usize]);
 
 fn layout(dtype: DType, sizes: &[usize], strides: &[isize]) -> Layout {
-    Layout { dtype, sizes: sizes.to_vec(), strides: strides.to_vec(), offset: 0 }
+    Layout { dtype, sizes: sizes.into(), strides: strides.into(), offset: 0 }
 }
 
 fn cases(dtype: DType) -> Vec<Case> {

@@ -3,6 +3,7 @@
 use crate::cpu::call::View;
 use crate::cpu::work::Stop;
 use crate::shape::MAX_RANK;
+use smallvec::{Array, SmallVec};
 
 /// Elements along an axis and how far apart they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,45 +31,31 @@ pub struct Feed {
     pub pattern: Pattern,
 }
 
-impl Default for Feed {
-    fn default() -> Feed {
-        Feed { data: std::ptr::null(), pattern: Pattern::Uniform }
-    }
-}
-
 /// A list that needs no heap up to N entries.
-pub struct List<T, const N: usize> {
-    fixed: [T; N],
-    len: usize,
-    spilled: Vec<T>,
-}
+pub struct List<T, const N: usize>(SmallVec<[T; N]>)
+where
+    [T; N]: Array<Item = T>;
 
-impl<T: Copy + Default, const N: usize> List<T, N> {
+impl<T, const N: usize> List<T, N>
+where
+    [T; N]: Array<Item = T>,
+{
     pub fn new() -> List<T, N> {
-        List { fixed: [T::default(); N], len: 0, spilled: Vec::new() }
+        List(SmallVec::new())
     }
 
     pub fn push(&mut self, entry: T) -> Result<(), Stop> {
-        if self.len < N {
-            self.fixed[self.len] = entry;
-        } else {
-            if self.len == N {
-                self.spilled.try_reserve(2 * N).map_err(|_| Stop::OutOfMemory)?;
-                self.spilled.extend_from_slice(&self.fixed);
-            }
-            self.spilled.try_reserve(1).map_err(|_| Stop::OutOfMemory)?;
-            self.spilled.push(entry);
-        }
-        self.len += 1;
+        self.0.try_reserve(1).map_err(|_| Stop::OutOfMemory)?;
+        self.0.push(entry);
         Ok(())
     }
 
     pub fn entries(&self) -> &[T] {
-        if self.len <= N { &self.fixed[..self.len] } else { &self.spilled }
+        &self.0
     }
 
     fn entries_mut(&mut self) -> &mut [T] {
-        if self.len <= N { &mut self.fixed[..self.len] } else { &mut self.spilled }
+        &mut self.0
     }
 }
 
@@ -80,7 +67,7 @@ impl Feed {
     ///
     /// # Panics
     /// If the view does not broadcast to the sizes.
-    pub fn new<const N: usize>(view: &View, output: &[usize], axes: &mut List<Axis, N>) -> Result<Feed, Stop> {
+    pub fn new(view: &View, output: &[usize], axes: &mut List<Axis, 32>) -> Result<Feed, Stop> {
         let layout = view.layout();
         let width = layout.dtype.size();
         let data = view.pointer().wrapping_add(layout.offset * width);

@@ -274,7 +274,7 @@ fn random_layout(random: &mut Random, dtype: DType, sizes: &[usize]) -> Layout {
     let slack = if random.one_in(2) { 0 } else { 2 };
     let memory: Vec<usize> = order.iter().map(|axis| own[*axis] + slack).collect();
     let dense = dense_strides(&memory);
-    let mut layout = Layout { dtype, sizes: own.clone(), strides: vec![0; own.len()], offset: 0 };
+    let mut layout = Layout { dtype, sizes: own.as_slice().into(), strides: vec![0; own.len()].into(), offset: 0 };
     for (axis, stride) in order.iter().zip(dense) {
         let (size, start) = (own[*axis], slack / 2);
         let turned = size > 0 && random.one_in(4);
@@ -459,7 +459,7 @@ fn many_inputs_and_outputs_are_read_and_written() {
     let outputs: Vec<_> = inputs.windows(2).map(|pair| e.binary(Add, pair[0], pair[1])).collect();
     let tape = Tape::new(&e, &[U8; 40], &outputs);
     let sizes = [6, 50, 4];
-    let layout = Layout { dtype: U8, sizes: sizes.to_vec(), strides: vec![1, 24, 6], offset: 0 };
+    let layout = Layout { dtype: U8, sizes: sizes[..].into(), strides: vec![1, 24, 6].into(), offset: 0 };
     let words: Vec<_> = (0..40).map(|seed| data(U8, 1200, seed)).collect();
     let views: Vec<_> = words.iter().map(|words| (&words[..], layout.clone())).collect();
     let results = run(&tape, &views, &sizes);

@@ -1,0 +1,256 @@
+//! The memory of tensors: what describes one, its sizes and its elements in one allocation, which its holders count.
+
+use super::memory::{ALIGNMENT, Budget, Buffer, Watched};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+
+/// What every language reads of a tensor without a call. It never changes while a block lives.
+#[repr(C)]
+pub struct Description {
+    /// The elements.
+    pub data: *const u8,
+    /// The sizes.
+    pub dims: *const i64,
+    /// How many sizes.
+    pub rank: usize,
+    /// How many bytes the elements take.
+    pub bytes: usize,
+    /// The dtype's number.
+    pub dtype: i32,
+    /// 0 is the CPU.
+    pub device: i32,
+}
+
+/// Whose memory the elements are in.
+enum Memory {
+    /// The block's own; its bytes count in the budget.
+    Own(Option<Arc<Budget>>),
+    /// A buffer's, all of it.
+    Buffer(Arc<Buffer>),
+    /// Another block's.
+    Block(Block),
+}
+
+/// The start of a block; the sizes as `i64` follow, then the sizes as `usize`, then the block's own elements.
+#[repr(C)]
+struct Header {
+    description: Description,
+    holders: AtomicUsize,
+    sizes: *const usize,
+    /// Of the whole allocation.
+    layout: Layout,
+    dtype: DType,
+    memory: Memory,
+}
+
+/// What allocators align to anyway; asking for more makes them slow.
+const BASE: usize = 16;
+
+/// A counted reference to a dtype, sizes, and as many elements. The elements only change while there is one holder.
+#[repr(transparent)]
+pub struct Block(NonNull<Header>);
+
+// SAFETY: shared access only reads, writing needs the only holder; the count is atomic.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// `bytes` zero bytes, which are the elements of `sizes`, charged to `budget`.
+    ///
+    /// # Errors
+    /// `memory`: over the budget, or the system has no more.
+    pub fn zeroed(dtype: DType, sizes: &[usize], bytes: usize, budget: Option<&Arc<Budget>>) -> Result<Block> {
+        if let Some(budget) = budget {
+            budget.charge(bytes as u64)?;
+        }
+        Block::allocate(dtype, sizes, bytes, Memory::Own(budget.cloned()), None).inspect_err(|_| {
+            if let Some(budget) = budget {
+                budget.release(bytes as u64);
+            }
+        })
+    }
+
+    /// The elements of a buffer, which is exactly as long.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn of_buffer(dtype: DType, sizes: &[usize], buffer: Arc<Buffer>) -> Result<Block> {
+        let data = buffer.pointer();
+        Block::allocate(dtype, sizes, buffer.len(), Memory::Buffer(buffer), Some(data))
+    }
+
+    /// The same elements under other sizes, which have as many.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn resized(&self, sizes: &[usize]) -> Result<Block> {
+        let data = self.header().description.data;
+        Block::allocate(self.dtype(), sizes, self.len(), Memory::Block(self.clone()), Some(data))
+    }
+
+    /// A block whose elements are at `data`, or else in the block itself.
+    fn allocate(dtype: DType, sizes: &[usize], bytes: usize, memory: Memory, data: Option<*const u8>) -> Result<Block> {
+        let none = || Error::memory(format!("the system has no {bytes} bytes of memory"));
+        let own = if data.is_some() { 0 } else { bytes };
+        let described = size_of::<Header>() + sizes.len() * (size_of::<i64>() + size_of::<usize>());
+        let total = described.checked_add(ALIGNMENT).and_then(|start| start.checked_add(own)).ok_or_else(none)?;
+        let layout = Layout::from_size_align(total, BASE).map_err(|_| none())?;
+        // SAFETY: the size is not 0.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(none)?;
+        // SAFETY: the parts lie one after the other within `total` bytes: the header at an address that is aligned for
+        // it, the sizes behind it (it is a multiple of their alignment), the elements on a cache line after those.
+        unsafe {
+            let dims: *mut i64 = start.add(size_of::<Header>()).cast().as_ptr();
+            let own_sizes: *mut usize = dims.add(sizes.len()).cast();
+            for (axis, &size) in sizes.iter().enumerate() {
+                dims.add(axis).write(size as i64);
+                own_sizes.add(axis).write(size);
+            }
+            let after = start.as_ptr().add(described);
+            let data = data.unwrap_or_else(|| after.add(after.align_offset(ALIGNMENT)).cast_const());
+            let (rank, dtype_number) = (sizes.len(), dtype as i32);
+            let description = Description { data, dims, rank, bytes, dtype: dtype_number, device: 0 };
+            let holders = AtomicUsize::new(1);
+            start.cast().write(Header { description, holders, sizes: own_sizes, layout, dtype, memory });
+        }
+        Ok(Block(start.cast()))
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: a block lives as long as it has holders, and only its last one changes the header, to end it.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// What other languages read; it lives as long as the block.
+    pub fn description(&self) -> &Description {
+        &self.header().description
+    }
+
+    /// The dtype of the elements.
+    pub fn dtype(&self) -> DType {
+        self.header().dtype
+    }
+
+    /// The sizes.
+    pub fn sizes(&self) -> &[usize] {
+        let header = self.header();
+        // SAFETY: written in `allocate`, as many as there are dims.
+        unsafe { std::slice::from_raw_parts(header.sizes, header.description.rank) }
+    }
+
+    /// How many bytes the elements take.
+    pub fn len(&self) -> usize {
+        self.header().description.bytes
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements.
+    pub fn bytes(&self) -> &[u8] {
+        let description = self.description();
+        // SAFETY: valid for as many bytes while the block lives; see `Memory`.
+        unsafe { std::slice::from_raw_parts(description.data, description.bytes) }
+    }
+
+    /// The elements for writing: none while others hold the block, or where they are someone else's memory.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        if !self.is_sole() {
+            return None;
+        }
+        let description = self.description();
+        // SAFETY: the block's own memory, and `&mut self` is its only holder.
+        Some(unsafe { std::slice::from_raw_parts_mut(description.data.cast_mut(), description.bytes) })
+    }
+
+    /// Whether nobody else holds the block, and the elements are its own.
+    pub fn is_sole(&self) -> bool {
+        let header = self.header();
+        matches!(header.memory, Memory::Own(_)) && header.holders.load(Ordering::Acquire) == 1
+    }
+
+    /// Whoever owns the elements, where they may be lost.
+    pub fn watched_owner(&self) -> Option<&Arc<dyn Watched>> {
+        let mut block = self;
+        while let Memory::Block(other) = &block.header().memory {
+            block = other;
+        }
+        match &block.header().memory {
+            Memory::Buffer(buffer) => buffer.watched_owner(),
+            Memory::Own(_) | Memory::Block(_) => None,
+        }
+    }
+
+    /// The block as a pointer that counts as a holder, for [`Block::from_raw`].
+    pub fn into_raw(self) -> *mut Description {
+        let pointer = self.0.as_ptr().cast();
+        std::mem::forget(self);
+        pointer
+    }
+
+    /// The holder that [`Block::into_raw`] made a pointer.
+    ///
+    /// # Safety
+    /// The pointer came from there, and is not used again.
+    pub unsafe fn from_raw(pointer: NonNull<Description>) -> Block {
+        Block(pointer.cast())
+    }
+}
+
+impl Clone for Block {
+    fn clone(&self) -> Block {
+        let before = self.header().holders.fetch_add(1, Ordering::Relaxed);
+        // As in Arc: so many holders can only be a leak in a loop, and a count that wraps would free what is held.
+        if before > isize::MAX as usize {
+            std::process::abort();
+        }
+        Block(self.0)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.header().holders.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        // SAFETY: this was the last holder, so nobody else reaches the block; it was allocated with this layout.
+        unsafe {
+            let Header { description, layout, memory, .. } = self.0.as_ptr().read();
+            dealloc(self.0.as_ptr().cast(), layout);
+            if let Memory::Own(Some(budget)) = memory {
+                budget.release(description.bytes as u64);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_lie_on_cache_lines_and_live_until_the_last_holder_is_gone() {
+        let budget = Arc::new(Budget::new(0));
+        for sizes in [&[][..], &[3], &[2, 0], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+            let bytes = sizes.iter().product::<usize>() * 4;
+            let mut block = Block::zeroed(DType::F32, sizes, bytes, Some(&budget)).unwrap();
+            assert_eq!(block.description().data.align_offset(ALIGNMENT), 0);
+            assert_eq!((block.sizes(), block.len(), block.description().rank), (sizes, bytes, sizes.len()));
+            block.bytes_mut().unwrap().fill(7);
+            let other = block.resized(&[bytes / 4]).unwrap();
+            assert!(block.bytes_mut().is_none() && !other.is_sole());
+            drop(block);
+            assert_eq!((other.bytes(), budget.used()), (&vec![7; bytes][..], bytes as u64));
+            drop(other);
+            assert_eq!(budget.used(), 0);
+        }
+    }
+}
