@@ -135,7 +135,11 @@ impl Plan {
 }
 
 /// A bound of what a plan takes for each value, step and operand, lists that have grown to twice their need included.
-const VALUE: usize = size_of::<Place>() + size_of::<Value>() + 2 * size_of::<Buffer>() + 2 * size_of::<Tensor>();
+const VALUE: usize = size_of::<Place>()
+    + size_of::<Value>()
+    + 2 * size_of::<Buffer>()
+    + 2 * size_of::<Tensor>()
+    + size_of::<[usize; 4]>();
 const STEP: usize = 2 * size_of::<Step>() + 64;
 const OPERAND: usize = 2 * size_of::<Option<Value>>();
 
