@@ -36,7 +36,8 @@ RUNS = [
 VALGRIND = shutil.which("valgrind")
 # Valgrind calls what the tables of the library's statics hold possibly lost: they are pointed to from within.
 LEAKS = ["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"]
-LEAKS += ["--show-leak-kinds=definite,indirect"]
+# Its threads take turns: else one that computes without an end keeps the others from cancelling it.
+LEAKS += ["--show-leak-kinds=definite,indirect", "--fair-sched=yes"]
 
 
 def symbols() -> set[str]:
