@@ -133,6 +133,7 @@ bench: build ## Time training steps and opening files beside the peers that are 
 	$(PYTHON) benchmarks/peers_mlp.py
 	$(PYTHON) benchmarks/peers_convnet.py
 	$(PYTHON) benchmarks/open.py
+	$(PYTHON) benchmarks/calls.py
 
 clean: ## Remove everything that was built, and .venv
 	cargo clean --quiet
