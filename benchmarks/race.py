@@ -5,6 +5,8 @@ round, so that whatever slows the machine for a while slows all of them. A worke
 
     -> steps 20
     <- seconds 0.1234
+    -> peak
+    <- peak 123.4                (most memory that the process ever had, its code included, in MB)
 
 and before that, once, `ready NAME VERSION`, or `absent REASON` where the framework is not installed. What a framework
 prints of its own goes to standard error.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -74,6 +77,10 @@ def work(contender: Contender, name: str, image_shape: tuple[int, ...], threads:
     print(f"ready {name} {version}", file=answers)
     at = 0
     for line in sys.stdin:
+        if line.startswith("peak"):
+            # Linux counts in KiB.
+            print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:.1f}", file=answers)
+            continue
         count = int(line.removeprefix("steps "))
         start = time.perf_counter()
         for i in range(at, at + count):
@@ -96,6 +103,11 @@ class Worker:
         """Seconds a step."""
         print(f"steps {steps}", file=self.requests, flush=True)
         return float(self.answers.readline().removeprefix("seconds ")) / steps
+
+    def peak(self) -> float:
+        """The most memory that it ever had, in MB."""
+        print("peak", file=self.requests, flush=True)
+        return float(self.answers.readline().removeprefix("peak "))
 
 
 def start(script: str, name: str, python: str, threads: int) -> Worker | None:
@@ -126,15 +138,22 @@ def start(script: str, name: str, python: str, threads: int) -> Worker | None:
     return None
 
 
-def report(title: str, times: dict[str, list[float]], versions: dict[str, str], rounds: int, steps: int) -> None:
-    """The medians over all rounds, and each beside the best peer's."""
+def report(
+    title: str,
+    times: dict[str, list[float]],
+    peaks: dict[str, float],
+    versions: dict[str, str],
+    rounds: int,
+    steps: int,
+) -> None:
+    """The medians over all rounds, and each beside the best peer's; the most memory of each process."""
     medians = {name: statistics.median(values) * 1e3 for name, values in times.items()}
     best = min((value for name, value in medians.items() if name != "caudal"), default=min(medians.values()))
     print(f"\n{title}: {rounds} rounds of {steps} steps")
-    print(f"{'':24}{'ms a step':>10}{'fastest':>10}{'beside the best peer':>22}")
+    print(f"{'':24}{'ms a step':>10}{'fastest':>10}{'beside the best peer':>22}{'peak MB':>10}")
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
         label = f"{name} {versions[name]}"
-        print(f"{label:24}{median:10.3f}{min(times[name]) * 1e3:10.3f}{median / best:21.2f}x")
+        print(f"{label:24}{median:10.3f}{min(times[name]) * 1e3:10.3f}{median / best:21.2f}x{peaks[name]:10.0f}")
 
 
 def compare(script: str, title: str, names: list[str], arguments: argparse.Namespace) -> None:
@@ -153,9 +172,13 @@ def compare(script: str, title: str, names: list[str], arguments: argparse.Names
             for worker in rotated(workers, i):
                 times[worker.name].append(worker.run(arguments.steps))
         versions = {worker.name: worker.version for worker in workers}
-        report(title, times, versions, arguments.rounds, arguments.steps)
+        peaks = {worker.name: worker.peak() for worker in workers}
+        report(title, times, peaks, versions, arguments.rounds, arguments.steps)
         if arguments.json:
-            rows = {name: {"version": versions[name], "seconds_per_step": values} for name, values in times.items()}
+            rows = {
+                name: {"version": versions[name], "seconds_per_step": values, "peak_mb": peaks[name]}
+                for name, values in times.items()
+            }
             arguments.json.write_text(json.dumps({"title": title, "rows": rows}, indent=1) + "\n")
     finally:
         for worker in workers:
