@@ -62,6 +62,8 @@ def _methods() -> dict[str, Callable[..., Any]]:
 
 
 _found = _methods()
+# While it ends, the interpreter frees handles after it has let go of modules: the library must stay loaded.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(lib))
 own_tensor = _found["own_tensor"]
 own_op = _found["own_op"]
 tensor = _found["tensor"]

@@ -18,6 +18,14 @@ def peers_python() -> str | None:
     return os.environ.get("PEERS_PYTHON") or (str(made) if made.exists() else None)
 
 
+@pytest.fixture(scope="session")
+def peers() -> str:
+    """An interpreter that has JAX."""
+    python = peers_python()
+    assert python
+    return python
+
+
 collect_ignore = [] if peers_python() else ["test_jax.py"]
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import peers_python
 
 import caudal as cd
 
@@ -64,14 +63,10 @@ def requests() -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def answers(requests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def answers(requests: dict[str, Any], peers: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("jax") / "answers.npz"
     script = Path(__file__).parent / "peers" / "jax_answers.py"
-    python = peers_python()
-    assert python is not None
-    ran = subprocess.run(
-        [python, script, path], input=json.dumps(requests), capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([peers, script, path], input=json.dumps(requests), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return np.load(path)
 

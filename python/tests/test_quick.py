@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -85,3 +86,8 @@ def test_other_threads_go_on_during_a_long_call() -> None:
             count += 1
         thread.join()
         assert count > 100
+
+
+def test_the_library_outlives_tensors_that_the_interpreter_frees_last() -> None:
+    script = "import codecs, caudal as cd\ncodecs.register(lambda name, kept=cd.asarray([1.0]): None)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
