@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,11 @@ def test_other_threads_go_on_during_a_long_call() -> None:
         assert count > 100
 
 
-def test_the_library_outlives_tensors_that_the_interpreter_frees_last() -> None:
-    script = "import codecs, caudal as cd\ncodecs.register(lambda name, kept=cd.asarray([1.0]): None)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+def test_the_library_outlives_tensors_that_the_interpreter_frees_last(tmp_path: Path) -> None:
+    # pytest keeps modules and the parameters of tests that it does not run until the very end.
+    tests = 'import pytest, caudal as cd\n@pytest.mark.parametrize("x", [cd.asarray([1.0])])\ndef test(x): pass\n'
+    (tmp_path / "test_a.py").write_text(tests)
+    (tmp_path / "test_b.py").write_text("raise ImportError")
+    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stderr
