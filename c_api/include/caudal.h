@@ -709,8 +709,9 @@ struct cdl_error *cdl_program_state(const struct cdl_program *program,
 void cdl_program_free(struct cdl_program *program);
 
 /*
- For the Python package alone: an array of CPython's PyMethodDef, `*n` of them, that call this library without
- cffi. `functions` are the addresses of functions of CPython, as c_api/src/python.rs lists them, and of None.
+ For the Python package alone: an array of CPython's PyMethodDef, `*n` of them, that call this library without cffi;
+ NULL if an argument is. `functions` are the addresses of functions of CPython, as c_api/src/python.rs lists them, and
+ of None.
 
  */
 const void *cdl_python_methods(const void *functions, size_t *n);

@@ -87,13 +87,17 @@ const fn method(name: &'static CStr, function: Function) -> Method {
     Method { name: name.as_ptr(), function: Some(function), flags: METH_FASTCALL, doc: null() }
 }
 
-/// For the Python package alone: an array of CPython's PyMethodDef, `*n` of them, that call this library without
-/// cffi. `functions` are the addresses of functions of CPython, as c_api/src/python.rs lists them, and of None.
+/// For the Python package alone: an array of CPython's PyMethodDef, `*n` of them, that call this library without cffi;
+/// NULL if an argument is. `functions` are the addresses of functions of CPython, as c_api/src/python.rs lists them, and
+/// of None.
 ///
 /// # Safety
 /// `functions` is readable for 12 pointers to what that list says, `n` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cdl_python_methods(functions: *const c_void, n: *mut usize) -> *const c_void {
+    if functions.is_null() || n.is_null() {
+        return null();
+    }
     // SAFETY: the caller's word; the array has the layout of `Python`.
     PYTHON.get_or_init(|| unsafe { functions.cast::<Python>().read() });
     // SAFETY: the caller's word.
@@ -298,7 +302,7 @@ unsafe extern "C" fn run(_: Object, arguments: *const Object, count: isize) -> O
         // SAFETY: as above.
         let inputs = unsafe { tensors("inputs", handles.as_ptr(), handles.len()) }?;
         let start = || function.start(inputs, limits);
-        let mut call = if function.is_compiled() { start() } else { released(start) }?;
+        let mut call = if function.is_planned() { start() } else { released(start) }?;
         let mut outputs = List::<Tensor>::new();
         Ok(match call.advance(BRIEF_SECONDS, |_, output| outputs.push(output))? {
             true => tuple(outputs.into_iter().map(give)),

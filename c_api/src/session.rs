@@ -14,7 +14,6 @@ use caudal::shape::Bindings;
 use caudal::{Error, Result, Tensor, info};
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The inputs of a function.
 pub const CDL_INPUT: i32 = 1;
@@ -37,7 +36,6 @@ pub struct cdl_function {
     index: usize,
     inputs: Vec<(CString, OwnedSpec)>,
     outputs: Vec<(CString, OwnedSpec)>,
-    compiled: AtomicBool,
 }
 
 /// A call that has not come to its end.
@@ -63,7 +61,6 @@ impl cdl_session {
                 index,
                 inputs: side(&function.inputs, &|index| function.input_spec(index).cloned()),
                 outputs: side(&function.outputs, &|index| function.output_spec(index).cloned()),
-                compiled: AtomicBool::new(false),
             }
         });
         let functions = functions.collect();
@@ -78,15 +75,14 @@ impl cdl_function {
     /// Inputs that do not fit; `closed`.
     pub fn start(&self, inputs: &[Tensor], limits: Option<&Limits>) -> Result<cdl_call> {
         let call = self.session.start(self.index, inputs, limits)?;
-        self.compiled.store(true, Ordering::Relaxed);
         let (session, function, outputs) = (self.session.clone(), self.index, self.outputs.len());
         Ok(cdl_call { call: Some(call), session, function, outputs })
     }
 
-    /// Whether a call has begun before: the first one compiles, which takes a while.
+    /// Whether it is planned: the first call does that, which takes a while.
     #[cfg(not(target_family = "wasm"))]
-    pub fn is_compiled(&self) -> bool {
-        self.compiled.load(Ordering::Relaxed)
+    pub fn is_planned(&self) -> bool {
+        self.session.bound(self.index).is_some_and(|bound| bound.is_planned())
     }
 
     fn name(&self) -> &str {

@@ -338,6 +338,11 @@ impl BoundFunction {
         BoundFunction { function, checked, executable: OnceLock::new(), making: Mutex::default() }
     }
 
+    /// Whether the executable is made.
+    pub fn is_planned(&self) -> bool {
+        self.executable.get().is_some()
+    }
+
     /// The executable; made at the first call.
     ///
     /// # Errors
