@@ -241,7 +241,7 @@ def gather(x: ArrayLike, indices: ArrayLike, /, *, batch_dims: int = 0, fill: fl
         >>> cd.gather(x, [[0, 1], [1, 0]]), cd.gather(x, [[1]])
         (Tensor([2, 3], dtype=int64), Tensor([[3, 4]], dtype=int64))
     """
-    return apply("gather", (x, _indices(indices)), {"batch_dims": batch_dims, "fill": fill})
+    return apply("gather", (x, _indices(indices)), {"batch_dims": batch_dims, "fill": fill}, (None, "int64"))
 
 
 def scatter(
@@ -265,7 +265,8 @@ def scatter(
         >>> cd.scatter(cd.zeros(3), [[0], [2], [0]], [1.0, 2.0, 3.0], mode="add")
         Tensor([4., 0., 2.], dtype=float32)
     """
-    return apply("scatter", (x, _indices(indices), updates), {"mode": mode, "batch_dims": batch_dims})
+    attrs = {"mode": mode, "batch_dims": batch_dims}
+    return apply("scatter", (x, _indices(indices), updates), attrs, (None, "int64", None))
 
 
 def dynamic_slice(x: ArrayLike, start: ArrayLike, sizes: ShapeLike, /) -> Tensor:
@@ -284,7 +285,7 @@ def dynamic_slice(x: ArrayLike, start: ArrayLike, sizes: ShapeLike, /) -> Tensor
         >>> cd.dynamic_slice(cd.arange(5), [1], (3,)), cd.dynamic_slice(cd.arange(5), [4], (3,))
         (Tensor([1, 2, 3], dtype=int64), Tensor([2, 3, 4], dtype=int64))
     """
-    return apply("dynamic_slice", (x, _indices(start)), {"sizes": as_shape(sizes)})
+    return apply("dynamic_slice", (x, _indices(start)), {"sizes": as_shape(sizes)}, (None, "int64"))
 
 
 def split(x: ArrayLike, sections: int | Sequence[DimLike], /, *, axis: int = 0) -> tuple[Tensor, ...]:

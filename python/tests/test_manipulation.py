@@ -225,3 +225,15 @@ def test_what_does_not_fit_is_refused(call: Any, kind: Any, message: str) -> Non
         call()
     assert str(raised.value) == f"{message} ({raised.value.location})"
     assert "test_manipulation.py:" in str(raised.value.location)
+
+
+def test_lists_do_not_take_the_dtype_of_indices() -> None:
+    index = cd.asarray([[1]], dtype="int32")
+    for result, expected in [
+        (cd.gather([1.5, 2.5], index), [2.5]),
+        (cd.scatter([1.5, 2.5], index, [7.5]), [1.5, 7.5]),
+        (cd.dynamic_slice([1.5, 2.5], [1], (1,)), [2.5]),
+        (cd.dynamic_update_slice([1.5, 2.5], [7.5], [1]), [1.5, 7.5]),
+    ]:
+        assert result.dtype is cd.float32 and result.tolist() == expected
+    assert cd.gather([1, 2], index).dtype is cd.int64
