@@ -35,8 +35,9 @@ enum Memory {
     Block(Block),
 }
 
-/// The start of a block; the sizes as `i64` follow, then the sizes as `usize`, then the block's own elements.
-#[repr(C)]
+/// The start of a block; the sizes as `i64` follow, then the sizes as `usize`, then the block's own elements. Aligned for
+/// the sizes, also where addresses have 32 bits.
+#[repr(C, align(8))]
 struct Header {
     description: Description,
     holders: AtomicUsize,
@@ -49,6 +50,8 @@ struct Header {
 
 /// What allocators align to anyway; asking for more makes them slow.
 const BASE: usize = 16;
+
+const _: () = assert!(size_of::<Header>().is_multiple_of(align_of::<i64>()) && BASE >= align_of::<Header>());
 
 /// A counted reference to a dtype, sizes, and as many elements. The elements only change while there is one holder.
 #[repr(transparent)]
