@@ -661,6 +661,15 @@ struct cdl_error *cdl_program_read(const void *data,
                                    struct cdl_program **out);
 
 /*
+ Reads a program from the bytes of a file that are the elements of a uint8 tensor. They are not copied: state and
+ constants are parts of it, so nobody writes the tensor any more.
+
+ */
+struct cdl_error *cdl_program_read_tensor(const struct cdl_tensor *file,
+                                          const struct cdl_limits *limits,
+                                          struct cdl_program **out);
+
+/*
  Saves a program: the file is the old one or the whole new one.
 
  */
@@ -847,8 +856,8 @@ struct cdl_error *cdl_function_plan(const struct cdl_function *function,
                                     struct cdl_bytes **json);
 
 /*
- Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms: `*rest` is then the call, to go
- on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
+ Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms (8 in WASM): `*rest` is then the
+ call, to go on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 
  */
 struct cdl_error *cdl_function_run(const struct cdl_function *function,

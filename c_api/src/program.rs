@@ -3,7 +3,7 @@
 use crate::error::guard;
 use crate::graph::cdl_graph;
 use crate::limits::limits_or_none;
-use crate::tensor::give_tensor;
+use crate::tensor::{give_tensor, tensor};
 use crate::text::{array, borrow, give_bytes, names, place, text};
 use crate::{cdl_bytes, cdl_error, cdl_limits, cdl_tensor};
 use caudal::json::{self, Json};
@@ -110,6 +110,26 @@ pub unsafe extern "C" fn cdl_program_read(
         let (out, data) = unsafe { (place("out", out)?, array("data", data.cast::<u8>(), len)?) };
         let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
         out.write(give_limited(save::read(data, Some(&limits))?, limits));
+        Ok(())
+    })
+}
+
+/// Reads a program from the bytes of a file that are the elements of a uint8 tensor. They are not copied: state and
+/// constants are parts of it, so nobody writes the tensor any more.
+///
+/// # Safety
+/// `file` is a live handle, `limits` is NULL or live, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_program_read_tensor(
+    file: *const cdl_tensor,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_program,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (out, file) = unsafe { (place("out", out)?, tensor("file", file)?) };
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
+        out.write(give_limited(save::read_tensor(file, Some(&limits))?, limits));
         Ok(())
     })
 }

@@ -21,7 +21,7 @@ pub const CDL_INPUT: i32 = 1;
 pub const CDL_OUTPUT: i32 = 2;
 
 /// How long a piece of a call takes where the caller goes on with it itself.
-pub(crate) const PIECE_SECONDS: f64 = 0.025;
+pub(crate) const PIECE_SECONDS: f64 = if cfg!(target_family = "wasm") { 0.008 } else { 0.025 };
 
 /// A program with live state. A run sees one version of the state, whole; runs that write it are serialised, the others
 /// go beside them. All functions may be called from many threads.
@@ -432,8 +432,8 @@ fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
     Ok(bindings)
 }
 
-/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms: `*rest` is then the call, to go
-/// on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
+/// Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms (8 in WASM): `*rest` is then the
+/// call, to go on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 ///
 /// # Safety
 /// `function` is a live handle, `inputs` is readable for `n` live handles, `limits` is NULL or

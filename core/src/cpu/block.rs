@@ -3,6 +3,7 @@
 use super::memory::{ALIGNMENT, Budget, Buffer, Watched};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::meter::Charge;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -85,6 +86,13 @@ impl Block {
     pub fn of_buffer(dtype: DType, sizes: &[usize], buffer: Arc<Buffer>) -> Result<Block> {
         let data = buffer.pointer();
         Block::allocate(dtype, sizes, buffer.len(), Memory::Buffer(buffer), Some(data))
+    }
+
+    /// The elements as a buffer, which keeps the block, and what was charged for it, as long as it lives.
+    pub fn into_buffer(self, held: Charge) -> Buffer {
+        let (data, len) = (NonNull::from(self.bytes()).cast(), self.len());
+        // SAFETY: the block lives as long as the buffer's owner, and is written by nobody while that holds it.
+        unsafe { Buffer::foreign(data, len, Box::new((self, held))) }
     }
 
     /// The same elements under other sizes, which have as many.

@@ -43,6 +43,8 @@ pub const FORMAT: u64 = 1;
 /// The least format that a reader of what this caudal writes has to know.
 const READER: u64 = 1;
 
+/// What messages call bytes that are no file.
+const DATA: &str = "the data";
 const GRAPH: &str = "caudal.graph";
 const CONSTANT: &str = "caudal.constant.";
 
@@ -141,16 +143,35 @@ pub fn write(program: &Program) -> Result<Vec<u8>> {
 /// `format`: it is no such file; `newer`: it needs a newer caudal; `unsupported`: ops or dtypes that this one lacks;
 /// `memory`, `deadline`, `cancelled`: as the limits say, or the system has too little.
 pub fn read(bytes: &[u8], limits: Option<&Limits>) -> Result<Program> {
-    const SUBJECT: &str = "the data";
     let meter = meter_of(limits);
     // Looked at before it is copied: most of what is no such file ends here.
-    let container = container(bytes, bytes.len() as u64, SUBJECT, &meter)?;
+    let container = container(bytes, bytes.len() as u64, DATA, &meter)?;
     let mut buffer = Buffer::zeroed(bytes.len(), meter.budget())?;
     match buffer.bytes_mut() {
         Some(target) => target.copy_from_slice(bytes),
         None => return Err(Error::internal("a new buffer is not writable")),
     }
-    program_of(&Arc::new(buffer), container, &meter).map_err(|error| about(SUBJECT, error))
+    program_of(&Arc::new(buffer), container, &meter).map_err(|error| about(DATA, error))
+}
+
+/// As [`read`], of the bytes that are the elements of a `uint8` tensor. They are not copied: state and constants are
+/// parts of the tensor, whose bytes count in the budget as long as one of them lives.
+///
+/// # Errors
+/// As [`read`]; `dtype`: a tensor of another dtype.
+pub fn read_tensor(file: Tensor, limits: Option<&Limits>) -> Result<Program> {
+    if file.dtype() != DType::U8 {
+        let text = format!("a file is bytes, a tensor of uint8, not of {}", file.dtype());
+        return Err(Error::dtype(text).with_argument("file"));
+    }
+    if file.is_watched() {
+        return read(file.bytes(), limits);
+    }
+    let meter = meter_of(limits);
+    let container = container(file.bytes(), file.bytes().len() as u64, DATA, &meter)?;
+    let held = meter.charge(file.bytes().len() as u64)?;
+    let whole = file.into_block().into_buffer(held);
+    program_of(&Arc::new(whole), container, &meter).map_err(|error| about(DATA, error))
 }
 
 /// What reading within these limits is charged to and watched by.

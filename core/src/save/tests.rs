@@ -518,3 +518,28 @@ fn opening_names_the_file() {
     let error = open(&folder.0, None).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot open {}: it is not a regular file", folder.0.display()));
 }
+
+#[test]
+fn a_file_in_a_tensor_is_read_without_a_copy() {
+    let bytes = bytes();
+    let file = || Tensor::from_slice(DType::U8, &[bytes.len()], &bytes).unwrap();
+    let limits = Limits::new(1 << 20, 0.0);
+    let mut held = file();
+    let inside = held.bytes().as_ptr_range();
+    let read = read_tensor(held.clone(), Some(&limits)).unwrap();
+    assert_eq!(write(&read).unwrap(), bytes);
+    assert!(read.state.iter().all(|state| state.value.is_empty() || inside.contains(&state.value.bytes().as_ptr())));
+    assert!(held.bytes_mut().is_none(), "the program holds it");
+    let used = limits.budget().used();
+    assert!(used >= bytes.len() as u64, "{used}");
+    drop((held, read));
+    assert_eq!(limits.budget().used(), 0);
+
+    let refused = |tensor, limits: &Limits| read_tensor(tensor, Some(limits)).unwrap_err().to_string();
+    let words = Tensor::zeros(DType::I32, &[5], None).unwrap();
+    assert_eq!(refused(words, &limits), "a file is bytes, a tensor of uint8, not of int32");
+    let page = Tensor::from_slice(DType::U8, &[15], b"<!doctype html>").unwrap();
+    assert!(refused(page, &limits).starts_with("the data is not a caudal file: "));
+    assert!(refused(file(), &Limits::new(100, 0.0)).contains("pass the limit of 100 bytes"));
+    assert_eq!(limits.budget().used(), 0);
+}
