@@ -70,17 +70,21 @@ fn join_lanes<F: Fold>(partials: &mut [F::Partial], elements: &[F::Input]) {
 
 simd! {
     fn join_elements<F: Fold>(_fold: F, partials: &mut [F::Partial; LANES], lane: usize, elements: &[F::Input]) {
-        let (head, rest) = elements.split_at(elements.len().min((LANES - lane) % LANES));
-        join_lanes::<F>(&mut partials[lane..], head);
-        let (blocks, tail) = rest.as_chunks::<LANES>();
-        let mut lanes = *partials;
-        for block in blocks {
-            for lane in 0..LANES {
-                lanes[lane] = F::join(lanes[lane], F::load(block[lane]));
+        let (mut lane, mut rest) = (lane, elements);
+        while !rest.is_empty() {
+            if lane == 0 {
+                let (blocks, tail) = rest.as_chunks::<LANES>();
+                let mut lanes = *partials;
+                for block in blocks {
+                    lanes = std::array::from_fn(|lane| F::join(lanes[lane], F::load(block[lane])));
+                }
+                *partials = lanes;
+                rest = tail;
             }
+            let (part, after) = rest.split_at(rest.len().min(LANES - lane));
+            join_lanes::<F>(&mut partials[lane..], part);
+            (lane, rest) = (0, after);
         }
-        join_lanes::<F>(&mut lanes, tail);
-        *partials = lanes;
     }
 }
 
