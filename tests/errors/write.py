@@ -19,7 +19,7 @@ Each entry of errors.json does one thing, and says which error comes of it:
                                                   error has it as its location; eager ops may have one, too
     "hint"                                        true: the message goes on with "; " and what to write in the language
 
-A tensor is text: `float32[2, 3]` holds zeros, `int32[1] = 7` sevens. In a graph inputs are specs, which may have symbols.
+A tensor is text: `float32[2, 3]` holds zeros, `int32[1] = 7` sevens. Inputs of a graph are specs.
 `options` are those of a session, `limits` those of the call: `memory` in bytes, `seconds`, or `cancelled`.
 
     python tests/errors/write.py
