@@ -1,7 +1,7 @@
 """Prints the largest difference from the expected numbers, in units in the last place, for each op and language.
 
-Every runner of the vectors leaves build/vectors/LANGUAGE.json: a number for each op. Languages that agree on all ops are
-one column.
+Every runner of the vectors leaves build/vectors/LANGUAGE.json: a number for each op. Languages that agree on all ops
+are one column. native.json is something else: digests of the native library's answers, which the runners compare with.
 
     python tests/vectors/report.py [LANGUAGE ...]     fails where a language that is named has left nothing
 """
@@ -30,7 +30,7 @@ def columns(found: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, flo
 
 def main(wanted: list[str]) -> int:
     """Prints the table; 1 if a language is missing."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json")) if path.stem != "native"}
     found = {language: numbers for language, numbers in found.items() if not wanted or language in wanted}
     missing = [language for language in wanted if language not in found]
     table = columns(found)
