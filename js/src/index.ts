@@ -18,7 +18,7 @@ export type { FunctionInfo, Program, Role, StateInfo } from "./program.js";
 export { randomKey } from "./random.js";
 export type { Report, RunOptions, Session, SessionOptions } from "./session.js";
 export type { Source } from "./source.js";
-export type { Dim, Spec } from "./spec.js";
+export { type Dim, type Spec, parseSpec } from "./spec.js";
 export { type Tensor, tensor } from "./tensor.js";
 export type { CallArguments, DTypes, Functions, Inputs, Outputs } from "./types.js";
 export type { Notes } from "./tracer.js";
