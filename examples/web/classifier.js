@@ -4,48 +4,50 @@ import { CaudalError, load } from "./caudal/index.js";
 import { SIDE, prepared } from "./pictures.js";
 
 const MEMORY = 1 << 30;
+const RATE = "optimizer/learning_rate";
 
-/** Something the page can say about a file that it cannot use. */
+/** What the page cannot use a program for, in a sentence. */
 export class Unusable extends Error {}
 
 /** One loaded file. */
 export class Classifier {
   #session;
 
-  /** @param {import("./caudal/index.js").Session} session */
+  /**
+   * @param {import("./caudal/index.js").Session} session
+   * @throws Unusable: its program does not take pictures
+   */
   constructor(session) {
     this.#session = session;
-    const { functions, metadata } = session.program;
+    const { functions, state, metadata } = session.program;
+    const { predict, train_step: step } = functions;
+    if (predict?.inputs.x?.dtype !== "float32" || `${predict.inputs.x.shape.slice(1)}` !== `${[SIDE, SIDE, 1]}`) {
+      const names = Object.keys(functions).join(", ") || "none";
+      throw new Unusable(`It has no function predict that takes x: float32[batch, 28, 28, 1] (its functions: ${names}).`);
+    }
+    const given = metadata?.labels;
+    const classes = Number(Object.values(predict.outputs)[0]?.shape[1]);
     /** The functions, by name. */
     this.functions = functions;
-    /** Whether it can learn. */
-    this.teachable = "train_step" in functions && "optimizer/learning_rate" in session.program.state;
-    const labels = /** @type {{labels?: unknown}} */ (metadata ?? {}).labels;
     /** @type {string[]} the garments' names */
-    this.labels = Array.isArray(labels) ? labels.map(String) : Array.from({ length: 10 }, (_, i) => `class ${i}`);
+    this.labels = Array.from({ length: classes }, (_, i) => (Array.isArray(given) ? String(given[i]) : `class ${i}`));
+    /** Whether it can learn. */
+    this.teachable = Boolean(step?.inputs.x && step.inputs.y && step.outputs.loss && step.outputs.accuracy && RATE in state);
   }
 
   /**
-   * Opens a file, and makes sure that it takes pictures.
+   * Opens a file.
    * @param {string | Blob} source an address or a file
    * @param {(bytes: number, all?: number) => void} onProgress
    */
   static async open(source, onProgress) {
     const session = await load(source, { worker: true, memory: MEMORY, onProgress });
-    const classifier = new Classifier(session);
     try {
-      const input = classifier.functions.predict?.inputs.x;
-      if (!input) throw new Unusable("It has no function predict with an input x, which this page runs.");
-      const [answer] = await classifier.predict([new Uint8Array(SIDE * SIDE)]);
-      if (answer.length !== classifier.labels.length) {
-        throw new Unusable(`It gives ${answer.length} numbers for ${classifier.labels.length} labels.`);
-      }
+      return new Classifier(session);
     } catch (error) {
-      await classifier.close();
-      if (error instanceof Unusable || !(error instanceof CaudalError)) throw error;
-      throw new Unusable(`It does not take pictures of 28 by 28 dots (${error.message}).`);
+      await session.dispose();
+      throw error;
     }
-    return classifier;
   }
 
   /**
@@ -85,7 +87,7 @@ export class Classifier {
 
   /** The optimiser's learning rate. */
   async learningRate() {
-    const rate = await this.#session.state("optimizer/learning_rate");
+    const rate = await this.#session.state(RATE);
     try {
       return Number(await rate.item());
     } finally {
@@ -95,7 +97,7 @@ export class Classifier {
 
   /** Changes it, from the next step on. */
   async setLearningRate(/** @type {number} */ rate) {
-    await this.#session.setState({ "optimizer/learning_rate": rate });
+    await this.#session.setState({ [RATE]: rate });
   }
 
   snapshot() {
@@ -112,7 +114,8 @@ export class Classifier {
     return this.#session.save();
   }
 
-  close() {
-    return this.#session.close();
+  /** Ends it, once what runs has ended. */
+  dispose() {
+    return this.#session.dispose();
   }
 }

@@ -285,7 +285,7 @@ async function open(/** @type {string | File} */ source) {
       bytes = loaded;
       if (all) bar.value = loaded / all;
     });
-    void classifier?.close();
+    void classifier?.dispose();
     classifier = opened;
     teacher = new Teacher(classifier, pictures);
     fileName = name;

@@ -6,9 +6,9 @@ import { Unusable } from "./classifier.js";
 /** What an error means to whoever uses the page, by the code that every language gives. */
 const MEANINGS = /** @type {Record<string, string>} */ ({
   format: "It is not a caudal file, or it is damaged.",
-  newer_file: "It was made by a newer version of caudal.",
-  out_of_memory: "It needs more memory than the page allows.",
-  file: "It could not be fetched.",
+  newer: "It was made by a newer version of caudal.",
+  memory: "It needs more memory than the page allows.",
+  io: "It could not be fetched.",
   closed: "The program has ended; open the file again.",
 });
 
