@@ -91,7 +91,11 @@ async function look() {
   looking = false;
 }
 
-const percent = (/** @type {number} */ share) => `${(share * 100).toFixed(share > 0.0995 || share < 0.0005 ? 0 : 1)} %`;
+/** A share as a user reads it: a decimal where it is close to none or all. */
+function percent(/** @type {number} */ share) {
+  const close = Math.min(share, 1 - share);
+  return `${(share * 100).toFixed(close > 0.0995 || close < 0.0005 ? 0 : 1)} %`;
+}
 
 /** The bars, one for each label. */
 function layBars(/** @type {string[]} */ labels) {
