@@ -25,7 +25,7 @@ function rounded(/** @type {number} */ value) {
 /** Means over the last few values, which show where a noisy line goes. */
 function smoothed(/** @type {number[]} */ values) {
   let mean = values[0];
-  return values.map((value) => (mean += 0.25 * (value - mean)));
+  return values.map((value) => (mean += 0.4 * (value - mean)));
 }
 
 /**

@@ -160,6 +160,11 @@ export class Pad extends EventTarget {
         for (const next of [row - 1, row, row + 1]) this.#pixels[next] = Math.max(this.#pixels[next], this.tone);
       }
     }
+    // So would dots in its corners, which are now shut in.
+    for (let dot = SIDE; dot < DOTS - SIDE; dot++) {
+      const around = [dot - SIDE, dot + SIDE, dot - 1, dot + 1].map((next) => this.#pixels[next]);
+      this.#pixels[dot] = Math.max(this.#pixels[dot], Math.min(this.tone, ...around));
+    }
     return true;
   }
 }

@@ -11,6 +11,9 @@ export const SHIRT = [
 export const TROUSERS = [
   [0.32, 0.1], [0.28, 0.9], [0.44, 0.9], [0.5, 0.35], [0.56, 0.9], [0.72, 0.9], [0.68, 0.1], [0.32, 0.1],
 ];
+/** Shoes, of which a program that was trained on photographs says that they are bags. */
+export const SNEAKER = [[0.1, 0.45], [0.25, 0.4], [0.4, 0.5], [0.55, 0.58], [0.85, 0.62], [0.9, 0.72], [0.1, 0.72], [0.1, 0.45]];
+export const BOOT = [[0.3, 0.12], [0.55, 0.12], [0.55, 0.5], [0.85, 0.62], [0.88, 0.82], [0.28, 0.82], [0.3, 0.12]];
 
 /** Waits until the program is open and the answer is that of the picture on the pad. */
 export async function ready(page) {
