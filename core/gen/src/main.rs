@@ -5,6 +5,7 @@ mod header;
 mod python;
 mod reference;
 mod samples;
+mod typescript;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
         ("c_api/include/caudal.h", header),
         ("python/caudal/ops.py", python::ops()),
         ("go/ops/ops.go", go::ops()),
+        ("js/src/ops.ts", typescript::ops()),
         ("docs/ops.md", reference::ops()),
         ("tests/vectors/samples.json", samples::json()),
     ])
