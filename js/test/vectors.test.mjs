@@ -8,9 +8,15 @@ import { bfloat16Values, float16Values, ops, tensor } from "caudal";
 import { ROOT, readSafetensors } from "./support.mjs";
 
 const { tensors, metadata } = readSafetensors(`${ROOT}tests/vectors/vectors.safetensors`);
-const CASES = JSON.parse(metadata.cases);
+// Integers of 64 bits are numbers there; JavaScript takes them as text.
+const CASES = JSON.parse(metadata.cases.replace(/(?<=[:,[])-?\d{16,}(?=[,\]}])/g, '"$&"'));
 const FOLDER = `${ROOT}build/vectors/`;
 const NATIVE = existsSync(`${FOLDER}native.json`) ? JSON.parse(readFileSync(`${FOLDER}native.json`, "utf8")) : undefined;
+
+/** Contractions may fuse multiply and add where the machine can; all other ops give the same bits everywhere. */
+const CONTRACTIONS = new Set([
+  "attention", "conv", "conv_input_grad", "conv_kernel_grad", "dot_general", "einsum", "matmul",
+]);
 
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
 
@@ -90,7 +96,7 @@ test("every vector", (t) => {
   const exact = { equal: 0, other: [] };
   for (const entry of CASES) {
     const { case: name, op, ulp, near } = entry;
-    const outputs = outputsOf(entry).map(({ dtype, shape, ...rest }, index, all) => ({ dtype, shape, data: all[index].dataSync(), ...rest }));
+    const outputs = outputsOf(entry).map((output) => ({ dtype: output.dtype, shape: output.shape, data: output.dataSync() }));
     for (const [index, output] of outputs.entries()) {
       const expected = tensors[`${name}/output_${index}`];
       assert.ok(expected, `${name} lacks its output ${index}`);
@@ -98,7 +104,7 @@ test("every vector", (t) => {
       largest[op] = Math.max(largest[op] ?? 0, compare(name, output, expected, ulp, near[index]));
     }
     assert.ok(!(`${name}/output_${outputs.length}` in tensors), `${name} gave too few outputs`);
-    if (!NATIVE || !(name in NATIVE)) continue;
+    if (!NATIVE || CONTRACTIONS.has(op)) continue;
     if (NATIVE[name] === digest(outputs)) exact.equal++;
     else exact.other.push(name);
   }
