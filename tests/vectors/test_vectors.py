@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import runner
 import write
 
+
 def given(dtype: str, array: np.ndarray) -> cd.Tensor:
     """A tensor of a stored array."""
     if dtype != "bfloat16":
