@@ -1,4 +1,4 @@
-"""The committed vectors through the Python binding, whose answers the runners of other languages compare theirs with."""
+"""The committed vectors through the Python binding, whose answers the runners of other languages compare with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files from strangers in the WASM module: the attack corpus, and good files with changes. An error each, never a trap."""
+"""Files from strangers in the WASM module: the attack corpus, and changed good files. An error each, never a trap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in the WASM module that end early: at limits, out of memory, cancelled, in pieces. The session goes on after each."""
+"""Runs in the WASM module that end early: limits, no memory, cancelled, in pieces. The session goes on after each."""
 
 from __future__ import annotations
 
