@@ -1,9 +1,9 @@
 """Writes what the contenders of every language read: the networks of the benchmarks with their first weights, and data.
 
 `python benchmarks/networks.py FOLDER` writes there
-- `mlp.caudal`, `convnet.caudal` with `predict` and `train_step`; `plain.caudal`, the second without dropout, so that its
-  losses can be compared; `call.caudal` with `add`, which adds 1 to 8 floats. Each is a safetensors file, too: the other
-  frameworks take their weights from it;
+- `mlp.caudal`, `convnet.caudal` with `predict` and `train_step`; `plain.caudal`, the second without dropout, so that
+  its losses can be compared; `call.caudal` with `add`, which adds 1 to 8 floats. Each is a safetensors file, too: the
+  other frameworks take their weights from it;
 - `pictures.f32` and `labels.i32`: the batches of `race.py`, 16 of 64 pictures of 28 x 28, as they lie in memory.
 """
 

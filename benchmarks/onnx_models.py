@@ -1,6 +1,6 @@
 """Writes the networks of the benchmarks as ONNX, with the same weights: `python benchmarks/onnx_models.py FOLDER`.
 
-Needs NumPy and onnx, not caudal. ONNX Runtime's convolutions take channels first: the kernels' dimensions are moved, and
+Needs NumPy and onnx, not caudal. ONNX's convolutions take channels first: the kernels' dimensions are moved, and so are
 the rows of the first dense kernel, because the flattened pictures have another order. A picture of one channel is the
 same in both.
 """
