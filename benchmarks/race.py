@@ -107,10 +107,17 @@ class Worker:
         print(f"steps {steps}", file=self.requests, flush=True)
         return float(self.answers.readline().removeprefix("seconds ")) / steps
 
-    def numbers(self) -> np.ndarray:
-        """What its first steps gave: losses, or probabilities one after the other."""
+    def numbers(self) -> np.ndarray | None:
+        """What its first steps gave, to be asked before it is timed: losses, or probabilities one after the other.
+
+        None, with a line that says why, where they failed.
+        """
         print("numbers", file=self.requests, flush=True)
-        return np.array(self.answers.readline().removeprefix("numbers ").split(), float)
+        word, *rest = self.answers.readline().split()
+        if word == "numbers":
+            return np.array(rest, float)
+        print(f"left out: {self.name}: {' '.join(rest)}", flush=True)
+        return None
 
     def peak(self) -> float:
         """The most memory that it ever had, in MB."""

@@ -3,7 +3,10 @@ import tf from "@tensorflow/tfjs";
 import { weights } from "./data.mjs";
 
 const DROPOUT = 0.3;
-const ADAM = [1e-3, 0.9, 0.999, 1e-7];
+const RATE = 1e-3;
+const BETA_1 = 0.9;
+const BETA_2 = 0.999;
+const EPSILON = 1e-7;
 
 /** The contender of one of its backends, "wasm" or "cpu". */
 export const tfjs = (backend) => async (task, folder) => {
@@ -17,10 +20,15 @@ export const tfjs = (backend) => async (task, folder) => {
   if (task.startsWith("predict")) {
     return { version, step: ({ x }) => tf.tidy(() => tf.softmax(logits(x, false)).dataSync()) };
   }
-  const adam = tf.train.adam(...ADAM);
+  const adam = tf.train.adam(RATE, BETA_1, BETA_2, EPSILON);
   const list = Object.values(parameters);
+  let count = 0;
   const loss = (x, y) => tf.losses.softmaxCrossEntropy(tf.oneHot(tf.tensor1d(y, "int32"), 10), logits(x, true));
-  const step = ({ x, y }) => tf.tidy(() => adam.minimize(() => loss(x, y), true, list).dataSync());
+  const step = ({ x, y }) => {
+    // Adam's epsilon stands beside the second moment before its correction; in TensorFlow.js after it.
+    adam.epsilon = EPSILON / Math.sqrt(1 - BETA_2 ** ++count);
+    return tf.tidy(() => adam.minimize(() => loss(x, y), true, list).dataSync());
+  };
   return { version, step };
 };
 
