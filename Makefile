@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build wheel demo test peers gen gen-check lint format wasm-check sanitize bench clean tools
+.PHONY: help setup build wheel demo test peers gen gen-check lint format wasm wasm-check sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -108,15 +108,11 @@ format: setup ## Format Rust and Python
 	cargo fmt --all
 	$(VENV)/bin/ruff format --quiet
 
-# The target is added only where it is not there in any form: two copies of its standard library exclude each other.
-wasm-check: tools ## Build the C API for wasm32-unknown-unknown
-	@if [ -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ] \
-	    || rustup target add wasm32-unknown-unknown >/dev/null 2>&1 \
-	    || { [ -f ../shared/toolchain/install-wasm-std.sh ] && bash ../shared/toolchain/install-wasm-std.sh; }; then \
-	  set -x; cargo build --quiet -p caudal-c --target wasm32-unknown-unknown; \
-	else \
-	  echo "left out: the wasm32 check (rustup cannot add the target wasm32-unknown-unknown here)"; \
-	fi
+wasm: tools ## Build the WASM module of the C API into go/internal/wasm, where it is committed
+	$(SYSTEM_PYTHON) c_api/wasm.py
+
+wasm-check: tools ## Fail where the committed WASM module is not what the sources give
+	$(SYSTEM_PYTHON) c_api/wasm.py --check
 
 # The compiler's sanitizers are nightly options, which RUSTC_BOOTSTRAP opens. Tests of races and of what a run writes
 # where; those that only compare numbers take too long. ThreadSanitizer has to see the standard library's locks, so that

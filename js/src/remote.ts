@@ -224,11 +224,11 @@ class RemoteSession<F extends Functions> implements Session<F> {
   ): Promise<Outputs<F[N]["outputs"]>> {
     this.#open();
     const info = lookUp("function", this.program.functions, name);
-    const { signal, seconds } = rest[1] ?? {};
+    const { signal, ...limits } = rest[1] ?? {};
     signal?.throwIfAborted();
     const names = Object.keys(info.inputs);
     const inputs = fitInputs(info, names, rest[0] ?? {}).map(sendTensor);
-    const outputs = await this.#call<SentTensor[]>("run", [name, names, inputs, seconds], inputs, signal);
+    const outputs = await this.#call<SentTensor[]>("run", [name, names, inputs, limits], inputs, signal);
     return outputsOf(Object.keys(info.outputs), outputs.map(receiveTensor)) as unknown as Outputs<F[N]["outputs"]>;
   }
 

@@ -25,12 +25,10 @@ export interface SessionOptions extends Limits {
   worker?: boolean | undefined;
 }
 
-/** What a call may spend. */
-export interface RunOptions {
+/** What a call may spend; what is left out is limited by the session's. */
+export interface RunOptions extends Limits {
   /** Cancels the call when it aborts: the state is as before, and the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
-  /** Seconds that the call may take; left out, those of the session. */
-  seconds?: number | undefined;
 }
 
 /** What a session did. */
@@ -67,7 +65,7 @@ export interface Session<F extends Functions = Functions> {
   ): Promise<Outputs<F[N]["outputs"]>>;
   /** As `run`, at once; nothing else happens in this thread meanwhile. Not for a session in a Worker. */
   runSync<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], { seconds?: number | undefined }>
+    name: N, ...rest: CallArguments<F[N]["inputs"], Limits>
   ): Outputs<F[N]["outputs"]>;
   /**
    * The value of state now; it stays as it was.
@@ -151,14 +149,14 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     name: N, ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>> {
     const callable = this.#callable(name);
-    const { signal, seconds } = rest[1] ?? {};
+    const { signal, ...limits } = rest[1] ?? {};
     signal?.throwIfAborted();
     const operands = this.#operands(callable, rest[0] ?? {});
     this.#running++;
     try {
       const tensors = callable.writes
-        ? await this.#inTurn(signal, (waited) => this.#drive(callable, operands, signal, left(seconds, waited)))
-        : await this.#drive(callable, operands, signal, seconds);
+        ? await this.#inTurn(signal, (waited) => this.#drive(callable, operands, signal, left(limits, waited)))
+        : await this.#drive(callable, operands, signal, limits);
       return outputsOf(callable.outputs, tensors) as unknown as Outputs<F[N]["outputs"]>;
     } finally {
       operands.release();
@@ -167,12 +165,12 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   }
 
   runSync<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], { seconds?: number | undefined }>
+    name: N, ...rest: CallArguments<F[N]["inputs"], Limits>
   ): Outputs<F[N]["outputs"]> {
     const callable = this.#callable(name);
     const operands = this.#operands(callable, rest[0] ?? {});
     try {
-      const begun = this.#begin(callable, operands, rest[1]?.seconds, false) as Tensor[];
+      const begun = this.#begin(callable, operands, rest[1], false) as Tensor[];
       return outputsOf(callable.outputs, begun) as unknown as Outputs<F[N]["outputs"]>;
     } finally {
       operands.release();
@@ -342,9 +340,9 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
 
   /** Runs a function in pieces, between which the event loop turns. */
   async #drive(
-    callable: Callable, operands: Operands, signal: AbortSignal | undefined, seconds: number | undefined,
+    callable: Callable, operands: Operands, signal: AbortSignal | undefined, spend: Limits,
   ): Promise<Tensor[]> {
-    const begun = timed(() => this.#begin(callable, operands, seconds, true));
+    const begun = timed(() => this.#begin(callable, operands, spend, true));
     const tensors = typeof begun === "number" ? await this.#finish(callable, begun, signal) : begun;
     if (isDue()) await giveWay();
     return tensors;
@@ -365,9 +363,9 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   }
 
   /** Begins a call; gives its outputs, or where it has not come to its end in a piece, the rest of it. */
-  #begin(callable: Callable, operands: Operands, seconds: number | undefined, inPieces: boolean): Tensor[] | number {
+  #begin(callable: Callable, operands: Operands, spend: Limits | undefined, inPieces: boolean): Tensor[] | number {
     const instance = this.#instance;
-    const limits = seconds === undefined ? undefined : limitsOf(instance, { seconds });
+    const limits = spend && limitsOf(instance, spend);
     instance.begin();
     const inputs = instance.layWords(operands.pointers);
     const outputs = instance.reserve(callable.outputs.length * 4);
@@ -417,9 +415,9 @@ export function readProgram(instance: Instance, bytes: Uint8Array, limits?: Hand
   }
 }
 
-/** What is left of a call's seconds after it waited for others; hardly any if nothing is. */
-function left(seconds: number | undefined, waited: number): number | undefined {
-  return seconds ? Math.max(seconds - waited, 1e-9) : seconds;
+/** What is left of a call's limits after it waited for others; hardly a second's part if nothing is. */
+function left(limits: Limits, waited: number): Limits {
+  return limits.seconds ? { ...limits, seconds: Math.max(limits.seconds - waited, 1e-9) } : limits;
 }
 
 /** The inputs of a function in order, fitted to their specs. */

@@ -2,6 +2,7 @@ import { type Elements, elements, itemOf } from "./convert.js";
 import type { DType, DTypeInfo, DataOf, ItemOf } from "./dtype.js";
 import { dtypeInfo } from "./dtype.js";
 import { failure } from "./errors.js";
+import { fromBFloat16, fromFloat16 } from "./half.js";
 import { type Handle, type Operands, disown, owns } from "./instance.js";
 import { shapeText } from "./spec.js";
 
@@ -84,6 +85,13 @@ export class Tensor<D extends DType = DType> {
     if (!this.#handle) throw failure("closed", "the tensor was disposed");
     this.#handle.use("tensor");
     return this.#handle;
+  }
+
+  /** @internal Its elements as numbers; those of the 16-bit floats as what their bits stand for. */
+  numbers(): (number | bigint)[] {
+    const data = Array.from(this.dataSync() as ArrayLike<number | bigint>);
+    const decode = this.dtype === "float16" ? fromFloat16 : this.dtype === "bfloat16" ? fromBFloat16 : undefined;
+    return decode ? data.map((bits) => decode(bits as number)) : data;
   }
 
   /** @internal A copy of its bytes. */

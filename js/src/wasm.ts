@@ -88,7 +88,15 @@ function uncompiled(error: unknown): Error {
 function readNow(address: string | URL): BufferSource | undefined {
   const url = addressOf(address);
   const fs = isNode && url.protocol === "file:" ? builtinModule<NodeFs>("node:fs") : undefined;
-  return fs?.readFileSync(url) as BufferSource | undefined;
+  return fs && readFile(fs, url);
+}
+
+function readFile(fs: NodeFs, url: URL): BufferSource {
+  try {
+    return fs.readFileSync(url) as BufferSource;
+  } catch (error) {
+    throw failure("io", `cannot open the WASM module: ${(error as Error).message}`);
+  }
 }
 
 function addressOf(address: string | URL): URL {
@@ -105,7 +113,7 @@ async function compile(source: WasmSource): Promise<WebAssembly.Module> {
 
 async function fetchModule(url: URL): Promise<BufferSource | WebAssembly.Module> {
   if (isNode && url.protocol === "file:") {
-    return (await importModule<NodeFs>("node:fs")).readFileSync(url) as BufferSource;
+    return readFile(await importModule<NodeFs>("node:fs"), url);
   }
   let response: Response;
   try {

@@ -2,7 +2,7 @@
 
 import { FileSink } from "./load.js";
 import { Instance } from "./instance.js";
-import { limitsOf } from "./limits.js";
+import { type Limits, limitsOf } from "./limits.js";
 import { type NodeThreads, importModule, isNode } from "./platform.js";
 import { LocalProgram } from "./program.js";
 import {
@@ -103,11 +103,11 @@ const programs = {
 
 const sessions = {
   async run(
-    session: LocalSession, signal: AbortSignal, name: string, names: string[], sent: SentTensor[], seconds?: number,
+    session: LocalSession, signal: AbortSignal, name: string, names: string[], sent: SentTensor[], limits: Limits,
   ): Promise<Result> {
     const inputs = byName(names, sent);
     try {
-      return tensors(Object.values(await session.run(name, inputs, { signal, seconds })));
+      return tensors(Object.values(await session.run(name, inputs, { ...limits, signal })));
     } finally {
       for (const tensor of Object.values(inputs)) tensor.dispose();
     }

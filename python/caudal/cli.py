@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from . import __version__
 from .errors import Error, FileError, make
 from .info import devices
 from .program import Program, load
+from .spec import TensorSpec
 
 _DESCRIPTION = "Look at program files of caudal and run their functions."
 
@@ -30,6 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("file", metavar="FILE", help="a program file, or any safetensors file")
     info.add_argument("--graph", action="store_true", help="print the graphs of the functions, too")
+    info.add_argument(
+        "--typescript", action="store_true", help="print the type of the functions for load() in JavaScript"
+    )
     run = commands.add_parser(
         "run",
         help="run a function of a file",
@@ -75,7 +81,30 @@ def _input(text: str) -> tuple[str, Any]:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    print(Program.open(arguments.file).info(graph=arguments.graph), end="")
+    program = Program.open(arguments.file)
+    if arguments.typescript:
+        print(_typescript(Path(arguments.file).stem, program))
+    else:
+        print(program.info(graph=arguments.graph), end="")
+
+
+def _typescript(stem: str, program: Program) -> str:
+    """The type of a program's functions, as ``load`` of the npm package takes it."""
+    name = "".join(word[:1].upper() + word[1:] for word in re.findall("[A-Za-z0-9]+", stem))
+    functions = (
+        f"  {key}: {{ inputs: {_dtypes(info.inputs)}; outputs: {_dtypes(info.outputs)} }}"
+        for key, info in program.functions.items()
+    )
+    return f"type {name if name[:1].isalpha() else 'Program' + name} = {{\n" + ";\n".join(functions) + " };"
+
+
+def _dtypes(specs: Mapping[str, TensorSpec]) -> str:
+    """The dtypes of inputs or outputs as a type of TypeScript."""
+    entries = (
+        f'{name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else json.dumps(name)}: "{spec.dtype}"'
+        for name, spec in specs.items()
+    )
+    return f"{{ {'; '.join(entries)} }}" if specs else "{}"
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -51,6 +51,31 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "matmul(%0, %1)" in capsys.readouterr().out
 
 
+def test_info_prints_the_type_of_the_functions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = cd.Graph()
+    x, y = graph.input("x", "float32[batch, 3]"), graph.input("y", "int32[batch]")
+    w = graph.state("a/b", np.zeros((3, 2), "float32"))
+    loss = cd.mean(cd.softmax_cross_entropy(x @ w, y))
+    graph.function("predict", cd.softmax(x @ w))
+    graph.function("train_step", {"loss": loss}).minimize(loss, [w], cd.optimizers.Adam())
+    graph.function("seven", {"2nd": cd.asarray([7])})
+    for stem, name in (("my-model.v2", "MyModelV2"), ("2nd", "Program2nd"), ("fashion", "Fashion")):
+        path = tmp_path / f"{stem}.caudal"
+        graph.program().save(path)
+        assert main(["info", str(path), "--typescript"]) == 0
+        assert (
+            capsys.readouterr().out
+            == f"""\
+type {name} = {{
+  predict: {{ inputs: {{ x: "float32" }}; outputs: {{ output: "float32" }} }};
+  train_step: {{ inputs: {{ x: "float32"; y: "int32" }}; outputs: {{ loss: "float32" }} }};
+  gradients: {{ inputs: {{ x: "float32"; y: "int32" }}; outputs: {{ loss: "float32"; "gradient/a/b": "float32" }} }};
+  apply: {{ inputs: {{ "gradient/a/b": "float32" }}; outputs: {{}} }};
+  seven: {{ inputs: {{}}; outputs: {{ "2nd": "int64" }} }} }};
+"""
+        )
+
+
 def test_run_writes_arrays(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, out = tmp_path / "x.npy", tmp_path / "out.npz"
     np.save(x, np.array([[1, 10], [2, 20]], "float32"))

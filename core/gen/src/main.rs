@@ -4,6 +4,7 @@ mod header;
 mod python;
 mod reference;
 mod samples;
+mod typescript;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ fn generate(root: &Path) -> Result<Vec<Generated>, String> {
         ("c_api/symbols.txt", header::symbols(&header)),
         ("c_api/include/caudal.h", header),
         ("python/caudal/ops.py", python::ops()),
+        ("js/src/ops.ts", typescript::ops()),
         ("docs/ops.md", reference::ops()),
         ("tests/vectors/samples.json", samples::json()),
     ])

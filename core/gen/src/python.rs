@@ -39,7 +39,7 @@ fn attr_type(attr: &AttrDef) -> String {
 
 /// The dtype that numbers and lists take as this input, where it is not that of the other inputs; "own" is the one that
 /// is usual for them, where the input means different things by dtype.
-fn number_dtype(input: &InputDef) -> Option<&'static str> {
+pub fn number_dtype(input: &InputDef) -> Option<&'static str> {
     let usual = [DType::I64, DType::F32, DType::Bool, DType::U32];
     match input.accepts {
         Accepts::T => None,
