@@ -11,7 +11,7 @@ const HELP = `usage: node train.mjs [--data FOLDER] [--epochs N] [--batch N] [--
 Trains a perceptron on Fashion-MNIST and saves it; Python, Go and C open the file and go on.
 
   --data FOLDER  the IDX files (${DEBIAN})
-  --epochs N     how often each picture is seen (4)
+  --epochs N     how often each picture is seen (6)
   --batch N      pictures a step (64)
   --hidden N     units of the hidden layer (128)
   -o FILE        where to save (garments.caudal)`;
@@ -19,7 +19,7 @@ Trains a perceptron on Fashion-MNIST and saves it; Python, Go and C open the fil
 const { values } = parseArgs({
   options: {
     data: { type: "string", default: DEBIAN },
-    epochs: { type: "string", default: "4" },
+    epochs: { type: "string", default: "6" },
     batch: { type: "string", default: "64" },
     hidden: { type: "string", default: "128" },
     output: { type: "string", short: "o", default: "garments.caudal" },
