@@ -114,10 +114,15 @@ impl<'a> View<'a> {
         self.bytes
     }
 
+    /// The bytes of all elements of the buffer.
+    pub fn memory(&self) -> &'a [u8] {
+        // SAFETY: promised to `new`.
+        unsafe { std::slice::from_raw_parts(self.data, self.bytes) }
+    }
+
     /// The elements of the buffer that the layout addresses (for a dense input exactly its elements).
     pub fn elements<T: Element>(&self) -> &'a [T] {
-        // SAFETY: promised to `new`.
-        cast_slice(unsafe { std::slice::from_raw_parts(self.data, self.bytes) })
+        cast_slice(self.memory())
     }
 }
 
@@ -152,10 +157,15 @@ impl<'a> Target<'a> {
         self.data
     }
 
+    /// The bytes of its elements; what they hold before they are written is not defined.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: promised to `new`; `&mut self` makes it the only slice.
+        unsafe { std::slice::from_raw_parts_mut(self.data, self.layout.bytes()) }
+    }
+
     /// Its elements; what they hold before they are written is not defined.
     pub fn elements<T: Element>(&mut self) -> &mut [T] {
-        // SAFETY: promised to `new`; `&mut self` makes it the only slice.
-        cast_slice_mut(unsafe { std::slice::from_raw_parts_mut(self.data, self.layout.bytes()) })
+        cast_slice_mut(self.bytes())
     }
 }
 

@@ -333,3 +333,9 @@ pub fn as_bytes<T: Element>(elements: &[T]) -> &[u8] {
     // SAFETY: elements are plain data without padding.
     unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
 }
+
+/// Elements as bytes for writing.
+pub fn as_bytes_mut<T: Element>(elements: &mut [T]) -> &mut [u8] {
+    // SAFETY: as in `as_bytes`; every bit pattern is a valid `T`.
+    unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), size_of_val(elements)) }
+}

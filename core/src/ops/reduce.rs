@@ -109,12 +109,12 @@ fn infer_search(infer: &mut Infer) -> Result<Vec<Spec>> {
 }
 
 macro_rules! folding {
-    ($fold:ident) => {
+    ($fold:ident, $dispatch:ident) => {
         |call| {
             let input = call.input(0);
             let axes = known_axes(call.attrs, input.sizes().len());
             let (work, output) = (&mut call.work, &mut call.outputs[0]);
-            dispatch!(input.dtype(), T => {
+            $dispatch!(input.dtype(), T => {
                 reduce::reduce(reduce::$fold::<T>(PhantomData), work, input, &axes, output, call.workspace)
             })
         }
@@ -130,6 +130,41 @@ macro_rules! searching {
             dispatch!(input.dtype(), T => {
                 reduce::search(reduce::$search::<T>(PhantomData), work, input, &axes, output, call.workspace)
             })
+        }
+    };
+}
+
+/// [`dispatch`] for what does not tell signed integers from unsigned ones.
+macro_rules! dispatch_wrapping {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F16 => {
+                type $T = crate::dtype::f16;
+                $body
+            }
+            DType::BF16 => {
+                type $T = crate::dtype::bf16;
+                $body
+            }
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            dtype => crate::dispatch_width!(dtype, $T => $body),
+        }
+    };
+}
+
+/// [`dispatch_wrapping`] for what only tells 0 from other values.
+macro_rules! dispatch_zero {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::BF16 => dispatch_wrapping!(DType::F16, $T => $body),
+            dtype => dispatch_wrapping!(dtype, $T => $body),
         }
     };
 }
@@ -335,12 +370,12 @@ macro_rules! reduction {
     };
 }
 
-const SUM: Meaning = kernel(folding!(Sum), number_workspace);
-const PROD: Meaning = kernel(folding!(Product), number_workspace);
-const MAX: Meaning = kernel(folding!(Max), number_workspace);
-const MIN: Meaning = kernel(folding!(Min), number_workspace);
-const ANY: Meaning = kernel(folding!(Any), bool_workspace);
-const ALL: Meaning = kernel(folding!(All), bool_workspace);
+const SUM: Meaning = kernel(folding!(Sum, dispatch_wrapping), number_workspace);
+const PROD: Meaning = kernel(folding!(Product, dispatch_wrapping), number_workspace);
+const MAX: Meaning = kernel(folding!(Max, dispatch), number_workspace);
+const MIN: Meaning = kernel(folding!(Min, dispatch), number_workspace);
+const ANY: Meaning = kernel(folding!(Any, dispatch_zero), bool_workspace);
+const ALL: Meaning = kernel(folding!(All, dispatch_zero), bool_workspace);
 const ARGMAX: Meaning = kernel(searching!(ArgMax), search_workspace);
 const ARGMIN: Meaning = kernel(searching!(ArgMin), search_workspace);
 

@@ -53,8 +53,8 @@ pub struct Kernels<T: 'static> {
     pub lanes: usize,
     /// Most vectors of a tile's row.
     pub vectors: usize,
-    /// `tiles[r - 1][v - 1]` has r rows and v vectors.
-    pub tiles: &'static [[TileFn<T>; 3]],
+    /// `tiles[(r - 1) * vectors + v - 1]` has r rows and v vectors.
+    pub tiles: &'static [TileFn<T>],
     pub quad: QuadFn<T>,
 }
 
@@ -126,24 +126,31 @@ unsafe fn tile<T: Float, V: Vector<T>, const R: usize, const N: usize, const STE
     }
 }
 
-/// The table of tiles of a function like [`tile`], for these numbers of rows.
+/// The table of tiles of a function like [`tile`], for these numbers of rows and up to 2 or 3 vectors.
 macro_rules! tiles {
-    ($function:ident, $T:ty, $V:ty, $step:literal: $($rows:literal)*) => {
-        &[$([
+    ($function:ident, $T:ty, $V:ty, $step:literal, 2: $($rows:literal)*) => {
+        &[$($function::<$T, $V, $rows, 1, $step>, $function::<$T, $V, $rows, 2, $step>),*]
+    };
+    ($function:ident, $T:ty, $V:ty, $step:literal, 3: $($rows:literal)*) => {
+        &[$(
             $function::<$T, $V, $rows, 1, $step>,
             $function::<$T, $V, $rows, 2, $step>,
-            $function::<$T, $V, $rows, 3, $step>,
-        ]),*]
+            $function::<$T, $V, $rows, 3, $step>
+        ),*]
     };
 }
 
-mod base {
+/// Vectors of what every machine of the target has: plain elements, which the compiler puts into them.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod vectors {
     use super::*;
 
-    /// Plain elements, which the compiler puts into the target's vectors. Fused only where every machine of the target
-    /// can: elsewhere `mul_add` would be a call of libm.
+    /// Fused only where every machine of the target can: elsewhere `mul_add` would be a call of libm.
     #[derive(Clone, Copy)]
-    struct Lanes<T, const N: usize>([T; N]);
+    pub struct Lanes<T, const N: usize>([T; N]);
+
+    pub type F32x4 = Lanes<f32, 4>;
+    pub type F64x2 = Lanes<f64, 2>;
 
     macro_rules! lanes {
         ($T:ty, $N:literal) => {
@@ -183,6 +190,54 @@ mod base {
 
     lanes!(f32, 4);
     lanes!(f64, 2);
+}
+
+/// Vectors of WASM.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod vectors {
+    use super::*;
+    use std::arch::wasm32::*;
+
+    pub type F32x4 = v128;
+    pub type F64x2 = v128;
+
+    macro_rules! vector {
+        ($T:ty, $N:literal, $splat:ident, $add:ident, $multiply:ident) => {
+            impl Vector<$T> for v128 {
+                const LANES: usize = $N;
+
+                #[inline(always)]
+                unsafe fn splat(value: $T) -> Self {
+                    $splat(value)
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const $T) -> Self {
+                    // SAFETY: the caller's.
+                    unsafe { v128_load(from.cast()) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $T) {
+                    // SAFETY: the caller's.
+                    unsafe { v128_store(to.cast(), self) }
+                }
+
+                #[inline(always)]
+                unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+                    $add(self, $multiply(a, b))
+                }
+            }
+        };
+    }
+
+    vector!(f32, 4, f32x4_splat, f32x4_add, f32x4_mul);
+    vector!(f64, 2, f64x2_splat, f64x2_add, f64x2_mul);
+}
+
+mod base {
+    use super::vectors::{F32x4, F64x2};
+    use super::*;
 
     unsafe fn any<T: Float, V: Vector<T>, const R: usize, const N: usize, const STEP: usize>(tile: &Tile<T>) {
         // SAFETY: the caller's.
@@ -198,35 +253,35 @@ mod base {
 
     #[cfg(target_arch = "aarch64")]
     macro_rules! kernels {
-        ($T:ty, $lanes:literal) => {
+        ($T:ty, $V:ty, $lanes:literal) => {
             Kernels {
                 rows: 8,
                 step: 8,
                 lanes: $lanes,
                 vectors: 3,
-                tiles: tiles!(any, $T, Lanes<$T, $lanes>, 8: 1 2 3 4 5 6 7 8),
+                tiles: tiles!(any, $T, $V, 8, 3: 1 2 3 4 5 6 7 8),
                 quad: quad::<$T>,
             }
         };
     }
 
-    // 16 registers, one of them for a product that is not fused.
+    // 16 registers, one of them for a product that is not fused; so has what runs WASM.
     #[cfg(not(target_arch = "aarch64"))]
     macro_rules! kernels {
-        ($T:ty, $lanes:literal) => {
+        ($T:ty, $V:ty, $lanes:literal) => {
             Kernels {
                 rows: 4,
                 step: 4,
                 lanes: $lanes,
                 vectors: 2,
-                tiles: tiles!(any, $T, Lanes<$T, $lanes>, 4: 1 2 3 4),
+                tiles: tiles!(any, $T, $V, 4, 2: 1 2 3 4),
                 quad: quad::<$T>,
             }
         };
     }
 
-    pub static F32: Kernels<f32> = kernels!(f32, 4);
-    pub static F64: Kernels<f64> = kernels!(f64, 2);
+    pub static F32: Kernels<f32> = kernels!(f32, F32x4, 4);
+    pub static F64: Kernels<f64> = kernels!(f64, F64x2, 2);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -345,7 +400,7 @@ mod x86 {
                 step: 8,
                 lanes: $lanes,
                 vectors: 2,
-                tiles: tiles!(avx2, $T, $V, 8: 1 2 3 4 5 6),
+                tiles: tiles!(avx2, $T, $V, 8, 2: 1 2 3 4 5 6),
                 quad: $quad,
             }
         };
@@ -358,7 +413,7 @@ mod x86 {
                 step: 8,
                 lanes: $lanes,
                 vectors: 3,
-                tiles: tiles!(avx512, $T, $V, 8: 1 2 3 4 5 6 7 8),
+                tiles: tiles!(avx512, $T, $V, 8, 3: 1 2 3 4 5 6 7 8),
                 quad: $quad,
             }
         };

@@ -369,9 +369,10 @@ impl<'a, T: Float> Product<'a, T> {
             columns: columns.len(),
             accumulate: depth.start > block.origin,
         };
+        let vectors = columns.len().div_ceil(kernels.lanes);
         // SAFETY: kernels() has this machine's instructions; both operands are packed that far, and this task alone
         // writes these rows and columns of the target.
-        unsafe { kernels.tiles[rows.len() - 1][columns.len().div_ceil(kernels.lanes) - 1](&tile) }
+        unsafe { kernels.tiles[(rows.len() - 1) * kernels.vectors + vectors - 1](&tile) }
     }
 
     /// The product over no depth.

@@ -4,7 +4,7 @@ use crate::dtype::{Element, bf16, f16};
 use std::marker::PhantomData;
 
 /// How elements become one: a marker for each reduction of each type.
-pub trait Fold: Copy + Send + Sync {
+pub trait Fold: Copy + Default + Send + Sync {
     /// What is read.
     type Input: Element;
     /// What it is reduced in.
@@ -19,6 +19,29 @@ pub trait Fold: Copy + Send + Sync {
     fn join(left: Self::Partial, right: Self::Partial) -> Self::Partial;
     /// The result.
     fn store(partial: Self::Partial) -> Self::Output;
+}
+
+/// Joins the results of chunks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rejoin<F>(PhantomData<F>);
+
+impl<F: Fold> Fold for Rejoin<F> {
+    type Input = F::Partial;
+    type Partial = F::Partial;
+    type Output = F::Output;
+    const START: F::Partial = F::START;
+    #[inline(always)]
+    fn load(element: F::Partial) -> F::Partial {
+        element
+    }
+    #[inline(always)]
+    fn join(left: F::Partial, right: F::Partial) -> F::Partial {
+        F::join(left, right)
+    }
+    #[inline(always)]
+    fn store(partial: F::Partial) -> F::Output {
+        F::store(partial)
+    }
 }
 
 /// An element type and the type that it is reduced in.
@@ -141,7 +164,7 @@ halves!(f16, bf16);
 macro_rules! folds {
     ($($(#[$doc:meta])* $name:ident: $start:ident, |$left:ident, $right:ident| $join:expr;)*) => { $(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone, Copy, Default)]
         pub struct $name<T>(pub PhantomData<T>);
 
         impl<T: Number> Fold for $name<T> {
@@ -179,7 +202,7 @@ folds! {
 macro_rules! predicates {
     ($($(#[$doc:meta])* $name:ident: $start:literal, $op:tt;)*) => { $(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone, Copy, Default)]
         pub struct $name<T>(pub PhantomData<T>);
 
         impl<T: Element> Fold for $name<T> {

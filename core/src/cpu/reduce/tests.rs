@@ -4,6 +4,7 @@ use crate::cpu::simd::{Isa, set_isa};
 use crate::cpu::threads::{set_num_threads, settings};
 use crate::cpu::work::{Cursor, Watch};
 use crate::dtype::f16;
+use std::marker::PhantomData;
 
 /// A layout, and the axes to reduce.
 type Case = (Layout, &'static [usize]);
