@@ -1,5 +1,6 @@
 //! `make gen`: writes every generated file from the op records and the C API's source.
 
+mod go;
 mod header;
 mod python;
 mod reference;
@@ -15,10 +16,14 @@ type Generated = (&'static str, String);
 
 fn generate(root: &Path) -> Result<Vec<Generated>, String> {
     let header = header::caudal_h(&root.join("c_api"))?;
+    let symbols = header::symbols(&header);
     Ok(vec![
-        ("c_api/symbols.txt", header::symbols(&header)),
+        ("go/internal/engine/functions.go", go::functions_go(&symbols)),
+        ("go/internal/native/call.h", go::call_h(&symbols)),
+        ("c_api/symbols.txt", symbols),
         ("c_api/include/caudal.h", header),
         ("python/caudal/ops.py", python::ops()),
+        ("go/ops/ops.go", go::ops()),
         ("js/src/ops.ts", typescript::ops()),
         ("docs/ops.md", reference::ops()),
         ("tests/vectors/samples.json", samples::json()),

@@ -1,0 +1,151 @@
+package caudal
+
+import (
+	"encoding/json"
+	"runtime"
+
+	"github.com/caudal-project/caudal/go/internal/engine"
+)
+
+// A Report is what a session did.
+type Report struct {
+	// Device is the device that it runs on.
+	Device string
+	// Placement says where each function runs.
+	Placement map[string]string
+	// Memory is what the limits count: the limit (0 if there is none), and the bytes in use now and at most.
+	Memory struct{ Limit, Used, Peak uint64 }
+	// Readers are the copies of state for calls that run at the same time: how many there are and may be, and the bytes
+	// that each may hold, which Memory.Limit includes; 0 if there is no limit.
+	Readers struct {
+		Made, Most int
+		Memory     uint64
+	}
+	// Notes are what else there is to say.
+	Notes []string
+}
+
+// Report gives what the session did.
+func (s *Session) Report() (*Report, error) {
+	report, err := s.report()
+	if r := s.readers; err == nil && r != nil {
+		r.lock.Lock()
+		report.Readers.Made, report.Readers.Most, report.Readers.Memory = r.made, r.most, r.memory
+		r.lock.Unlock()
+	}
+	return report, err
+}
+
+func (s *Session) report() (*Report, error) {
+	f, err := s.live.space.enter()
+	if err != nil {
+		return nil, err
+	}
+	text, err := f.bytes(engine.SessionReport, uint64(s.live.handle.at))
+	f.leave()
+	runtime.KeepAlive(s.live.handle)
+	if err != nil {
+		return nil, err
+	}
+	var found struct {
+		Device    string
+		Placement map[string]string
+		Memory    struct{ Limit, Used, Peak count }
+		Notes     []string
+	}
+	if err := json.Unmarshal(text, &found); err != nil {
+		return nil, internal("the report is no JSON: " + err.Error())
+	}
+	report := &Report{Device: found.Device, Placement: found.Placement, Notes: found.Notes}
+	report.Memory.Limit, report.Memory.Used = uint64(found.Memory.Limit), uint64(found.Memory.Used)
+	report.Memory.Peak = uint64(found.Memory.Peak)
+	return report, nil
+}
+
+// Device gives the device that the session runs on.
+func (s *Session) Device() (string, error) {
+	report, err := s.Report()
+	if err != nil {
+		return "", err
+	}
+	return report.Device, nil
+}
+
+// Placement says where each function runs.
+func (s *Session) Placement() (map[string]string, error) {
+	report, err := s.Report()
+	if err != nil {
+		return nil, err
+	}
+	return report.Placement, nil
+}
+
+// Memory gives how many bytes a call of a function takes, beside its inputs and the state, at some sizes: of each symbol
+// in its inputs, such as batch.
+//
+// Errors: ErrName if there is no such function, ErrArgument for a size that is missing or a symbol that it has not.
+func (s *Session) Memory(name string, dims map[string]int) (uint64, error) {
+	function, err := s.function(name)
+	if err != nil {
+		return 0, err
+	}
+	if dims == nil {
+		dims = map[string]int{}
+	}
+	sizes, err := json.Marshal(dims)
+	if err != nil {
+		return 0, err
+	}
+	f, err := s.live.space.enter()
+	if err != nil {
+		return 0, err
+	}
+	defer runtime.KeepAlive(s.live.handle)
+	defer f.leave()
+	at, n := f.string(string(sizes))
+	text, err := f.bytes(engine.FunctionPlan, uint64(s.live.functions[function.index]), at, n)
+	if err != nil {
+		return 0, err
+	}
+	var plan struct{ Memory count }
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return 0, internal("the plan is no JSON: " + err.Error())
+	}
+	return uint64(plan.Memory), nil
+}
+
+// Devices gives the devices that sessions can run on.
+func Devices() ([]string, error) {
+	about, err := about()
+	return about.Devices, err
+}
+
+// Version gives the version of caudal.
+func Version() (string, error) {
+	about, err := about()
+	return about.Version, err
+}
+
+type aboutLibrary struct {
+	Version string
+	Devices []string
+	Threads int
+}
+
+func about() (aboutLibrary, error) {
+	var found aboutLibrary
+	s, err := processSpace()
+	if err != nil {
+		return found, err
+	}
+	f, err := s.enter()
+	if err != nil {
+		return found, err
+	}
+	defer f.leave()
+	text, err := f.bytes(engine.Info)
+	if err != nil {
+		return found, err
+	}
+	return found, json.Unmarshal(text, &found)
+}
