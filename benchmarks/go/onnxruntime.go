@@ -14,8 +14,8 @@ func init() {
 	contenders["onnxruntime"] = contender{"github.com/yalue/onnxruntime_go", withONNXRuntime}
 }
 
-// withONNXRuntime runs the models that benchmarks/onnx_models.py has written. ONNXRUNTIME names the shared library,
-// CAUDAL_NUM_THREADS its threads.
+// withONNXRuntime runs the models that benchmarks/onnx_models.py has written. ONNXRUNTIME names the shared library.
+// Its version is that of the binding.
 func withONNXRuntime(task, folder string) (step, error) {
 	path := filepath.Join(folder, network(task)+".onnx")
 	if network(task) == task && task != "call" {
