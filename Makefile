@@ -2,7 +2,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build wheel demo test peers gen gen-check lint format wasm wasm-check sanitize bench clean tools
+.PHONY: help setup build js static page wheel demo test test-js test-go peers gen gen-check lint lint-go format wasm wasm-check \
+        sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -14,15 +15,23 @@ PYTHON := $(VENV)/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA := /usr/share/datasets/fashion-mnist
 # Rewritten by `make gen`, committed, and compared in CI.
-GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py docs/ops.md tests/vectors/samples.json
+GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py js/src/ops.ts go/ops/ops.go docs/ops.md \
+             tests/vectors/samples.json
 NATIVE := Cargo.toml rust-toolchain.toml pyproject.toml $(wildcard Cargo.lock) \
           $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.h' -o -name Cargo.toml \) -print)
 PACKAGE := $(shell find python/caudal -name _native -prune -o -type f \( -name '*.py' -o -name 'py.typed' \) -print)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Stamps: each says that a step was done after what it depends on last changed.
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 TOOLED := $(VENV)/.tooled
 WHEEL := build/wheel/.built
+JS := js/dist/.built
+NODE_MODULES := js/node_modules/.ready
+STATIC := build/c/lib/libcaudal.a
+# The languages that this machine has; setup says what is left out without them.
+NODE := $(shell node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && npm --version >/dev/null 2>&1 && echo node)
+GO := $(shell go version 2>/dev/null | grep -Eq 'go1\.(2[5-9]|[3-9][0-9])' && echo go)
 # As root on Debian, what is missing is installed; elsewhere the checks below say what to install.
 APT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
@@ -47,6 +56,8 @@ $(READY): pyproject.toml | tools
 	@[ -d $(DATA) ] || [ -z "$(APT)" ] || { apt-get install -qq -y dataset-fashion-mnist || { \
 	    apt-get update -qq && apt-get install -qq -y dataset-fashion-mnist; }; } >/dev/null 2>&1 || \
 	  echo "note: Debian's dataset-fashion-mnist could not be installed; the pictures will be downloaded when first used."
+	@[ -n "$(NODE)" ] || echo "left out: JavaScript (it needs Node 20 or newer with npm)"
+	@[ -n "$(GO)" ] || echo "left out: Go (it needs Go 1.25 or newer)"
 	@touch $@
 
 # VIRTUAL_ENV tells maturin where to install; an interpreter of the caller's must not be taken for it.
@@ -61,6 +72,20 @@ $(BUILT): $(READY) $(NATIVE)
 	fi
 	@touch $@
 
+$(NODE_MODULES): js/package.json js/package-lock.json
+	npm --prefix js ci --silent --no-audit --no-fund
+	@touch $@
+
+# The module is the committed one; `make wasm` makes it anew.
+$(JS): $(NODE_MODULES) js/tsconfig.json go/internal/wasm/caudal.wasm $(wildcard js/src/*.ts js/scripts/*)
+	npm --prefix js run --silent build
+	@touch $@
+
+$(STATIC): $(NATIVE) | tools
+	cargo build --quiet --release -p caudal-c
+	@mkdir -p build/c/lib
+	@cp $(TARGET)/release/libcaudal.a $@
+
 $(TOOLED): pyproject.toml | $(BUILT)
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/maturin develop --release --quiet --extras dev
 	@touch $@
@@ -74,8 +99,15 @@ setup: tools $(READY) ## Check the tools, make .venv, fetch what the demo needs
 build: setup $(BUILT) ## Build the library: into .venv for Python, into build/c for C
 wheel: setup $(WHEEL) ## Build the wheel into build/wheel
 
-demo: build ## Train on Fashion-MNIST in Python, save one file, go on training it from Python and C
+js: $(JS) ## Build the JavaScript package into js/dist
+static: $(STATIC) ## Build the static library that Go's tag caudal_native links
+
+demo: build $(if $(NODE),$(JS)) $(if $(GO),$(STATIC)) ## Train in Python, save one file, go on training it in every language
 	$(PYTHON) examples/demo.py
+
+page: build js ## Serve the page that teaches what the demo trained, on http://127.0.0.1:8000
+	@[ -f build/demo/fashion.caudal ] || $(PYTHON) examples/fashion.py build/demo/fashion.caudal
+	$(PYTHON) examples/web/build.py --serve 8000
 
 # JAX runs in an interpreter of its own: PEERS_PYTHON, or this one.
 peers: tools ## Install JAX into build/peers, for the tests that compare with it
@@ -83,14 +115,34 @@ peers: tools ## Install JAX into build/peers, for the tests that compare with it
 	    && timeout 60 build/peers/bin/python -m pip install -q 'jax>=0.5'; } \
 	  || { rm -rf build/peers; echo "left out: the tests beside JAX (pip did not install it within a minute)"; }
 
-test: build $(TOOLED) wheel ## Run every test
+# What a language leaves in build/vectors is compared with what Python leaves there, so Python comes first.
+test: build $(TOOLED) wheel ## Run every test of every language that is here
+	rm -rf build/vectors
 	cargo test --workspace
 	cargo test -p caudal --features planted --test planted
 	$(PYTHON) -m pytest
+	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory test-js
+	@[ -z "$(GO)" ] || $(MAKE) --no-print-directory test-go
+	$(PYTHON) tests/vectors/report.py python wasmtime $(if $(NODE),node chromium) $(if $(GO),go-pure go-native)
+	@[ -n "$(NODE)" ] || echo "left out: the tests of JavaScript (they need Node 20 or newer with npm)"
+	@[ -n "$(GO)" ] || echo "left out: the tests of Go (they need Go 1.25 or newer)"
+
+test-js: build $(JS) ## Run the tests of JavaScript, of the page and of the packed package
+	npm --prefix js test
+	npm --prefix tests/browser ci --silent --no-audit --no-fund
+	npm --prefix tests/browser test
+	node --test tests/packages/
+
+test-go: build $(STATIC) ## Run the tests of Go, with the module and with the native library
+	cd go && go test -race ./...
+	cd go && go test -race -tags caudal_native ./...
+	cd examples/go && go test ./...
+
 
 gen: setup ## Rewrite the generated files of every language
 	cargo run --quiet -p caudal-gen
 	@$(VENV)/bin/ruff format --quiet python/caudal/ops.py
+	@[ -z "$(GO)" ] || gofmt -w go/ops/ops.go
 
 gen-check: gen ## Fail where a generated file was not up to date
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] || { \
@@ -103,6 +155,13 @@ lint: build $(TOOLED) ## Check formatting, lints and types
 	$(VENV)/bin/ruff check --quiet
 	$(VENV)/bin/ruff format --quiet --check
 	$(VENV)/bin/mypy
+	@[ -z "$(GO)" ] || $(MAKE) --no-print-directory lint-go
+
+lint-go: $(STATIC)
+	@unformatted=$$(gofmt -l go examples/go); [ -z "$$unformatted" ] || { echo "run gofmt -w" $$unformatted >&2; exit 1; }
+	cd go && go vet ./... && go vet -tags caudal_native ./... && go run $(STATICCHECK) ./... \
+	  && go run $(STATICCHECK) -tags caudal_native ./...
+	cd examples/go && go vet ./... && go run $(STATICCHECK) ./...
 
 format: setup ## Format Rust and Python
 	cargo fmt --all

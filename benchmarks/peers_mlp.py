@@ -23,24 +23,37 @@ def weights() -> list[np.ndarray]:
     ]
 
 
-def with_caudal() -> tuple[str, race.Step]:
-    """The step as a function that is traced once, for any batch."""
+def caudal_functions() -> dict:
+    """The network as a program: `predict` and `train_step`, traced for any batch, over the same state."""
     import caudal as cd
 
     names = ["hidden/kernel", "hidden/bias", "output/kernel", "output/bias"]
     parameters = [cd.Variable(value, name=name) for value, name in zip(weights(), names, strict=True)]
     w1, b1, w2, b2 = parameters
     adam = cd.optimizers.Adam(LEARNING_RATE)
+    pictures, labels = cd.TensorSpec(["batch", INPUTS]), cd.TensorSpec(["batch"], "int32")
 
-    @cd.function(signature={"x": cd.TensorSpec(["batch", INPUTS]), "y": cd.TensorSpec(["batch"], "int32")})
+    def logits(x):
+        return cd.relu(x @ w1 + b1) @ w2 + b2
+
+    @cd.function(signature={"x": pictures})
+    def predict(x):
+        return cd.softmax(logits(x))
+
+    @cd.function(signature={"x": pictures, "y": labels})
     def train_step(x, y):
-        def loss():
-            return cd.mean(cd.softmax_cross_entropy(cd.relu(x @ w1 + b1) @ w2 + b2, y))
-
-        value, grads = cd.value_and_grad(loss, wrt=parameters)()
+        value, grads = cd.value_and_grad(lambda: cd.mean(cd.softmax_cross_entropy(logits(x), y)), wrt=parameters)()
         adam.apply(grads, parameters)
         return value
 
+    return {"predict": predict, "train_step": train_step}
+
+
+def with_caudal() -> tuple[str, race.Step]:
+    """The step as a traced function."""
+    import caudal as cd
+
+    train_step = caudal_functions()["train_step"]
     return cd.__version__, lambda x, y: float(train_step(x, y))
 
 

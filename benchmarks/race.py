@@ -5,11 +5,13 @@ round, so that whatever slows the machine for a while slows all of them. A worke
 
     -> steps 20
     <- seconds 0.1234
+    -> numbers
+    <- numbers 2.31 2.28 2.25    (what its first three steps gave)
     -> peak
     <- peak 123.4                (most memory that the process ever had, its code included, in MB)
 
-and before that, once, `ready NAME VERSION`, or `absent REASON` where the framework is not installed. What a framework
-prints of its own goes to standard error.
+and before that, once, `ready VERSION`, or `absent REASON` where the framework is not installed or cannot do it. What a
+framework prints of its own goes to standard error.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ import numpy as np
 BATCH = 64
 BATCHES = 16
 WARM_UP_STEPS = 10
+NUMBERED_STEPS = 3
 
 Batch = tuple[np.ndarray, np.ndarray]
-Step = Callable[[np.ndarray, np.ndarray], float]
-"""One training step from NumPy arrays; returns the loss as a number, so nothing is still under way."""
+Step = Callable[[np.ndarray, np.ndarray], float | np.ndarray]
+"""One training step from NumPy arrays; returns the loss as a number, so nothing is still under way.
+Where predictions are timed, it returns the probabilities."""
 Contender = Callable[[], tuple[str, Step]]
 """Imports a framework and returns its version and its step; ImportError where it is not installed."""
 
@@ -59,34 +63,33 @@ def glorot(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
     return generator.uniform(-limit, limit, shape).astype("float32")
 
 
-def work(contender: Contender, name: str, image_shape: tuple[int, ...], threads: int) -> None:
+def work(contender: Contender, data: list[Batch]) -> None:
     """The worker's side: answers on standard output until standard input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     try:
         version, step = contender()
     except ImportError as error:
         print(f"absent {error}", file=answers)
         return
-    data = batches(image_shape)
-    losses = [step(*data[i % BATCHES]) for i in range(WARM_UP_STEPS)]
-    if not np.isfinite(losses).all():
-        raise RuntimeError(f"{name}: losses {losses} are not finite")
-    print(f"ready {name} {version}", file=answers)
+    first = [np.ravel(step(*data[i % len(data)])) for i in range(WARM_UP_STEPS)]
+    if not np.isfinite(np.concatenate(first)).all():
+        raise RuntimeError(f"losses {first} are not finite")
+    print(f"ready {version}", file=answers)
     at = 0
     for line in sys.stdin:
-        if line.startswith("peak"):
+        if line.startswith("numbers"):
+            print("numbers", *np.concatenate(first[:NUMBERED_STEPS]).tolist(), file=answers)
+        elif line.startswith("peak"):
             # Linux counts in KiB.
             print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6:.1f}", file=answers)
-            continue
-        count = int(line.removeprefix("steps "))
-        start = time.perf_counter()
-        for i in range(at, at + count):
-            step(*data[i % BATCHES])
-        print(f"seconds {time.perf_counter() - start:.9f}", file=answers)
-        at += count
+        else:
+            count = int(line.removeprefix("steps "))
+            start = time.perf_counter()
+            for i in range(at, at + count):
+                step(*data[i % len(data)])
+            print(f"seconds {time.perf_counter() - start:.9f}", file=answers)
+            at += count
 
 
 @dataclass
@@ -104,13 +107,30 @@ class Worker:
         print(f"steps {steps}", file=self.requests, flush=True)
         return float(self.answers.readline().removeprefix("seconds ")) / steps
 
+    def numbers(self) -> np.ndarray | None:
+        """What its first steps gave, to be asked before it is timed: losses, or probabilities one after the other.
+
+        None, with a line that says why, where they failed.
+        """
+        print("numbers", file=self.requests, flush=True)
+        word, *rest = self.answers.readline().split()
+        if word == "numbers":
+            return np.array(rest, float)
+        print(f"left out: {self.name}: {' '.join(rest)}", flush=True)
+        return None
+
     def peak(self) -> float:
         """The most memory that it ever had, in MB."""
         print("peak", file=self.requests, flush=True)
         return float(self.answers.readline().removeprefix("peak "))
 
+    def close(self) -> None:
+        """Ends it."""
+        self.requests.close()
+        self.process.wait()
 
-def start(script: str, name: str, python: str, threads: int) -> Worker | None:
+
+def start(name: str, command: list[str], threads: int) -> Worker | None:
     """The process of one framework once it is ready to be timed; None, with a line why, where it cannot be."""
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
@@ -121,7 +141,7 @@ def start(script: str, name: str, python: str, threads: int) -> Worker | None:
         "CUDA_VISIBLE_DEVICES": "",
     }
     process = subprocess.Popen(
-        [python, script, "--worker", name, "--threads", str(threads)],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if "BENCHMARK_VERBOSE" not in os.environ else None,
@@ -131,7 +151,7 @@ def start(script: str, name: str, python: str, threads: int) -> Worker | None:
     assert process.stdin and process.stdout
     word, _, rest = process.stdout.readline().strip().partition(" ")
     if word == "ready":
-        return Worker(name, rest.partition(" ")[2], process, process.stdout, process.stdin)
+        return Worker(name, rest, process, process.stdout, process.stdin)
     errors = process.communicate()[1] or ""
     reason = rest if word == "absent" else (errors.strip().splitlines() or ["it ended without a word"])[-1]
     print(f"left out: {name}: {reason}", flush=True)
@@ -159,10 +179,11 @@ def report(
 def compare(script: str, title: str, names: list[str], arguments: argparse.Namespace) -> None:
     """Run the contenders in turn and print the table."""
     workers: list[Worker] = []
+    limit_processors(arguments.threads)
     try:
         for name in names:
             python = sys.executable if name == "caudal" else arguments.python
-            worker = start(script, name, python, arguments.threads)
+            worker = start(name, [python, script, "--worker", name], arguments.threads)
             workers.extend([worker] if worker else [])
         if not workers:
             return
@@ -182,8 +203,13 @@ def compare(script: str, title: str, names: list[str], arguments: argparse.Names
             arguments.json.write_text(json.dumps({"title": title, "rows": rows}, indent=1) + "\n")
     finally:
         for worker in workers:
-            worker.requests.close()
-            worker.process.wait()
+            worker.close()
+
+
+def limit_processors(count: int) -> None:
+    """Keep this process, and those that it starts, to so many processors."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def rotated(workers: list[Worker], by: int) -> Iterator[Worker]:
@@ -208,7 +234,7 @@ def main(script: str, title: str, image_shape: tuple[int, ...], contenders: dict
     parser.add_argument("--worker", choices=contenders, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(contenders[arguments.worker], arguments.worker, image_shape, arguments.threads)
+        work(contenders[arguments.worker], batches(image_shape))
         return
     names = arguments.only.split(",") if arguments.only else list(contenders)
     unknown = sorted(set(names) - set(contenders))

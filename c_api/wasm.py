@@ -59,8 +59,10 @@ def digest_of(library: Path) -> str:
 
 
 def remapped() -> list[str]:
-    """Flags that keep this machine's folders out of the module. The sources of the standard library, where they are
-    installed, get the name that they have where they are not."""
+    """Flags that keep this machine's folders out of the module.
+
+    The sources of the standard library, where they are installed, get the name that they have where they are not.
+    """
     sources = Path(said("rustc", "--print", "sysroot"), "lib", "rustlib", "src", "rust")
     commit = next(line.split()[1] for line in said("rustc", "-vV").splitlines() if line.startswith("commit-hash"))
     cargo_home = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo").absolute()
@@ -160,6 +162,7 @@ def check(library: Path) -> str | None:
 
 
 def main() -> str | None:
+    """Does what the command line says; what is wrong, if something is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the committed module instead of writing it")
     arguments = parser.parse_args()

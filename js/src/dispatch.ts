@@ -252,3 +252,9 @@ function callEager(instance: Instance, op: Handle, operands: Operands): Tensor[]
 export function asTensor(value: Eager): Tensor {
   return value instanceof Tensor ? value : tensorOfElements(elements(value));
 }
+
+/** As `asTensor`; numbers and lists take a dtype. */
+export function typedLike(value: Eager, dtype: DType | undefined): Tensor {
+  if (value instanceof Tensor) return value;
+  return tensorOfElements(elements(value, dtype === undefined ? undefined : dtypeInfo(dtype)));
+}

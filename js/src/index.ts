@@ -1,5 +1,6 @@
 /** Numerical computing and deep learning on dataflow graphs: programs that run and train in Node and browsers. */
 
+export { type Like, type Tree, cond, scan, whileLoop } from "./control.js";
 export type { Input, Plain, ShapedData } from "./convert.js";
 export type { Eager, Operand } from "./dispatch.js";
 export type { DType, DataOf, ItemOf, TypedArray } from "./dtype.js";

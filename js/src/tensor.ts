@@ -94,6 +94,13 @@ export class Tensor<D extends DType = DType> {
     return decode ? data.map((bits) => decode(bits as number)) : data;
   }
 
+  /** @internal A part along its first axis. */
+  at(index: number): Tensor<D> {
+    const content = this.#content();
+    const length = content.length / this.shape[0]!;
+    return new Tensor<D>(dtypeInfo(this.dtype), this.shape.slice(1), content.slice(index * length, (index + 1) * length));
+  }
+
   /** @internal A copy of its bytes. */
   copyBytes(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#content());

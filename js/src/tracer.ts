@@ -43,8 +43,10 @@ export class Tracer {
   }
 
   input(name: string, spec: Spec): Value {
+    // First: the spec of a value may be asked of the core.
+    const written = specText(spec);
     const graph = this.#begin();
-    const [laid, text] = [this.instance.lay(name), this.instance.lay(specText(spec))];
+    const [laid, text] = [this.instance.lay(name), this.instance.lay(written)];
     const id = this.instance.out("cdl_graph_input", graph, laid.pointer, laid.length, text.pointer, text.length);
     return new Value(this, id);
   }

@@ -1,8 +1,8 @@
 """What a runner of the vectors does in Python: judges outputs, and leaves what it found in build/vectors.
 
-There each language has a file of its own, LANGUAGE.json: for each op the largest difference in ulp. native.json is made
-by Python: for each case whose bits are the same on every machine, the SHA-256 of the bytes of its outputs, one after the
-other.
+There each language has a file of its own, LANGUAGE.json: for each op the largest difference in ulp. native.json is
+made by Python: for each case whose bits are the same on every machine, the SHA-256 of the bytes of its outputs, one
+after the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The committed vectors through the Python binding, whose answers the runners of other languages compare theirs with."""
+"""The committed vectors through the Python binding, whose answers the runners of other languages compare with."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from caudal import ops
 sys.path.insert(0, str(Path(__file__).parent))
 import runner
 import write
+
 
 def given(dtype: str, array: np.ndarray) -> cd.Tensor:
     """A tensor of a stored array."""

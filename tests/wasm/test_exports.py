@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 KINDS = ["function", "table", "memory", "global"]
 I32, I64, F64 = 0x7F, 0x7E, 0x7C
 
@@ -80,12 +78,8 @@ class Module:
 
 
 @pytest.fixture(scope="module")
-def module() -> Module:
-    built = [TARGET / "wasm32-unknown-unknown" / profile / "caudal.wasm" for profile in ("release", "debug")]
-    found = [path for path in built if path.is_file()]
-    if not found:
-        pytest.skip("the WASM module is not built: run make wasm-check, which needs the target wasm32-unknown-unknown")
-    return Module(max(found, key=lambda path: path.stat().st_mtime).read_bytes())
+def module(path: Path) -> Module:
+    return Module(path.read_bytes())
 
 
 def prototypes() -> dict[str, str]:

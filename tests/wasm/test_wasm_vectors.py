@@ -1,4 +1,4 @@
-"""Every vector through the WASM module; where an op's bits are the same on every machine, they are the native library's.
+"""Every vector through the WASM module; where bits are the same on every machine, they are the native ones.
 
 Leaves build/vectors/wasmtime.json. The native answers are those that tests/vectors/test_vectors.py left.
 """

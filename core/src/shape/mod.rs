@@ -87,7 +87,8 @@ impl Shape {
     /// The sizes where `env` gives the values of the symbols.
     ///
     /// # Errors
-    /// Those of [`Dim::evaluate`]; `shape` for a size that is negative or that this machine cannot hold.
+    /// Those of [`Dim::evaluate`]; `shape` for a size that is negative, `memory` for one that this machine cannot
+    /// address.
     pub fn evaluate(&self, env: &dyn Fn(&str) -> Option<i64>) -> Result<Vec<usize>> {
         self.evaluate_list(env).map(List::into_vec)
     }
@@ -99,7 +100,10 @@ impl Shape {
     pub fn evaluate_list(&self, env: &dyn Fn(&str) -> Option<i64>) -> Result<List<usize>> {
         let size = |dim: &Dim| {
             let value = dim.evaluate(env)?;
-            usize::try_from(value).map_err(|_| Error::shape(format!("the dim {dim} of the shape {self} is {value}")))
+            usize::try_from(value).map_err(|_| match value {
+                ..0 => Error::shape(format!("the dim {dim} of the shape {self} is {value}")),
+                _ => Error::memory(format!("the size {value} of the shape {self} is larger than memory can be")),
+            })
         };
         self.0.iter().map(size).collect()
     }

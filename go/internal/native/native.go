@@ -8,7 +8,7 @@ package native
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../../c_api/include
-#cgo LDFLAGS: -L${SRCDIR}/../../../target/release -l:libcaudal.a -lgcc_s -lm -ldl -lpthread
+#cgo LDFLAGS: ${SRCDIR}/../../../build/c/lib/libcaudal.a -lgcc_s -lm -ldl -lpthread
 #cgo noescape call_function
 #cgo nocallback call_function
 
