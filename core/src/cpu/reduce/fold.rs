@@ -149,7 +149,8 @@ macro_rules! halves {
         type Wide = f32;
         #[inline(always)]
         fn widen(self) -> f32 {
-            Storage::load(self)
+            // Some machines have an instruction for it; WASM has none, and a call would not become vectors.
+            if cfg!(target_family = "wasm") { Storage::load(self) } else { self.to_f32() }
         }
         #[inline(always)]
         fn narrow(wide: f32) -> $type {
