@@ -177,7 +177,9 @@ def report(language: str, task: str, rows: dict[str, Any]) -> None:
 
 def duration(seconds: float) -> str:
     """With a unit in which it is easily read."""
-    return f"{seconds * 1e6:.2f} us" if seconds < 1e-4 else f"{seconds * 1e3:.3f} ms"
+    if seconds < 1e-4:
+        return f"{seconds * 1e6:.2f} us"
+    return f"{seconds * 1e3:.3f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def main() -> None:
