@@ -1,3 +1,5 @@
+//go:build !caudal_native
+
 package caudal_test
 
 import (
@@ -16,7 +18,7 @@ func TestAnEmptyModuleBuildsAStaticBinaryThatRuns(t *testing.T) {
 	write := func(name, text string) {
 		check(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o666))
 	}
-	write("go.mod", fmt.Sprintf("module example.com/empty\n\ngo 1.25.0\n\nreplace github.com/caudal-project/caudal/go => %s\n", here))
+	write("go.mod", fmt.Sprintf("module example.com/empty\n\ngo 1.25.0\n\nrequire github.com/caudal-project/caudal/go v0.0.0\n\nreplace github.com/caudal-project/caudal/go => %s\n", here))
 	write("main.go", `package main
 
 import (
@@ -36,7 +38,7 @@ func main() { fmt.Println(caudal.Devices()) }
 		}
 		return string(out)
 	}
-	command("go", "get", "github.com/caudal-project/caudal/go")
+	command("go", "mod", "tidy")
 	command("go", "build", "-o", "empty", ".")
 	if out := command("./empty"); out != "[cpu] <nil>\n" {
 		t.Errorf("it prints %s", out)
