@@ -78,6 +78,7 @@ async function look() {
   looking = true;
   do {
     lookAgain = false;
+    /** @type {Classifier} */
     const asked = classifier;
     try {
       show(at("seen"), pad.picture);
@@ -315,7 +316,7 @@ async function open(/** @type {string | File} */ source) {
 async function download() {
   if (!classifier) return;
   const bytes = await classifier.save();
-  const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+  const url = URL.createObjectURL(new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (bytes)], { type: "application/octet-stream" }));
   const name = `${fileName.replace(/(-taught)?\.\w+$/, "")}-taught.caudal`;
   Object.assign(document.createElement("a"), { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
