@@ -12,8 +12,21 @@ export type { Limits } from "./limits.js";
 export { type LoadOptions, load, open } from "./load.js";
 export * as ops from "./ops.js";
 export {
-  type AdagradOptions, type AdamOptions, type AdamwOptions, type Optimizer, type OptimizerOptions, type RmspropOptions,
-  type Schedule, type SgdOptions, adagrad, adam, adamw, constantSchedule, cosineSchedule, exponentialSchedule, rmsprop,
+  type AdagradOptions,
+  type AdamOptions,
+  type AdamwOptions,
+  type Optimizer,
+  type OptimizerOptions,
+  type RmspropOptions,
+  type Schedule,
+  type SgdOptions,
+  adagrad,
+  adam,
+  adamw,
+  constantSchedule,
+  cosineSchedule,
+  exponentialSchedule,
+  rmsprop,
   sgd,
 } from "./optimizers.js";
 export type { FunctionInfo, Program, Role, StateInfo } from "./program.js";

@@ -26,7 +26,9 @@ const known = new Map<string, string>();
 function shortened(place: string): string {
   let short = known.get(place);
   if (short === undefined) {
-    const path = /^[a-z-]+:\/\//.test(place) ? decodeURIComponent(new URL(place).pathname) : place.replaceAll("\\", "/");
+    const path = /^[a-z-]+:\/\//.test(place)
+      ? decodeURIComponent(new URL(place).pathname)
+      : place.replaceAll("\\", "/");
     const host = (globalThis as { process?: { cwd?(): string } }).process;
     const folder = host?.cwd ? `${host.cwd().replaceAll("\\", "/")}/` : undefined;
     if (folder === undefined) short = path;
