@@ -103,7 +103,7 @@ test("a file of 200 MB takes 1.1 times that and 4 MB at its peak", async (t) => 
     import { load } from "caudal";
     const warm = await load(new URL("${at("w")}"));
     await warm.dispose();
-    // What fetch itself keeps of the network's buffers is not caudal's.
+    // What fetch itself keeps of the network's buffers is not caudal's, and is there before.
     for await (const _ of (await fetch("${at(`w?bytes=${bytes}`)}")).body);
     const before = process.memoryUsage().rss;
     let peak = 0;
