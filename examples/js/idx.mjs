@@ -7,12 +7,22 @@ import { gunzipSync } from "node:zlib";
 export const DEBIAN = "/usr/share/datasets/fashion-mnist";
 
 export const GARMENTS = [
-  "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+  "T-shirt/top",
+  "Trouser",
+  "Pullover",
+  "Dress",
+  "Coat",
+  "Sandal",
+  "Shirt",
+  "Sneaker",
+  "Bag",
+  "Ankle boot",
 ];
 
 function read(folder, name, header) {
   const path = [join(folder, `${name}.gz`), join(folder, name)].find((each) => existsSync(each));
-  if (!path) throw new Error(`there is no ${name}.gz in ${folder}; install dataset-fashion-mnist, or say --data FOLDER`);
+  if (!path)
+    throw new Error(`there is no ${name}.gz in ${folder}; install dataset-fashion-mnist, or say --data FOLDER`);
   const bytes = readFileSync(path);
   return (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).subarray(header);
 }

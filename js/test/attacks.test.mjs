@@ -13,7 +13,7 @@ const ATTACKS = JSON.parse(readFileSync(`${FOLDER}attacks.json`, "utf8"));
 const NARROW = {
   bytes_2_66: '{file} is not a caudal file: tensor "w": its size 4294967296 is larger than memory can be',
   constant_inline:
-    '{file} is not a caudal file: graph 0: node 0: value takes a tensor, not ' +
+    "{file} is not a caudal file: graph 0: node 0: value takes a tensor, not " +
     '{"data":[1],"dtype":"float32","shape":[1099511627776]}',
   folded_to_4_gb: "broadcast_to: a float32 tensor of shape [1000000000] is larger than memory can be (model.py:12)",
   output_of_2_64_bytes:
@@ -66,7 +66,8 @@ function mutated(bytes, random) {
 test("600 files with bytes changed open, run or fail, and never trap", async (t) => {
   const random = randoms(20261124);
   const sources = [FIXTURE, `${ROOT}tests/errors/errors.caudal`];
-  for (const name of ["a_million_calls", "folded_to_4_gb", "scan_of_2_63_steps"]) sources.push(`${FOLDER}files/${name}.caudal`);
+  for (const name of ["a_million_calls", "folded_to_4_gb", "scan_of_2_63_steps"])
+    sources.push(`${FOLDER}files/${name}.caudal`);
   const codes = {};
   for (let count = 0; count < 600; count++) {
     const bytes = mutated(readFileSync(sources[count % sources.length]), random);

@@ -7,7 +7,9 @@ import { pathToFileURL } from "node:url";
 import { load, open } from "caudal";
 import { FIXTURE, failure } from "./support.mjs";
 
-const server = spawn(process.execPath, [new URL("serve.mjs", import.meta.url).pathname], { stdio: ["ignore", "pipe", "inherit"] });
+const server = spawn(process.execPath, [new URL("serve.mjs", import.meta.url).pathname], {
+  stdio: ["ignore", "pipe", "inherit"],
+});
 const port = await new Promise((resolve) => server.stdout.once("data", (text) => resolve(Number(text))));
 const at = (path) => `http://127.0.0.1:${port}/${path}`;
 after(() => server.kill());
@@ -15,7 +17,12 @@ after(() => server.kill());
 test("a file is loaded from every kind of source", async () => {
   const bytes = readFileSync(FIXTURE);
   const sources = [
-    FIXTURE, pathToFileURL(FIXTURE), bytes, new Uint8Array(bytes).buffer, await openAsBlob(FIXTURE), new Response(bytes),
+    FIXTURE,
+    pathToFileURL(FIXTURE),
+    bytes,
+    new Uint8Array(bytes).buffer,
+    await openAsBlob(FIXTURE),
+    new Response(bytes),
   ];
   for (const source of sources) {
     const session = await load(source);
@@ -29,7 +36,10 @@ test("a file is loaded from every kind of source", async () => {
 });
 
 test("progress is told, of how much where that is known", async () => {
-  for (const [path, known] of [["w?bytes=4000000", true], ["unknown?bytes=4000000", false]]) {
+  for (const [path, known] of [
+    ["w?bytes=4000000", true],
+    ["unknown?bytes=4000000", false],
+  ]) {
     const told = [];
     await open(new URL(at(path)), { onProgress: (...numbers) => told.push(numbers) });
     const last = told.at(-1)[0];
@@ -48,7 +58,11 @@ test("what goes wrong on the way is named", async () => {
     [() => load(new URL(at("cut?bytes=9000000"))), "io", /^the transfer of .*\/cut\?bytes=9000000 failed: /],
     [() => load(new URL("http://127.0.0.1:1/")), "io", /^cannot fetch http:\/\/127.0.0.1:1\/: /],
     [() => load(7), "argument", "load: number is no address, no bytes and no response"],
-    [() => load(new URL(at("w?bytes=5000000")), { memory: 1000 }), "memory", /: 50000\d\d bytes more than the 0 in use pass the limit/],
+    [
+      () => load(new URL(at("w?bytes=5000000")), { memory: 1000 }),
+      "memory",
+      /: 50000\d\d bytes more than the 0 in use pass the limit/,
+    ],
     [() => load(FIXTURE, { device: "gpu:0" }), "device", 'there is no device "gpu:0"; there is cpu'],
   ];
   for (const [work, code, message] of cases) {
@@ -64,13 +78,23 @@ test("an abort ends a load with the signal's reason", async () => {
     const reason = new Error("no more");
     const controller = new AbortController();
     setTimeout(() => controller.abort(reason), 50);
-    assert.equal(await failure(load(new URL(at("stall?bytes=9000000")), { signal: controller.signal, worker })), reason);
+    assert.equal(
+      await failure(load(new URL(at("stall?bytes=9000000")), { signal: controller.signal, worker })),
+      reason,
+    );
     const response = await fetch(at("stall?bytes=9000000"));
     const second = new AbortController();
     setTimeout(() => second.abort(reason), 50);
     assert.equal(await failure(load(response, { signal: second.signal, worker })), reason);
   }
-  assert.equal((await failure(load(FIXTURE, { signal: AbortSignal.abort("x") }).catch((error) => Promise.reject(new Error(error))))).message, "x");
+  assert.equal(
+    (
+      await failure(
+        load(FIXTURE, { signal: AbortSignal.abort("x") }).catch((error) => Promise.reject(new Error(error))),
+      )
+    ).message,
+    "x",
+  );
 });
 
 test("a file of 200 MB takes 1.1 times that and 4 MB at its peak", async (t) => {
@@ -79,7 +103,7 @@ test("a file of 200 MB takes 1.1 times that and 4 MB at its peak", async (t) => 
     import { load } from "caudal";
     const warm = await load(new URL("${at("w")}"));
     await warm.dispose();
-    // What fetch itself keeps of the network's buffers is not caudal's.
+    // What fetch itself keeps of the network's buffers is not caudal's, and is there before.
     for await (const _ of (await fetch("${at(`w?bytes=${bytes}`)}")).body);
     const before = process.memoryUsage().rss;
     let peak = 0;
@@ -90,7 +114,8 @@ test("a file of 200 MB takes 1.1 times that and 4 MB at its peak", async (t) => 
     clearInterval(timer);
     console.log(JSON.stringify({ grown: peak - before, wasm: s.program.handle.instance.memoryBytes, shape: w.shape }));`;
   const child = spawn(process.execPath, ["--expose-gc", "--input-type=module", "-e", code], {
-    cwd: new URL("..", import.meta.url), stdio: ["ignore", "pipe", "inherit"],
+    cwd: new URL("..", import.meta.url),
+    stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
   for await (const part of child.stdout) text += part;

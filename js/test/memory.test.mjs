@@ -62,7 +62,10 @@ test("a trap closes the instance, and its last state can be read", async () => {
   assert.throws(() => instance.raw.cdl_program_write(0xfffffff0, 8), { code: "internal" });
   const error = await failure(session.run("train_step", given));
   assert.equal(error.code, "internal");
-  assert.match(error.message, /^caudal failed by a mistake of its own \(.+\); this program runs no more, its last state/);
+  assert.match(
+    error.message,
+    /^caudal failed by a mistake of its own \(.+\); this program runs no more, its last state/,
+  );
   assert.equal(await failure(running), error);
   assert.equal(await failure(session.setState({ count: 1 })), error);
   assert.deepEqual(await (await session.state("hidden/kernel")).data(), before);

@@ -14,8 +14,14 @@ const LABELS = "/usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz";
 /** 32 pictures and their labels. */
 function pictures() {
   if (existsSync(PICTURES) && existsSync(LABELS)) {
-    const [pixels, labels] = [gunzipSync(readFileSync(PICTURES)).subarray(16), gunzipSync(readFileSync(LABELS)).subarray(8)];
-    return { pixels: Float32Array.from(pixels.subarray(0, 32 * 784), (pixel) => pixel / 255), labels: Int32Array.from(labels.subarray(0, 32)) };
+    const [pixels, labels] = [
+      gunzipSync(readFileSync(PICTURES)).subarray(16),
+      gunzipSync(readFileSync(LABELS)).subarray(8),
+    ];
+    return {
+      pixels: Float32Array.from(pixels.subarray(0, 32 * 784), (pixel) => pixel / 255),
+      labels: Int32Array.from(labels.subarray(0, 32)),
+    };
   }
   const random = randoms(3);
   const pixels = Float32Array.from({ length: 32 * 784 }, () => random.next().value);
@@ -49,7 +55,11 @@ test("the sample of the surface", async () => {
     writeFileSync(`${folder}/fashion.caudal`, await fashion());
     process.chdir(folder);
     await sample({
-      pixels, labels, bar, n: 32, stop: new AbortController(),
+      pixels,
+      labels,
+      bar,
+      n: 32,
+      stop: new AbortController(),
       show: (...all) => told.shown.push(all),
       download: (file) => told.files.push(file),
       report: (...all) => told.errors.push(all),

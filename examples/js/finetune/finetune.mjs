@@ -55,7 +55,8 @@ for (let step = 0, at = 0; step < steps && !stop.signal.aborted; step++, at += b
   const numbers = order.subarray(at, at + batch);
   try {
     const out = await session.run("train_step", batchOf(train, numbers, shape), { signal: stop.signal });
-    if ((step + 1) % 20 === 0 || step + 1 === steps) console.log(`step ${step + 1} of ${steps}: loss ${(await out.loss.item()).toFixed(4)}`);
+    if ((step + 1) % 20 === 0 || step + 1 === steps)
+      console.log(`step ${step + 1} of ${steps}: loss ${(await out.loss.item()).toFixed(4)}`);
     out[Symbol.dispose]();
   } catch (error) {
     // Ctrl-C: the state is as it was before the step, and is saved.

@@ -4,7 +4,9 @@ import { parseArgs } from "node:util";
 import { DEBIAN, GARMENTS, accuracyOf, batchOf, fashionMnist, shuffled } from "../idx.mjs";
 
 // The package as an application has it, or the build in this repository.
-const { Graph, adam, cosineSchedule, ops, randomKey } = await import("caudal").catch(() => import("../../../js/dist/index.js"));
+const { Graph, adam, cosineSchedule, ops, randomKey } = await import("caudal").catch(
+  () => import("../../../js/dist/index.js"),
+);
 
 const HELP = `usage: node train.mjs [--data FOLDER] [--epochs N] [--batch N] [--hidden N] [-o FILE]
 
@@ -45,10 +47,18 @@ function build(hidden, steps) {
   const loss = ops.mean(ops.softmaxCrossEntropy(logits, y));
   const right = ops.equal(ops.argmax(logits, { axis: 1 }), ops.cast(y, { dtype: "int64" }));
   const accuracy = ops.mean(ops.cast(right, { dtype: "float32" }));
-  g.function("predict", { output: ops.softmax(logits) }, { doc: "Probabilities of the ten garments; pixels are in 0 to 1." });
+  g.function(
+    "predict",
+    { output: ops.softmax(logits) },
+    { doc: "Probabilities of the ten garments; pixels are in 0 to 1." },
+  );
   g.function("evaluate", { loss, accuracy }, { doc: "Mean cross-entropy and the share of right answers." });
   const step = g.function("train_step", { loss, accuracy }, { doc: "One step of Adam on a batch." });
-  step.minimize(loss, [w1, b1, w2, b2], adam({ learningRate: 2e-3, schedule: cosineSchedule({ decaySteps: steps, alpha: 0.02 }) }));
+  step.minimize(
+    loss,
+    [w1, b1, w2, b2],
+    adam({ learningRate: 2e-3, schedule: cosineSchedule({ decaySteps: steps, alpha: 0.02 }) }),
+  );
   return g.program({ labels: GARMENTS, pixels: "0 to 1" });
 }
 
@@ -61,14 +71,20 @@ for (let epoch = 0; epoch < epochs; epoch++) {
   const order = shuffled(train.labels.length, epoch + 1);
   let sum = 0;
   for (let step = 0; step < steps; step++) {
-    const out = await session.run("train_step", batchOf(train, order.subarray(step * batch, (step + 1) * batch), [784]));
+    const out = await session.run(
+      "train_step",
+      batchOf(train, order.subarray(step * batch, (step + 1) * batch), [784]),
+    );
     sum += await out.loss.item();
     out[Symbol.dispose]();
-    if (process.stdout.isTTY && step % 20 === 0) process.stdout.write(`\repoch ${epoch + 1}: ${step} of ${steps} steps`);
+    if (process.stdout.isTTY && step % 20 === 0)
+      process.stdout.write(`\repoch ${epoch + 1}: ${step} of ${steps} steps`);
   }
   const accuracy = await accuracyOf(session, test, [784]);
   const seconds = ((performance.now() - start) / 1000).toFixed(1);
-  console.log(`\repoch ${epoch + 1}: loss ${(sum / steps).toFixed(4)}, test accuracy ${accuracy.toFixed(4)}, ${seconds} s`);
+  console.log(
+    `\repoch ${epoch + 1}: loss ${(sum / steps).toFixed(4)}, test accuracy ${accuracy.toFixed(4)}, ${seconds} s`,
+  );
 }
 writeFileSync(values.output, await session.save());
 await session.dispose();
