@@ -34,6 +34,9 @@ func encode(out *strings.Builder, v reflect.Value) error {
 		return nil
 	}
 	switch value := v.Interface().(type) {
+	case json.RawMessage:
+		out.Write(value)
+		return nil
 	case DType:
 		return encodeText(out, value.String())
 	case Dim:

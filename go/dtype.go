@@ -1,6 +1,9 @@
 package caudal
 
-import "unsafe"
+import (
+	"strings"
+	"unsafe"
+)
 
 // A DType says what the elements of a tensor are. The zero DType is none; where an attr takes a DType, that is the
 // attr's default.
@@ -38,7 +41,11 @@ func ParseDType(name string) (DType, error) {
 			return DType(i + 1), nil
 		}
 	}
-	return 0, refuse(CodeDType, "", "", "there is no dtype %s", quote(name))
+	var known []string
+	for _, each := range dtypes[1:] {
+		known = append(known, each.name)
+	}
+	return 0, refuse(CodeDType, "", "dtype", "no dtype is named %s; there are %s", quote(name), strings.Join(known, ", "))
 }
 
 // String gives the name, such as float32.

@@ -2,12 +2,13 @@
 
 import type { Input } from "./convert.js";
 import { CaudalError, failure } from "./errors.js";
+import { checkLimits } from "./limits.js";
 import { type NodePort, type NodeThreads, importModule, isNode } from "./platform.js";
 import { type Program, type ProgramInfo, infoOf, lookUp } from "./program.js";
 import {
   type Answer, type Call, type SentObject, type SentTensor, receiveError, receiveTensor, sendTensor,
 } from "./protocol.js";
-import { type Report, type RunOptions, type Session, type SessionOptions, fitInputs, fitState } from "./session.js";
+import { type Report, type RunOptions, type Session, type SessionOptions, fitInputs, fitState, programOf } from "./session.js";
 import type { Sink } from "./source.js";
 import { renamed } from "./source.js";
 import type { Tensor } from "./tensor.js";
@@ -253,7 +254,7 @@ class RemoteSession<F extends Functions> implements Session<F> {
 
   async restore(from: Program | Session, options: { strict?: boolean } = {}): Promise<void> {
     this.#open();
-    const given = "snapshot" in from ? await from.snapshot() : from;
+    const given = await programOf(from);
     const here = given instanceof RemoteProgram && given.connection === this.#connection;
     await this.#call("restore", [here ? given.sent.object : await given.save(), options.strict ?? false]);
   }
@@ -304,6 +305,7 @@ function plainOptions({ device, strict, debug, memory, seconds }: SessionOptions
 export async function loadInWorker<F extends Functions>(
   options: SessionOptions, fill: (sink: Sink) => Promise<string>,
 ): Promise<Session<F>> {
+  checkLimits(options);
   const connection = await Connection.open();
   const sink: Sink = {
     begin: (length) => connection.call(0, "begin", [length, options.memory]),

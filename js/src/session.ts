@@ -1,4 +1,4 @@
-import { type Elements, type Input, type Plain, addOperand, elements, fit, isPlain } from "./convert.js";
+import { type Elements, type Input, type Plain, addOperand, described, elements, fit, isPlain } from "./convert.js";
 import { dtypeInfo } from "./dtype.js";
 import { CaudalError, failure, reworded } from "./errors.js";
 import { Handle, type Instance, Operands, disown, owns } from "./instance.js";
@@ -211,17 +211,13 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     const instance = this.#open();
     this.#running++;
     try {
-      const given = "snapshot" in from ? await from.snapshot() : from;
+      const given = await programOf(from);
       const operands = new Operands(instance);
       if (given instanceof LocalProgram && given.handle.instance === instance) {
         given.handle.use("program");
         operands.pinned(given.handle);
-      } else if (typeof given?.save === "function") {
-        operands.temporary(readProgram(instance, await given.save()));
       } else {
-        throw failure("argument", "it is neither a program nor a session; open a file with open(...)", {
-          op: "restore", argument: "from",
-        });
+        operands.temporary(readProgram(instance, await given.save()));
       }
       try {
         await this.#inTurn(undefined, () => {
@@ -413,6 +409,14 @@ export function readProgram(instance: Instance, bytes: Uint8Array, limits?: Hand
   } finally {
     file.free();
   }
+}
+
+/** The program that state is taken from: itself, or a snapshot of a session. */
+export async function programOf(from: Program | Session): Promise<Program> {
+  const given: { snapshot?: unknown; save?: unknown } | undefined | null = from;
+  if (typeof given?.save === "function") return "snapshot" in given ? (from as Session).snapshot() : (from as Program);
+  const text = `${described(from)} is neither a program nor a session; open a file with open(...)`;
+  throw failure("argument", text, { op: "restore", argument: "from" });
 }
 
 /** What is left of a call's limits after it waited for others; hardly a second's part if nothing is. */

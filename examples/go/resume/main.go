@@ -1,0 +1,167 @@
+// Resume opens a program file, goes on training it and evaluates: what any other language does with the same file.
+//
+//	go run ./resume FILE --data FOLDER --json OUT
+//
+// The folder holds little-endian arrays: images.f32 and labels.i32 to train on, eval_images.f32 and eval_labels.i32.
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	caudal "github.com/caudal-project/caudal/go"
+)
+
+const pixels = 28 * 28
+
+type report struct {
+	Losses         []float32 `json:"losses"`
+	Accuracy       float32   `json:"accuracy"`
+	EvaluationLoss float32   `json:"evaluation_loss"`
+	MsPerStep      float64   `json:"ms_per_step"`
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	data := flag.String("data", "", "the folder with the arrays")
+	steps := flag.Int("steps", 20, "how many steps to train")
+	batch := flag.Int("batch", 64, "how many pictures a step takes")
+	out := flag.String("json", "", "where to write the result")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: resume FILE --data FOLDER --json OUT [--steps N] [--batch N]")
+		flag.PrintDefaults()
+	}
+	file, err := parse(os.Args[1:])
+	if err != nil {
+		return err
+	}
+	if file == "" || *data == "" || *out == "" {
+		flag.Usage()
+		return errors.New("give a file, --data and --json")
+	}
+	s, err := caudal.Load(file, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	result, err := resume(context.Background(), s, *data, *steps, *batch)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*out, text, 0o666)
+}
+
+// parse reads the command line, where the file may stand before the flags; gives the file.
+func parse(arguments []string) (string, error) {
+	if err := flag.CommandLine.Parse(arguments); err != nil {
+		return "", err
+	}
+	file := flag.Arg(0)
+	if flag.NArg() > 1 {
+		if err := flag.CommandLine.Parse(flag.Args()[1:]); err != nil {
+			return "", err
+		}
+	}
+	return file, nil
+}
+
+func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch int) (*report, error) {
+	images, labels, err := read(folder, "")
+	if err != nil {
+		return nil, err
+	}
+	result := &report{}
+	var milliseconds []float64
+	for step := range steps {
+		x, y, err := part(images, labels, step*batch, batch)
+		if err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		out, err := s.Run(ctx, "train_step", caudal.Tensors{"x": x, "y": y})
+		if err != nil {
+			return nil, err
+		}
+		loss, err := caudal.Scalar[float32](out["loss"])
+		if err != nil {
+			return nil, err
+		}
+		milliseconds = append(milliseconds, time.Since(start).Seconds()*1e3)
+		result.Losses = append(result.Losses, loss)
+	}
+	if images, labels, err = read(folder, "eval_"); err != nil {
+		return nil, err
+	}
+	x, y, err := part(images, labels, 0, len(labels))
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.Run(ctx, "evaluate", caudal.Tensors{"x": x, "y": y})
+	if err != nil {
+		return nil, err
+	}
+	if result.Accuracy, err = caudal.Scalar[float32](out["accuracy"]); err != nil {
+		return nil, err
+	}
+	if result.EvaluationLoss, err = caudal.Scalar[float32](out["loss"]); err != nil {
+		return nil, err
+	}
+	slices.Sort(milliseconds)
+	if n := len(milliseconds); n > 0 {
+		result.MsPerStep = (milliseconds[(n-1)/2] + milliseconds[n/2]) / 2
+	}
+	return result, nil
+}
+
+// read gives the pictures and labels of one set.
+func read(folder, prefix string) ([]float32, []int32, error) {
+	images, err := array[float32](filepath.Join(folder, prefix+"images.f32"))
+	if err != nil {
+		return nil, nil, err
+	}
+	labels, err := array[int32](filepath.Join(folder, prefix+"labels.i32"))
+	if err == nil && len(images) != pixels*len(labels) {
+		err = fmt.Errorf("%s: %simages and %slabels differ in number", folder, prefix, prefix)
+	}
+	return images, labels, err
+}
+
+func array[T float32 | int32](path string) ([]T, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]T, len(data)/4)
+	_, err = binary.Decode(data, binary.LittleEndian, values)
+	return values, err
+}
+
+// part gives some pictures and their labels as tensors.
+func part(images []float32, labels []int32, start, count int) (x, y *caudal.Tensor, err error) {
+	if start+count > len(labels) {
+		return nil, nil, fmt.Errorf("there are %d pictures, fewer than %d", len(labels), start+count)
+	}
+	if x, err = caudal.NewTensor(images[start*pixels:(start+count)*pixels], count, 28, 28, 1); err != nil {
+		return nil, nil, err
+	}
+	y, err = caudal.NewTensor(labels[start:start+count], count)
+	return x, y, err
+}
