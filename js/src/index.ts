@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Numerical computing and deep learning on dataflow graphs: programs that run and train in Node and browsers. */
 
 export { type Like, type Tree, cond, scan, whileLoop } from "./control.js";

@@ -104,7 +104,13 @@ export class Operands {
 }
 
 /** The net under `dispose`: what nobody holds any more is freed. */
-const registry = new FinalizationRegistry<Handle>((handle) => handle.free());
+const registry = new FinalizationRegistry<Handle>((handle) => {
+  try {
+    handle.free();
+  } catch {
+    // A trap, which the next call of the instance tells; nobody could catch it here.
+  }
+});
 
 /** Frees a handle when nobody holds its owner any more. */
 export function owns(owner: object, handle: Handle): void {

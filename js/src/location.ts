@@ -1,9 +1,7 @@
 import type { Location } from "./errors.js";
 
 /** Where this package lies: its folder, or the one file that a bundler made of it. */
-const OWN = import.meta.url.endsWith("/location.js")
-  ? import.meta.url.slice(0, -"location.js".length)
-  : import.meta.url.replace(/[?#].*$/, "");
+const OWN = import.meta.url.replace(/[?#].*$/, "").replace(/\/location\.js$/, "/");
 
 // `at f (file:///model.ts:12:5)` of V8, `f@http://host/model.ts:12:5` of the others.
 const FRAME = /(?:\(|@|at (?:async )?)((?:[a-z-]+:\/\/|\/|[A-Za-z]:\\)[^()]*?):(\d+)(?::\d+)?\)?$/;

@@ -72,7 +72,7 @@ test("a function writes state, and trains by gradients that it changed", async (
   assert.deepEqual(list(await s.state("w")), [0.5, 1.5]);
   assert.equal(await (await s.state("seen")).item(), 1n);
   assert.deepEqual([p.state.seen.role, p.functions.step.doc], ["statistic", "Clipped."]);
-  assert.ok("apply" in p.functions && "gradients" in p.functions);
+  assert.ok("step_apply" in p.functions && "step_gradients" in p.functions);
 });
 
 test("control flow in a graph gives what it gives of tensors", async () => {
