@@ -322,8 +322,11 @@ async function download() {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-const openAlone = (/** @type {string | File} */ source) =>
-  alone("file-error", `${typeof source === "string" ? source : source.name} was not opened`, () => open(source));
+function openAlone(/** @type {string | File} */ source) {
+  const what = `${typeof source === "string" ? source : source.name} was not opened`;
+  if (busy) return complain("file-error", `${what}: stop the training first.`);
+  return alone("file-error", what, () => open(source));
+}
 
 /** Listens to what can be pressed. */
 function listen() {

@@ -162,6 +162,12 @@ test("training can be stopped, keeps what was done by then, and goes on", async 
   await slide(page, "steps", 200);
   await page.click("#train");
   await page.waitForFunction(() => document.querySelector("#training").value > 0.02);
+  await page.evaluate(() => {
+    const files = new DataTransfer();
+    files.items.add(new File(["x"], "other.caudal"));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true }));
+  });
+  assert.match(await errorAt(page, "file-error"), /^other\.caudal was not opened: stop the training first/);
   await page.click("#stop");
   const [, done] = /^Stopped after (\d+) steps?\./.exec(await trained(page));
   assert.ok(Number(done) > 0 && Number(done) < 200);

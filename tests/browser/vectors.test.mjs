@@ -12,8 +12,8 @@ import { HERE, ROOT } from "./setup.mjs";
 const FOLDER = join(ROOT, "build", "vectors");
 
 test("every vector passes in Chromium, and bits that are the same on every machine are the native library's", async (context) => {
-  const server = await serve({ "/": HERE, "/caudal/": join(ROOT, "js", "dist"), "/vectors/": join(ROOT, "tests", "vectors") });
   const browser = await launch();
+  const server = await serve({ "/": HERE, "/caudal/": join(ROOT, "js", "dist"), "/vectors/": join(ROOT, "tests", "vectors") });
   try {
     const page = await browser.newPage();
     await page.goto(`${server.origin}/blank.html`);
