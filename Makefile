@@ -15,8 +15,8 @@ PYTHON := $(VENV)/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DATA := /usr/share/datasets/fashion-mnist
 # Rewritten by `make gen`, committed, and compared in CI.
-GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py js/src/ops.ts go/ops/ops.go docs/ops.md \
-             tests/vectors/samples.json
+GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py js/src/ops.ts go/ops/ops.go \
+             go/internal/engine/functions.go go/internal/native/call.h docs/ops.md tests/vectors/samples.json
 NATIVE := Cargo.toml rust-toolchain.toml pyproject.toml $(wildcard Cargo.lock) \
           $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.h' -o -name Cargo.toml \) -print)
 PACKAGE := $(shell find python/caudal -name _native -prune -o -type f \( -name '*.py' -o -name 'py.typed' \) -print)
@@ -28,6 +28,7 @@ TOOLED := $(VENV)/.tooled
 WHEEL := build/wheel/.built
 JS := js/dist/.built
 NODE_MODULES := js/node_modules/.ready
+BROWSER := tests/browser/node_modules/.ready
 STATIC := build/c/lib/libcaudal.a
 # The languages that this machine has; setup says what is left out without them.
 NODE := $(shell node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && npm --version >/dev/null 2>&1 && echo node)
@@ -76,6 +77,10 @@ $(NODE_MODULES): js/package.json js/package-lock.json
 	npm --prefix js ci --silent --no-audit --no-fund
 	@touch $@
 
+$(BROWSER): tests/browser/package.json tests/browser/package-lock.json
+	npm --prefix tests/browser ci --silent --no-audit --no-fund
+	@touch $@
+
 # The module is the committed one; `make wasm` makes it anew.
 $(JS): $(NODE_MODULES) js/tsconfig.json go/internal/wasm/caudal.wasm $(wildcard js/src/*.ts js/scripts/*)
 	npm --prefix js run --silent build
@@ -102,7 +107,7 @@ wheel: setup $(WHEEL) ## Build the wheel into build/wheel
 js: $(JS) ## Build the JavaScript package into js/dist
 static: $(STATIC) ## Build the static library that Go's tag caudal_native links
 
-demo: build $(if $(NODE),$(JS)) $(if $(GO),$(STATIC)) ## Train in Python, save one file, go on training it in every language
+demo: build $(if $(NODE),$(JS) $(BROWSER)) $(if $(GO),$(STATIC)) ## Train in Python, save one file, go on training it in every language
 	$(PYTHON) examples/demo.py
 
 page: build js ## Serve the page that teaches what the demo trained, on http://127.0.0.1:8000
@@ -127,11 +132,10 @@ test: build $(TOOLED) wheel ## Run every test of every language that is here
 	@[ -n "$(NODE)" ] || echo "left out: the tests of JavaScript (they need Node 20 or newer with npm)"
 	@[ -n "$(GO)" ] || echo "left out: the tests of Go (they need Go 1.25 or newer)"
 
-test-js: build $(JS) ## Run the tests of JavaScript, of the page and of the packed package
+test-js: build $(JS) $(BROWSER) ## Run the tests of JavaScript, of the page and of the packed package
 	npm --prefix js test
-	npm --prefix tests/browser ci --silent --no-audit --no-fund
 	npm --prefix tests/browser test
-	node --test tests/packages/
+	node --test tests/packages/packages.test.mjs
 
 test-go: build $(STATIC) ## Run the tests of Go, with the module and with the native library
 	cd go && go test -race ./...
@@ -142,7 +146,6 @@ test-go: build $(STATIC) ## Run the tests of Go, with the module and with the na
 gen: setup ## Rewrite the generated files of every language
 	cargo run --quiet -p caudal-gen
 	@$(VENV)/bin/ruff format --quiet python/caudal/ops.py
-	@[ -z "$(GO)" ] || gofmt -w go/ops/ops.go
 
 gen-check: gen ## Fail where a generated file was not up to date
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] || { \

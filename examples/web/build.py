@@ -36,6 +36,11 @@ def lay_out(page: Path, program: Path) -> None:
     shutil.rmtree(page / "caudal", ignore_errors=True)
     shutil.copytree(LIBRARY, page / "caudal", ignore=shutil.ignore_patterns("*.d.ts", "*.map"))
     shutil.copy(program, page / "fashion.caudal")
+    # Or a browser asks for each module only when it has read the one that imports it.
+    modules = sorted(path.relative_to(page).as_posix() for path in page.rglob("*.js") if path.name != "worker.js")
+    links = "".join(f'<link rel="modulepreload" href="{module}">\n' for module in modules)
+    index = page / "index.html"
+    index.write_text(index.read_text().replace("</head>", f"{links}</head>"))
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

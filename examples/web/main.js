@@ -298,6 +298,8 @@ async function open(/** @type {string | File} */ source) {
     bar.hidden = true;
     if (!classifier) at("file-name").textContent = "No file is open.";
   }
+  layBars(classifier.labels);
+  const answered = look();
   at("file-name").textContent = `${name} · ${size(bytes)}`;
   at("file-functions").replaceChildren(
     ...Object.keys(classifier.functions).map((f) => Object.assign(document.createElement("li"), { textContent: f, title: classifier?.functions[f].doc ?? "" })),
@@ -305,12 +307,11 @@ async function open(/** @type {string | File} */ source) {
   complain("teach-error", classifier.teachable ? "" : "This file cannot learn here: it has no function train_step with an optimiser.");
   if (classifier.teachable) showRate(await classifier.learningRate());
   else at("rate-value").textContent = "–";
-  layBars(classifier.labels);
   layLabels(classifier.labels);
   layPictures();
   layExamples();
   showCharts();
-  await look();
+  await answered;
 }
 
 async function download() {

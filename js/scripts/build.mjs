@@ -1,4 +1,5 @@
-// Builds dist/: the compiled sources and the WASM module beside them, which CAUDAL_WASM may name.
+// Builds dist/: the package and its Worker, a file each, their types, and the WASM module, which CAUDAL_WASM may name.
+import { buildSync } from "esbuild";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -19,4 +20,12 @@ try {
   // tsc has said why.
   process.exit(1);
 }
+// One file each, so that a page has them after a request, and not when the last of thirty has come.
+buildSync({
+  entryPoints: [`${root}src/index.ts`, `${root}src/worker.ts`],
+  outdir: `${root}dist`,
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+});
 copyFileSync(module, `${root}dist/caudal.wasm`);

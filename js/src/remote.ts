@@ -84,12 +84,20 @@ class Connection {
 
   static async open(): Promise<Connection> {
     const connection = new Connection();
-    const module = await wasmModule();
-    connection.#port = await start({
+    // Both at once: the Worker fetches its scripts while the module is compiled.
+    const module = wasmModule();
+    module.catch(() => {});
+    const port = await start({
       answer: (answer) => connection.#answer(answer),
       fail: (why) => connection.#fail(failure("internal", `the Worker failed: ${why}`)),
     });
-    connection.#port.post({ module, threads: configured().threads }, []);
+    connection.#port = port;
+    try {
+      port.post({ module: await module, threads: configured().threads }, []);
+    } catch (error) {
+      port.end();
+      throw error;
+    }
     return connection;
   }
 
@@ -336,15 +344,21 @@ export async function loadInWorker<F extends Functions>(
 ): Promise<Session<F>> {
   checkLimits(options);
   const connection = await Connection.open();
+  let sent: Promise<void> = Promise.resolve();
   const sink: Sink = {
     begin: (length) => connection.call(0, "begin", [length, options.memory]),
-    write: (chunk) => {
+    // A chunk goes out while the one before is taken: to wait for each would cost a turn of both threads.
+    write: async (chunk) => {
       const copy = chunk.slice();
-      return connection.call(0, "write", [copy], [copy.buffer]);
+      const before = sent;
+      sent = connection.call(0, "write", [copy], [copy.buffer]);
+      sent.catch(() => {});
+      await before;
     },
   };
   try {
     const name = await fill(sink);
+    await sent;
     const made = await connection
       .call<{ session: SentObject; program: SentObject }>(0, "open", [plainOptions(options)])
       .catch((error) => Promise.reject(renamed(error, name)));
