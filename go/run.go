@@ -11,13 +11,16 @@ import (
 )
 
 // Run calls a function with inputs by name; gives its outputs by name. When ctx is done the call ends, and the state is
-// as it was before.
+// as it was before; a nil ctx is never done.
 //
 // Errors: ErrName if there is no such function or input, ErrArgument if an input is missing or nil, ErrDType and
 // ErrShape if one does not fit; ErrDeadline and ErrCancelled, which also match what ctx says, ErrMemory at the limits;
 // ErrClosed.
 func (s *Session) Run(ctx context.Context, name string, inputs Tensors) (Tensors, error) {
 	start := time.Now()
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
