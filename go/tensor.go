@@ -160,9 +160,15 @@ func (f *frame) view(at engine.Pointer) *Tensor {
 	fields := f.engine.View(at, 4*f.word+8)
 	data, sizes := f.pointer(fields), f.pointer(fields[f.word:])
 	rank, size := int(f.pointer(fields[2*f.word:])), int(f.pointer(fields[3*f.word:]))
-	t := &Tensor{dtype: DType(binary.LittleEndian.Uint32(fields[4*f.word:]))}
+	// The dims of most tensors lie with them.
+	made := &struct {
+		Tensor
+		few [4]int
+	}{}
+	t := &made.Tensor
+	t.dtype = DType(binary.LittleEndian.Uint32(fields[4*f.word:]))
 	if rank > 0 {
-		t.dims = make([]int, rank)
+		t.dims = append(made.few[:0], make([]int, rank)...)
 		view := f.engine.View(sizes, 8*rank)
 		for i := range t.dims {
 			t.dims[i] = int(binary.LittleEndian.Uint64(view[8*i:]))
