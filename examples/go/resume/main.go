@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,11 +16,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caudal-project/caudal/examples/go/internal/command"
 	caudal "github.com/caudal-project/caudal/go"
 )
 
 const pixels = 28 * 28
 
+// A report is what examples/resume.py writes, too.
 type report struct {
 	Losses         []float32 `json:"losses"`
 	Accuracy       float32   `json:"accuracy"`
@@ -29,36 +30,29 @@ type report struct {
 	MsPerStep      float64   `json:"ms_per_step"`
 }
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
-}
+const about = "Opens FILE, goes on training it, evaluates, and writes losses, accuracy and time as JSON."
 
-func run() error {
-	data := flag.String("data", "", "the folder with the arrays")
-	steps := flag.Int("steps", 20, "how many steps to train")
-	batch := flag.Int("batch", 64, "how many pictures a step takes")
-	out := flag.String("json", "", "where to write the result")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: resume FILE --data FOLDER --json OUT [--steps N] [--batch N]")
-		flag.PrintDefaults()
-	}
-	file, err := parse(os.Args[1:])
+func main() { command.Main(run) }
+
+func run(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("resume", flag.ContinueOnError)
+	data := flags.String("data", "", "the `folder` with the arrays")
+	steps := flags.Int("steps", 20, "how many steps to train")
+	batch := flags.Int("batch", 64, "how many pictures a step takes")
+	out := flags.String("json", "", "the `file` to write the result to")
+	file, err := command.File(flags, about, arguments)
 	if err != nil {
 		return err
 	}
-	if file == "" || *data == "" || *out == "" {
-		flag.Usage()
-		return errors.New("give a file, --data and --json")
+	if *data == "" || *out == "" || *steps < 0 || *batch < 1 {
+		return &command.UsageError{Message: "--data and --json are needed, --steps is 0 or more, --batch 1 or more"}
 	}
 	s, err := caudal.Load(file, nil)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	result, err := resume(context.Background(), s, *data, *steps, *batch)
+	result, err := resume(ctx, s, *data, *steps, *batch)
 	if err != nil {
 		return err
 	}
@@ -69,20 +63,7 @@ func run() error {
 	return os.WriteFile(*out, text, 0o666)
 }
 
-// parse reads the command line, where the file may stand before the flags; gives the file.
-func parse(arguments []string) (string, error) {
-	if err := flag.CommandLine.Parse(arguments); err != nil {
-		return "", err
-	}
-	file := flag.Arg(0)
-	if flag.NArg() > 1 {
-		if err := flag.CommandLine.Parse(flag.Args()[1:]); err != nil {
-			return "", err
-		}
-	}
-	return file, nil
-}
-
+// resume trains that many steps, each on the next batch, and evaluates.
 func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch int) (*report, error) {
 	images, labels, err := read(folder, "")
 	if err != nil {
@@ -144,6 +125,7 @@ func read(folder, prefix string) ([]float32, []int32, error) {
 	return images, labels, err
 }
 
+// array reads little-endian elements.
 func array[T float32 | int32](path string) ([]T, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
