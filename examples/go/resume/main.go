@@ -69,15 +69,15 @@ func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch 
 	if err != nil {
 		return nil, err
 	}
-	result := &report{}
+	result := &report{Losses: []float32{}}
 	var milliseconds []float64
 	for step := range steps {
-		x, y, err := part(images, labels, step*batch, batch)
+		inputs, err := part(images, labels, step*batch, batch)
 		if err != nil {
 			return nil, err
 		}
 		start := time.Now()
-		out, err := s.Run(ctx, "train_step", caudal.Tensors{"x": x, "y": y})
+		out, err := s.Run(ctx, "train_step", inputs)
 		if err != nil {
 			return nil, err
 		}
@@ -88,28 +88,32 @@ func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch 
 		milliseconds = append(milliseconds, time.Since(start).Seconds()*1e3)
 		result.Losses = append(result.Losses, loss)
 	}
-	if images, labels, err = read(folder, "eval_"); err != nil {
-		return nil, err
-	}
-	x, y, err := part(images, labels, 0, len(labels))
-	if err != nil {
-		return nil, err
-	}
-	out, err := s.Run(ctx, "evaluate", caudal.Tensors{"x": x, "y": y})
-	if err != nil {
-		return nil, err
-	}
-	if result.Accuracy, err = caudal.Scalar[float32](out["accuracy"]); err != nil {
-		return nil, err
-	}
-	if result.EvaluationLoss, err = caudal.Scalar[float32](out["loss"]); err != nil {
-		return nil, err
-	}
 	slices.Sort(milliseconds)
 	if n := len(milliseconds); n > 0 {
 		result.MsPerStep = (milliseconds[(n-1)/2] + milliseconds[n/2]) / 2
 	}
-	return result, nil
+	return result, result.evaluate(ctx, s, folder)
+}
+
+// evaluate measures on the other set.
+func (r *report) evaluate(ctx context.Context, s *caudal.Session, folder string) error {
+	images, labels, err := read(folder, "eval_")
+	if err != nil {
+		return err
+	}
+	inputs, err := part(images, labels, 0, len(labels))
+	if err != nil {
+		return err
+	}
+	out, err := s.Run(ctx, "evaluate", inputs)
+	if err != nil {
+		return err
+	}
+	if r.Accuracy, err = caudal.Scalar[float32](out["accuracy"]); err != nil {
+		return err
+	}
+	r.EvaluationLoss, err = caudal.Scalar[float32](out["loss"])
+	return err
 }
 
 // read gives the pictures and labels of one set.
@@ -131,19 +135,23 @@ func array[T float32 | int32](path string) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(data)%4 != 0 {
+		return nil, fmt.Errorf("%s: %d bytes are no whole number of elements", path, len(data))
+	}
 	values := make([]T, len(data)/4)
 	_, err = binary.Decode(data, binary.LittleEndian, values)
 	return values, err
 }
 
-// part gives some pictures and their labels as tensors.
-func part(images []float32, labels []int32, start, count int) (x, y *caudal.Tensor, err error) {
+// part gives some pictures and their labels.
+func part(images []float32, labels []int32, start, count int) (caudal.Tensors, error) {
 	if start+count > len(labels) {
-		return nil, nil, fmt.Errorf("there are %d pictures, fewer than %d", len(labels), start+count)
+		return nil, fmt.Errorf("there are %d pictures, fewer than %d", len(labels), start+count)
 	}
-	if x, err = caudal.NewTensor(images[start*pixels:(start+count)*pixels], count, 28, 28, 1); err != nil {
-		return nil, nil, err
+	x, err := caudal.NewTensor(images[start*pixels:(start+count)*pixels], count, 28, 28, 1)
+	if err != nil {
+		return nil, err
 	}
-	y, err = caudal.NewTensor(labels[start:start+count], count)
-	return x, y, err
+	y, err := caudal.NewTensor(labels[start:start+count], count)
+	return caudal.Tensors{"x": x, "y": y}, err
 }
