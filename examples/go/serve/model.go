@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	caudal "github.com/caudal-project/caudal/go"
 )
@@ -214,13 +216,23 @@ func (p *pixels) UnmarshalJSON(text []byte) error {
 	if bytes.Contains(text, []byte("null")) {
 		return refused(caudal.CodeFormat, "pixels: null is no number")
 	}
-	first := []byte{}
-	if bytes.HasPrefix(text, []byte("[")) {
-		first = bytes.TrimLeft(text[1:], " \t\r\n")
+	var err error
+	if rest, list := bytes.CutPrefix(text, []byte("[")); list && startsWith(rest, "[]") {
+		err = json.Unmarshal(text, (*[][]float32)(p))
+	} else {
+		*p = make(pixels, 1)
+		err = json.Unmarshal(text, &(*p)[0])
 	}
-	if bytes.HasPrefix(first, []byte("[")) || bytes.HasPrefix(first, []byte("]")) {
-		return json.Unmarshal(text, (*[][]float32)(p))
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return refused(caudal.CodeFormat, "pixels: float32 numbers in a list, or such lists in a list, are needed, not the %s",
+			kind.Value)
 	}
-	*p = make(pixels, 1)
-	return json.Unmarshal(text, &(*p)[0])
+	return err
+}
+
+// startsWith tells whether JSON goes on with one of these characters.
+func startsWith(text []byte, characters string) bool {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	return len(text) > 0 && strings.IndexByte(characters, text[0]) >= 0
 }
