@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	// So that the test runs again when the library has changed.
+	_ "github.com/caudal-project/caudal/go"
 )
 
 // program is a whole program of a user: it builds a network, saves and loads it, and predicts.
