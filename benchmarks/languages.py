@@ -165,7 +165,7 @@ def report(language: str, task: str, rows: dict[str, Any]) -> None:
     print(f"\n{TASKS[task].title}")
     print(f"{'':28}{'median':>12}{'fastest':>12}{'peak MB':>10}")
     for name, row in sorted(rows.items(), key=lambda item: statistics.median(item[1]["seconds"])):
-        label, seconds = f"{name} {row['version']}", row["seconds"]
+        label, seconds = f"{name} {row['version']}".strip(), row["seconds"]
         median, fastest = duration(statistics.median(seconds)), duration(min(seconds))
         print(f"{label:28}{median:>12}{fastest:>12}{row['peak_mb']:10.0f}")
     for one, other in RATIOS[language]:
@@ -177,7 +177,9 @@ def report(language: str, task: str, rows: dict[str, Any]) -> None:
 
 def duration(seconds: float) -> str:
     """With a unit in which it is easily read."""
-    return f"{seconds * 1e6:.2f} us" if seconds < 1e-4 else f"{seconds * 1e3:.3f} ms"
+    if seconds < 1e-4:
+        return f"{seconds * 1e6:.2f} us"
+    return f"{seconds * 1e3:.3f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def main() -> None:

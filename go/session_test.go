@@ -85,7 +85,12 @@ func TestCallsGoBesideALongOne(t *testing.T) {
 	})
 	time.Sleep(20 * time.Millisecond)
 	run(t, s, "predict", 1)
-	_, err := s.State("w")
+	report, err := s.Report()
+	check(t, err)
+	if engineName == "go-pure" && report.Readers.Made != 1 {
+		t.Errorf("there are %+v", report.Readers)
+	}
+	_, err = s.State("w")
 	check(t, err)
 	late, stop := context.WithTimeout(background, 20*time.Millisecond)
 	defer stop()
@@ -229,7 +234,9 @@ func TestMemoryIsFlatOverManySteps(t *testing.T) {
 			run(t, s, "train_step", 1)
 		}
 		runtime.GC()
-		return caudal.SpaceSize(s)
+		report, err := s.Report()
+		check(t, err)
+		return caudal.SpaceSize(s) + report.Memory.Used
 	}
 	before := step(100)
 	if after := step(1000); after != before {

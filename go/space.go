@@ -148,7 +148,7 @@ func (f *frame) leave() {
 		s.lists.Unlock()
 	}
 	if !s.shared {
-		s.engine.Watch(nil)
+		s.engine.Watch(context.Background())
 		s.lock.Unlock()
 	}
 }

@@ -1,6 +1,6 @@
 // A program that tells what is on a picture, opened in a worker, so that the page stays quick.
 
-import { CaudalError, load } from "./caudal/index.js";
+import { load } from "./caudal/index.js";
 import { SIDE, prepared } from "./pictures.js";
 
 const MEMORY = 1 << 30;

@@ -78,6 +78,7 @@ async function look() {
   looking = true;
   do {
     lookAgain = false;
+    /** @type {Classifier} */
     const asked = classifier;
     try {
       show(at("seen"), pad.picture);
@@ -315,14 +316,17 @@ async function open(/** @type {string | File} */ source) {
 async function download() {
   if (!classifier) return;
   const bytes = await classifier.save();
-  const url = URL.createObjectURL(new Blob([bytes], { type: "application/octet-stream" }));
+  const url = URL.createObjectURL(new Blob([/** @type {Uint8Array<ArrayBuffer>} */ (bytes)], { type: "application/octet-stream" }));
   const name = `${fileName.replace(/(-taught)?\.\w+$/, "")}-taught.caudal`;
   Object.assign(document.createElement("a"), { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-const openAlone = (/** @type {string | File} */ source) =>
-  alone("file-error", `${typeof source === "string" ? source : source.name} was not opened`, () => open(source));
+function openAlone(/** @type {string | File} */ source) {
+  const what = `${typeof source === "string" ? source : source.name} was not opened`;
+  if (busy) return complain("file-error", `${what}: stop the training first.`);
+  return alone("file-error", what, () => open(source));
+}
 
 /** Listens to what can be pressed. */
 function listen() {

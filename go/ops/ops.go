@@ -291,8 +291,8 @@ func Where(condition, x, y caudal.Value) caudal.Value {
 
 // CastAttrs are the attrs of [Cast].
 type CastAttrs struct {
-	// Dtype: The dtype of the output; it is required.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output; it is required.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Cast is the op cast. Converts to another dtype. Floats round to nearest even; to integers they truncate and saturate,
@@ -305,8 +305,8 @@ func Cast(x caudal.Value, attrs *CastAttrs) caudal.Value {
 
 // BitcastAttrs are the attrs of [Bitcast].
 type BitcastAttrs struct {
-	// Dtype: The dtype of the output; it is required.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output; it is required.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Bitcast is the op bitcast. The same bits as another dtype of the same width.
@@ -547,8 +547,8 @@ type IotaAttrs struct {
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
 	// Axis: The axis whose indices are counted; 0 if left out.
 	Axis int `caudal:"axis,omitzero"`
-	// Dtype: The dtype of the output, an integer or a float; "int64" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, an integer or a float; "int64" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Iota is the op iota. Indices along an axis: the element at [i0, i1, ...] is the index along `axis`. Integers wrap,
@@ -1390,8 +1390,8 @@ func Unpick(x, indices caudal.Value, attrs *UnpickAttrs) caudal.Value {
 type OneHotAttrs struct {
 	// Depth: The size of the last axis; it is required.
 	Depth caudal.Dim `caudal:"depth"`
-	// Dtype: The dtype of the output; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // OneHot is the op one_hot. Indices [...] as rows [..., depth] of zeros with a one at the index. An index in [-depth,
@@ -1484,8 +1484,8 @@ func DynamicUpdateSlice(x, update, start caudal.Value) caudal.Value {
 type RandomBitsAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output: uint32 or uint64; "uint32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output: uint32 or uint64; "uint32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // RandomBits is the op random_bits. Random words of a key: with (a, b) the two words that Threefry-2x32 (20 rounds)
@@ -1523,8 +1523,8 @@ func FoldIn(key, data caudal.Value) caudal.Value {
 type UniformAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output, a floating-point type; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, a floating-point type; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 	// Low: The least number; 0.0 if left out.
 	Low float64 `caudal:"low,omitzero"`
 	// High: The number that all are below; 1.0 if left out.
@@ -1545,8 +1545,8 @@ func Uniform(key caudal.Value, attrs *UniformAttrs) caudal.Value {
 type NormalAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output, a floating-point type; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, a floating-point type; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Normal is the op normal. Random numbers of the standard normal distribution: sqrt(2) * erfinv(u) with u uniform in
@@ -1594,8 +1594,8 @@ type RandintAttrs struct {
 	Low caudal.Dim `caudal:"low,omitzero"`
 	// High: The integer that all are below; it is required.
 	High caudal.Dim `caudal:"high"`
-	// Dtype: The dtype of the output: int32, int64, uint32 or uint64; "int64" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output: int32, int64, uint32 or uint64; "int64" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Randint is the op randint. Random integers evenly spread over [low, high). With h and l the words (random_bits, of
@@ -1627,8 +1627,8 @@ func Permutation(key caudal.Value, attrs *PermutationAttrs) caudal.Value {
 type TruncatedNormalAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output, a floating-point type; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, a floating-point type; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 	// Low: The bound below, in standard deviations; -2.0 if left out.
 	Low *float64 `caudal:"low,omitzero"`
 	// High: The bound above, in standard deviations; 2.0 if left out.
@@ -1649,8 +1649,8 @@ func TruncatedNormal(key caudal.Value, attrs *TruncatedNormalAttrs) caudal.Value
 type ExponentialAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output, a floating-point type; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, a floating-point type; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Exponential is the op exponential. Random numbers of the exponential distribution with mean 1: -log(1 - u), u uniform
@@ -1665,8 +1665,8 @@ func Exponential(key caudal.Value, attrs *ExponentialAttrs) caudal.Value {
 type GumbelAttrs struct {
 	// Shape: The shape of the output; it is required.
 	Shape []caudal.Dim `caudal:"shape,omitzero"`
-	// Dtype: The dtype of the output, a floating-point type; "float32" if left out.
-	Dtype caudal.DType `caudal:"dtype,omitzero"`
+	// DType: The dtype of the output, a floating-point type; "float32" if left out.
+	DType caudal.DType `caudal:"dtype,omitzero"`
 }
 
 // Gumbel is the op gumbel. Random numbers of the standard Gumbel distribution: -log(-log(u)), u uniform in [t, 1) with

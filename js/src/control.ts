@@ -36,7 +36,9 @@ function flatten(tree: unknown): Flat {
   if (!leaf && tree !== null && !("data" in tree)) {
     const names = Object.keys(tree);
     const parts = names.map((name) => flatten((tree as Record<string, unknown>)[name]));
-    return joined(parts, `{}${names.join()}`, (built) => Object.fromEntries(names.map((name, at) => [name, built[at]])));
+    return joined(parts, `{}${names.join()}`, (built) =>
+      Object.fromEntries(names.map((name, at) => [name, built[at]])),
+    );
   }
   return { leaves: [tree as Operand], structure: "*", build: ([only]) => only };
 }
@@ -63,7 +65,11 @@ class Region extends Tracer {
   readonly #captured: number[] = [];
   #inputs = 0;
 
-  constructor(what: string, private readonly parent: Tracer, private readonly captures: Captures) {
+  constructor(
+    what: string,
+    private readonly parent: Tracer,
+    private readonly captures: Captures,
+  ) {
     super(parent.instance, what);
   }
 
@@ -93,13 +99,23 @@ class Region extends Tracer {
   /** Ends the region with what it gives. */
   end(leaves: readonly Leaf[]): void {
     const names = leaves.map((_, index) => `output_${index}`);
-    this.function("region", names, leaves.map((leaf) => this.lift(leaf)), {});
+    this.function(
+      "region",
+      names,
+      leaves.map((leaf) => this.lift(leaf)),
+      {},
+    );
   }
 }
 
 /** Applies an op with regions, which all take the operands and then the captures of them all. */
 function applied(
-  tracer: Tracer, name: string, attrs: object, regions: readonly Region[], operands: readonly number[], captures: Captures,
+  tracer: Tracer,
+  name: string,
+  attrs: object,
+  regions: readonly Region[],
+  operands: readonly number[],
+  captures: Captures,
 ): Value[] {
   for (const region of regions) region.takeCaptures();
   const results = tracer.apply(opOf(tracer.instance, { name }, attrs), [...operands, ...captures.ids], regions);
@@ -180,7 +196,10 @@ export function cond<T extends Tree>(predicate: Operand, then: () => T, otherwis
  *   condition is no bool scalar.
  */
 export function whileLoop<T extends Tree>(
-  test: (value: Like<T>) => Operand, body: (value: Like<T>) => Tree, init: T, options: { maxSteps?: number } = {},
+  test: (value: Like<T>) => Operand,
+  body: (value: Like<T>) => Tree,
+  init: T,
+  options: { maxSteps?: number } = {},
 ): Like<T> {
   const first = flatten(init);
   let leaves = first.leaves.map((leaf) => leafOf(leaf));
@@ -221,7 +240,9 @@ export function whileLoop<T extends Tree>(
  *   slices nor a length.
  */
 export function scan<C extends Tree, X extends Tree | null, O extends Tree>(
-  f: (carried: Like<C>, slice: Like<X>) => readonly [Tree, O], init: C, xs: X,
+  f: (carried: Like<C>, slice: Like<X>) => readonly [Tree, O],
+  init: C,
+  xs: X,
   options: { length?: Dim; reverse?: boolean } = {},
 ): [Like<C>, Like<O>] {
   const first = flatten(init);
@@ -261,8 +282,13 @@ function stepsOf(slices: readonly Leaf[], length: Dim | undefined): Dim {
 }
 
 function scanNow(
-  f: (carried: unknown, slice: unknown) => readonly [unknown, unknown], first: Flat, carried: Leaf[], sliced: Flat,
-  slices: readonly Tensor[], length: number, reverse: boolean,
+  f: (carried: unknown, slice: unknown) => readonly [unknown, unknown],
+  first: Flat,
+  carried: Leaf[],
+  sliced: Flat,
+  slices: readonly Tensor[],
+  length: number,
+  reverse: boolean,
 ): [unknown, unknown] {
   let leaves = carried;
   const rows: Flat[] = [];
@@ -273,7 +299,8 @@ function scanNow(
     rows.push(flatten(output));
   }
   // The outputs' structure is known only from a step.
-  if (!rows[0]) throw refused("scan", "without steps the outputs are not known; use it in a graph", "argument", "length");
+  if (!rows[0])
+    throw refused("scan", "without steps the outputs are not known; use it in a graph", "argument", "length");
   if (reverse) rows.reverse();
   const columns = rows[0].leaves.map((_, index) => stack(rows.map((row) => leafOf(row.leaves[index]!) as Tensor)));
   return [first.build(leaves), rows[0].build(columns)];

@@ -1,6 +1,14 @@
 /** What becomes of the values that users give: numbers, lists, typed arrays. */
 
-import { type DType, type DTypeInfo, type DataOf, type ItemOf, type TypedArray, arrayDType, dtypeInfo } from "./dtype.js";
+import {
+  type DType,
+  type DTypeInfo,
+  type DataOf,
+  type ItemOf,
+  type TypedArray,
+  arrayDType,
+  dtypeInfo,
+} from "./dtype.js";
 import { failure } from "./errors.js";
 import { fromBFloat16, fromFloat16, toBFloat16, toFloat16 } from "./half.js";
 import type { Operands } from "./instance.js";
@@ -45,7 +53,7 @@ export function plainDType(values: readonly Plain[]): DTypeInfo {
   return dtypeInfo(only === "boolean" ? "bool" : only === "bigint" ? "int64" : "float32");
 }
 
-/** Numbers or lists of them as elements of a dtype; throws `dtype` for what it does not hold, `shape` for ragged lists. */
+/** Numbers or lists of them as elements of a dtype; throws `dtype` for what it does not hold, `shape` if ragged. */
 export function plain(value: Plain, dtype: DTypeInfo): Elements {
   if (typeof value !== "object") {
     const array = new dtype.array(1);
@@ -154,7 +162,10 @@ export function elements(value: unknown, like?: DTypeInfo, shape?: readonly numb
   if (isShaped(value)) {
     return elements(value.data, like, value.shape ?? shape, value.dtype ?? dtype);
   }
-  throw failure("argument", `${described(value)} is not an array; caudal takes tensors, typed arrays, numbers and lists of them`);
+  throw failure(
+    "argument",
+    `${described(value)} is not an array; caudal takes tensors, typed arrays, numbers and lists of them`,
+  );
 }
 
 function isShaped(value: unknown): value is ShapedData {

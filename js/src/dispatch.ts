@@ -1,7 +1,14 @@
 /** Where ops go: to the core at once, or into the graph of their values. */
 
 import {
-  type Elements, type Plain, type ShapedData, addOperand, elements, isPlain, plain, plainDType,
+  type Elements,
+  type Plain,
+  type ShapedData,
+  addOperand,
+  elements,
+  isPlain,
+  plain,
+  plainDType,
 } from "./convert.js";
 import { type DType, type DTypeInfo, type TypedArray, dtypeInfo } from "./dtype.js";
 import { CaudalError, failure, reworded } from "./errors.js";
@@ -186,7 +193,9 @@ export function one(record: OpRecord, inputs: readonly (Operand | null | undefin
 
 /** Applies an op: at once, or in the graph of its values. */
 export function many(
-  record: OpRecord, inputs: readonly (Operand | null | undefined)[], attrs?: object,
+  record: OpRecord,
+  inputs: readonly (Operand | null | undefined)[],
+  attrs?: object,
 ): Tensor[] | Value[] {
   const tracer = tracerOf(inputs);
   try {
@@ -199,9 +208,11 @@ export function many(
 
 /** The error with the op and the user's line, which the core knows in graphs alone. */
 function located(error: unknown, op: string): unknown {
-  if (!(error instanceof CaudalError) || error.location || error.code === "internal" || error.code === "closed") return error;
+  if (!(error instanceof CaudalError) || error.location || error.code === "internal" || error.code === "closed")
+    return error;
   const location = userLocation();
-  const text = error.op === undefined && !error.message.startsWith(`${op}: `) ? `${op}: ${error.message}` : error.message;
+  const text =
+    error.op === undefined && !error.message.startsWith(`${op}: `) ? `${op}: ${error.message}` : error.message;
   if (!location) return reworded(error, text, { op: error.op ?? op });
   return reworded(error, `${text} (${location.file}:${location.line})`, { op: error.op ?? op, location });
 }

@@ -2,8 +2,19 @@ import { failure } from "./errors.js";
 
 /** The type of a tensor's elements. */
 export type DType =
-  | "bool" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64"
-  | "float16" | "bfloat16" | "float32" | "float64";
+  | "bool"
+  | "int8"
+  | "int16"
+  | "int32"
+  | "int64"
+  | "uint8"
+  | "uint16"
+  | "uint32"
+  | "uint64"
+  | "float16"
+  | "bfloat16"
+  | "float32"
+  | "float64";
 
 /** The array that a tensor's elements come in: bits for the two 16-bit floats, 0 and 1 for `bool`. */
 export interface DataTypes {
@@ -65,7 +76,11 @@ const TABLE: readonly [DType, number, DTypeInfo["kind"], Constructor][] = [
 
 /** Every dtype, in the order of their numbers in the C API, which begin with 1. */
 export const DTYPES: readonly DTypeInfo[] = TABLE.map(([name, size, kind, array], index) => ({
-  name, number: index + 1, size, kind, array,
+  name,
+  number: index + 1,
+  size,
+  kind,
+  array,
 }));
 
 const BY_NAME = new Map<string, DTypeInfo>(DTYPES.map((dtype) => [dtype.name, dtype]));
@@ -104,5 +119,7 @@ const BY_ARRAY: Record<string, DType> = {
 /** The dtype of a typed array; undefined for any other value. */
 export function arrayDType(value: unknown): DType | undefined {
   // By its tag: the array may come from another realm, and not every engine has a Float16Array.
-  return ArrayBuffer.isView(value) ? BY_ARRAY[(value as unknown as { [Symbol.toStringTag]: string })[Symbol.toStringTag]] : undefined;
+  return ArrayBuffer.isView(value)
+    ? BY_ARRAY[(value as unknown as { [Symbol.toStringTag]: string })[Symbol.toStringTag]]
+    : undefined;
 }

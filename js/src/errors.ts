@@ -1,12 +1,38 @@
 /** The kind of an error, the same word in every language. */
 export type Code =
-  | "argument" | "dtype" | "shape" | "index" | "name" | "closed" | "format" | "newer" | "io" | "memory" | "deadline"
-  | "cancelled" | "device" | "unsupported" | "internal";
+  | "argument"
+  | "dtype"
+  | "shape"
+  | "index"
+  | "name"
+  | "closed"
+  | "format"
+  | "newer"
+  | "io"
+  | "memory"
+  | "deadline"
+  | "cancelled"
+  | "device"
+  | "unsupported"
+  | "internal";
 
 /** Every code, in the order of their numbers in the C API, which begin with 1. */
 const CODES: readonly Code[] = [
-  "argument", "dtype", "shape", "index", "name", "closed", "format", "newer", "io", "memory", "deadline",
-  "cancelled", "device", "unsupported", "internal",
+  "argument",
+  "dtype",
+  "shape",
+  "index",
+  "name",
+  "closed",
+  "format",
+  "newer",
+  "io",
+  "memory",
+  "deadline",
+  "cancelled",
+  "device",
+  "unsupported",
+  "internal",
 ];
 
 /** A place in the user's source; as text it is `model.ts:12`. */

@@ -68,7 +68,10 @@ export class Graph {
    * @throws CaudalError `shape`: the loss is not a scalar; `dtype`: the loss or a value is not floating-point.
    */
   grad(loss: Value, wrt: readonly Value[]): Value[] {
-    return this.#tracer.grad(this.#tracer.lift(loss), wrt.map((value) => this.#tracer.lift(value)));
+    return this.#tracer.grad(
+      this.#tracer.lift(loss),
+      wrt.map((value) => this.#tracer.lift(value)),
+    );
   }
 
   /**
@@ -126,7 +129,10 @@ export class Graph {
 /** A function of a graph that is built by hand. */
 export class GraphFunction {
   /** @internal */
-  constructor(private readonly tracer: Tracer, private readonly number: number) {}
+  constructor(
+    private readonly tracer: Tracer,
+    private readonly number: number,
+  ) {}
 
   /**
    * Makes it write a new value to state when it has run.
@@ -135,7 +141,8 @@ export class GraphFunction {
    */
   update(state: Value, value: Operand): void {
     const like = isPlain(value) ? dtypeInfo(state.dtype) : undefined;
-    const given = value instanceof Value ? value : like ? tensorOfElements(elements(value, like)) : asTensor(value as Eager);
+    const given =
+      value instanceof Value ? value : like ? tensorOfElements(elements(value, like)) : asTensor(value as Eager);
     this.tracer.update(this.number, [this.tracer.lift(state)], [this.tracer.lift(given)]);
   }
 
@@ -161,13 +168,21 @@ export class GraphFunction {
   apply(grads: readonly Value[], parameters: readonly Value[], optimizer: Optimizer): void {
     const { tracer } = this;
     const targets = parameters.map((parameter) => tracer.lift(parameter));
-    this.#optimize(grads.map((grad) => tracer.lift(grad)), targets, optimizer);
+    this.#optimize(
+      grads.map((grad) => tracer.lift(grad)),
+      targets,
+      optimizer,
+    );
   }
 
   /** Says that it trains parameters by gradients, with updates of its own: the program gets `gradients` and `apply`. */
   training(grads: readonly Value[], parameters: readonly Value[]): void {
     const { tracer } = this;
-    tracer.training(this.number, grads.map((grad) => tracer.lift(grad)), parameters.map((value) => tracer.lift(value)));
+    tracer.training(
+      this.number,
+      grads.map((grad) => tracer.lift(grad)),
+      parameters.map((value) => tracer.lift(value)),
+    );
   }
 
   #optimize(grads: readonly number[], targets: readonly number[], optimizer: Optimizer): void {
@@ -180,7 +195,12 @@ export class GraphFunction {
 }
 
 function isOperand(outputs: GraphOutputs): outputs is Operand {
-  return outputs instanceof Value || isPlain(outputs) || ArrayBuffer.isView(outputs) || "dtype" in outputs && "shape" in outputs;
+  return (
+    outputs instanceof Value ||
+    isPlain(outputs) ||
+    ArrayBuffer.isView(outputs) ||
+    ("dtype" in outputs && "shape" in outputs)
+  );
 }
 
 function asOperand(value: Operand): Tensor | Value {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Numerical computing and deep learning on dataflow graphs: programs that run and train in Node and browsers. */
 
 export { type Like, type Tree, cond, scan, whileLoop } from "./control.js";
@@ -11,8 +12,21 @@ export type { Limits } from "./limits.js";
 export { type LoadOptions, load, open } from "./load.js";
 export * as ops from "./ops.js";
 export {
-  type AdagradOptions, type AdamOptions, type AdamwOptions, type Optimizer, type OptimizerOptions, type RmspropOptions,
-  type Schedule, type SgdOptions, adagrad, adam, adamw, constantSchedule, cosineSchedule, exponentialSchedule, rmsprop,
+  type AdagradOptions,
+  type AdamOptions,
+  type AdamwOptions,
+  type Optimizer,
+  type OptimizerOptions,
+  type RmspropOptions,
+  type Schedule,
+  type SgdOptions,
+  adagrad,
+  adam,
+  adamw,
+  constantSchedule,
+  cosineSchedule,
+  exponentialSchedule,
+  rmsprop,
   sgd,
 } from "./optimizers.js";
 export type { FunctionInfo, Program, Role, StateInfo } from "./program.js";

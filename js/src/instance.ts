@@ -5,16 +5,58 @@ import { CaudalError, codeOf, failure } from "./errors.js";
 import { configured, wasmModule, wasmModuleNow } from "./wasm.js";
 
 const EXPORTS = [
-  "cdl_abi_version", "cdl_alloc", "cdl_bytes_free", "cdl_call_free", "cdl_call_resume", "cdl_dealloc", "cdl_eager",
-  "cdl_error_free", "cdl_function_plan", "cdl_function_run", "cdl_graph_apply", "cdl_graph_constant",
-  "cdl_graph_draw", "cdl_graph_free", "cdl_graph_function", "cdl_graph_grad", "cdl_graph_input",
-  "cdl_graph_location", "cdl_graph_new", "cdl_graph_optimize", "cdl_graph_schedule", "cdl_graph_spec",
-  "cdl_graph_state", "cdl_graph_text", "cdl_graph_training", "cdl_graph_update", "cdl_info", "cdl_limits_free",
-  "cdl_limits_new", "cdl_op_free", "cdl_op_new", "cdl_program_free", "cdl_program_info", "cdl_program_new",
-  "cdl_program_read_tensor", "cdl_program_select", "cdl_program_session", "cdl_program_state",
-  "cdl_program_without_lines", "cdl_program_write", "cdl_session_close", "cdl_session_free", "cdl_session_function",
-  "cdl_session_report", "cdl_session_restore", "cdl_session_set_state", "cdl_session_snapshot", "cdl_session_state",
-  "cdl_set_threads", "cdl_tensor_data_mut", "cdl_tensor_free", "cdl_tensor_new",
+  "cdl_abi_version",
+  "cdl_alloc",
+  "cdl_bytes_free",
+  "cdl_call_free",
+  "cdl_call_resume",
+  "cdl_dealloc",
+  "cdl_eager",
+  "cdl_error_free",
+  "cdl_function_plan",
+  "cdl_function_run",
+  "cdl_graph_apply",
+  "cdl_graph_constant",
+  "cdl_graph_draw",
+  "cdl_graph_free",
+  "cdl_graph_function",
+  "cdl_graph_grad",
+  "cdl_graph_input",
+  "cdl_graph_location",
+  "cdl_graph_new",
+  "cdl_graph_optimize",
+  "cdl_graph_schedule",
+  "cdl_graph_spec",
+  "cdl_graph_state",
+  "cdl_graph_text",
+  "cdl_graph_training",
+  "cdl_graph_update",
+  "cdl_info",
+  "cdl_limits_free",
+  "cdl_limits_new",
+  "cdl_op_free",
+  "cdl_op_new",
+  "cdl_program_free",
+  "cdl_program_info",
+  "cdl_program_new",
+  "cdl_program_read_tensor",
+  "cdl_program_select",
+  "cdl_program_session",
+  "cdl_program_state",
+  "cdl_program_without_lines",
+  "cdl_program_write",
+  "cdl_session_close",
+  "cdl_session_free",
+  "cdl_session_function",
+  "cdl_session_report",
+  "cdl_session_restore",
+  "cdl_session_set_state",
+  "cdl_session_snapshot",
+  "cdl_session_state",
+  "cdl_set_threads",
+  "cdl_tensor_data_mut",
+  "cdl_tensor_free",
+  "cdl_tensor_new",
 ] as const;
 
 type Name = (typeof EXPORTS)[number];
@@ -23,7 +65,11 @@ type Raw = (...args: number[]) => number;
 
 /** What only reads, and is allowed after a trap: the state is whole, for it is committed by moving pointers. */
 const READS: ReadonlySet<Name> = new Set<Name>([
-  "cdl_program_info", "cdl_program_state", "cdl_program_write", "cdl_session_report", "cdl_session_snapshot",
+  "cdl_program_info",
+  "cdl_program_state",
+  "cdl_program_write",
+  "cdl_session_report",
+  "cdl_session_snapshot",
   "cdl_session_state",
 ]);
 
@@ -48,7 +94,11 @@ export class Handle {
   live = true;
   #pins = 0;
 
-  constructor(readonly instance: Instance, readonly pointer: number, readonly kind: Free) {}
+  constructor(
+    readonly instance: Instance,
+    readonly pointer: number,
+    readonly kind: Free,
+  ) {}
 
   /** Its pointer; throws `closed` if it was freed. */
   use(what: string): number {
@@ -104,7 +154,13 @@ export class Operands {
 }
 
 /** The net under `dispose`: what nobody holds any more is freed. */
-const registry = new FinalizationRegistry<Handle>((handle) => handle.free());
+const registry = new FinalizationRegistry<Handle>((handle) => {
+  try {
+    handle.free();
+  } catch {
+    // A trap, which the next call of the instance tells; nobody could catch it here.
+  }
+});
 
 /** Frees a handle when nobody holds its owner any more. */
 export function owns(owner: object, handle: Handle): void {
@@ -139,13 +195,17 @@ export class Instance {
     try {
       exports = new WebAssembly.Instance(module, { caudal }).exports;
     } catch (error) {
-      if (error instanceof RangeError) throw failure("memory", `there is no memory for the WASM module: ${error.message}`);
+      if (error instanceof RangeError)
+        throw failure("memory", `there is no memory for the WASM module: ${error.message}`);
       throw failure("unsupported", `the WASM module is not caudal's: ${(error as Error).message}`);
     }
     const missing = EXPORTS.find((name) => typeof exports[name] !== "function");
     if (missing) throw failure("unsupported", `the WASM module lacks ${missing}; it is not of this version`);
     this.#memory = exports["memory"] as WebAssembly.Memory;
-    this.raw = Object.fromEntries(EXPORTS.map((name) => [name, this.#guard(name, exports[name] as Raw)])) as Record<Name, Raw>;
+    this.raw = Object.fromEntries(EXPORTS.map((name) => [name, this.#guard(name, exports[name] as Raw)])) as Record<
+      Name,
+      Raw
+    >;
     const abi = this.raw.cdl_abi_version();
     if (abi < ABI) throw failure("unsupported", `the WASM module has ABI ${abi}, this package needs ${ABI}`);
     this.#scratch = this.alloc(SCRATCH_BYTES);
@@ -176,7 +236,8 @@ export class Instance {
 
   #trapped(cause: Error): CaudalError {
     const why = this.#panic || cause.message;
-    const text = `caudal failed by a mistake of its own (${why}); this program runs no more, its last state can be read`;
+    const text =
+      `caudal failed by a mistake of its own (${why}); this program runs no more, its last state can be read`;
     this.trap ??= new CaudalError("internal", text, {}, { cause });
     return this.trap;
   }
@@ -222,7 +283,7 @@ export class Instance {
     // Bytes before the pointer count as ones.
     let bytes = words[word]! | (2 ** (8 * (pointer & 3)) - 1);
     while (((bytes - 0x01010101) & ~bytes & 0x80808080) === 0) bytes = words[++word]!;
-    end = word << 2 >>> 0;
+    end = (word << 2) >>> 0;
     while (bytes & 0xff) {
       bytes >>>= 8;
       end++;
@@ -329,7 +390,8 @@ export class Instance {
     const at = tensor >>> 2;
     const [dims, rank] = [words[at + 1]! >>> 2, words[at + 2]!];
     const shape = new Array<number>(rank);
-    for (let axis = 0; axis < rank; axis++) shape[axis] = words[dims + 2 * axis]! + words[dims + 2 * axis + 1]! * 2 ** 32;
+    for (let axis = 0; axis < rank; axis++)
+      shape[axis] = words[dims + 2 * axis]! + words[dims + 2 * axis + 1]! * 2 ** 32;
     return { dtype: numberedDType(words[at + 4]!), shape, data: words[at]!, length: words[at + 3]! };
   }
 }

@@ -9,6 +9,12 @@ export interface Limits {
   seconds?: number | undefined;
 }
 
+/** Refuses limits that are none, with the error `argument`. */
+export function checkLimits({ memory = 0, seconds = 0 }: Limits): void {
+  if (memory >= 0 && seconds >= 0) return;
+  throw failure("argument", `a limit is 0 or more, not memory=${memory}, seconds=${seconds}`, { op: "limits" });
+}
+
 /**
  * The core's limits; undefined where there are none.
  *
@@ -16,9 +22,7 @@ export interface Limits {
  */
 export function limitsOf(instance: Instance, given: Limits): Handle | undefined {
   const { memory = 0, seconds = 0 } = given;
-  if (!(memory >= 0) || !(seconds >= 0)) {
-    throw failure("argument", `a limit is 0 or more, not memory=${memory}, seconds=${seconds}`, { op: "limits" });
-  }
+  checkLimits(given);
   if (memory === 0 && seconds === 0) return undefined;
   // An instance has no more than 32 bits of memory.
   const bytes = Math.min(Math.ceil(memory), 2 ** 32 - 1);

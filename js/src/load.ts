@@ -17,14 +17,18 @@ export class FileSink implements Sink {
   #start = 0;
   #used = 0;
 
-  constructor(readonly instance: Instance, private readonly limit: number | undefined) {}
+  constructor(
+    readonly instance: Instance,
+    private readonly limit: number | undefined,
+  ) {}
 
   begin(length: number): void {
     const { instance, limit } = this;
     if (limit && length > limit) {
       throw failure("memory", `${NAMELESS}: ${length} bytes more than the 0 in use pass the limit of ${limit} bytes`);
     }
-    if (length >= 2 ** 31) throw failure("memory", `${NAMELESS}: ${length} bytes are more than the 2 GiB that WASM allocates`);
+    if (length >= 2 ** 31)
+      throw failure("memory", `${NAMELESS}: ${length} bytes are more than the 2 GiB that WASM allocates`);
     this.#file = instance.tensor(dtypeInfo("uint8"), [length], length);
     this.#start = length ? instance.raw.cdl_tensor_data_mut(this.#file.pointer) : 0;
   }
@@ -39,9 +43,9 @@ export class FileSink implements Sink {
     const file = this.#file!;
     try {
       const { instance } = this;
-      const program = instance.begin().own(
-        "cdl_program_free", "cdl_program_read_tensor", file.pointer, limits?.pointer ?? 0,
-      );
+      const program = instance
+        .begin()
+        .own("cdl_program_free", "cdl_program_read_tensor", file.pointer, limits?.pointer ?? 0);
       return new LocalProgram<F>(program);
     } finally {
       file.free();
@@ -79,7 +83,8 @@ export async function load<F extends Functions = any>(source: Source, options: L
  * @throws CaudalError as `load`.
  */
 export async function open<F extends Functions = any>(
-  source: Source, options: Limits & SourceOptions = {},
+  source: Source,
+  options: Limits & SourceOptions = {},
 ): Promise<Program<F>> {
   const instance = await Instance.create();
   const limits = limitsOf(instance, options);
@@ -91,7 +96,10 @@ export async function open<F extends Functions = any>(
 }
 
 async function read<F extends Functions>(
-  instance: Instance, source: Source, options: Limits & SourceOptions, limits: Handle | undefined,
+  instance: Instance,
+  source: Source,
+  options: Limits & SourceOptions,
+  limits: Handle | undefined,
 ): Promise<LocalProgram<F>> {
   const sink = new FileSink(instance, options.memory);
   const name = await pour(source, options, sink);

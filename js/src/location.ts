@@ -1,9 +1,7 @@
 import type { Location } from "./errors.js";
 
 /** Where this package lies: its folder, or the one file that a bundler made of it. */
-const OWN = import.meta.url.endsWith("/location.js")
-  ? import.meta.url.slice(0, -"location.js".length)
-  : import.meta.url.replace(/[?#].*$/, "");
+const OWN = import.meta.url.replace(/[?#].*$/, "").replace(/\/location\.js$/, "/");
 
 // `at f (file:///model.ts:12:5)` of V8, `f@http://host/model.ts:12:5` of the others.
 const FRAME = /(?:\(|@|at (?:async )?)((?:[a-z-]+:\/\/|\/|[A-Za-z]:\\)[^()]*?):(\d+)(?::\d+)?\)?$/;
@@ -28,7 +26,9 @@ const known = new Map<string, string>();
 function shortened(place: string): string {
   let short = known.get(place);
   if (short === undefined) {
-    const path = /^[a-z-]+:\/\//.test(place) ? decodeURIComponent(new URL(place).pathname) : place.replaceAll("\\", "/");
+    const path = /^[a-z-]+:\/\//.test(place)
+      ? decodeURIComponent(new URL(place).pathname)
+      : place.replaceAll("\\", "/");
     const host = (globalThis as { process?: { cwd?(): string } }).process;
     const folder = host?.cwd ? `${host.cwd().replaceAll("\\", "/")}/` : undefined;
     if (folder === undefined) short = path;

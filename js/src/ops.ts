@@ -1768,7 +1768,10 @@ export interface DotGeneralAttrs {
   yContract?: number | readonly number[];
 }
 
-const DOT_GENERAL: OpRecord = { name: "dot_general", renamed: { xBatch: "x_batch", yBatch: "y_batch", xContract: "x_contract", yContract: "y_contract" } };
+const DOT_GENERAL: OpRecord = {
+  name: "dot_general",
+  renamed: { xBatch: "x_batch", yBatch: "y_batch", xContract: "x_contract", yContract: "y_contract" },
+};
 
 /**
  * Sum of products over pairs of axes, as in XLA: the output is [batch..., free of x..., free of y...].
@@ -1871,7 +1874,10 @@ export interface ConvInputGradAttrs {
   groups?: number | bigint;
 }
 
-const CONV_INPUT_GRAD: OpRecord = { name: "conv_input_grad", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" } };
+const CONV_INPUT_GRAD: OpRecord = {
+  name: "conv_input_grad",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" },
+};
 
 /**
  * The gradient of conv with respect to x, from the cotangent of its output and the kernel; a transposed convolution.
@@ -1909,7 +1915,10 @@ export interface ConvKernelGradAttrs {
   groups?: number | bigint;
 }
 
-const CONV_KERNEL_GRAD: OpRecord = { name: "conv_kernel_grad", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" } };
+const CONV_KERNEL_GRAD: OpRecord = {
+  name: "conv_kernel_grad",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" },
+};
 
 /**
  * The gradient of conv with respect to its kernel, from x and the cotangent of its output.
@@ -1974,7 +1983,10 @@ export interface MaxPoolScatterAttrs {
   paddingHigh?: number | readonly number[] | null;
 }
 
-const MAX_POOL_SCATTER: OpRecord = { name: "max_pool_scatter", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" } };
+const MAX_POOL_SCATTER: OpRecord = {
+  name: "max_pool_scatter",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" },
+};
 
 /**
  * The gradient of max_pool: the cotangent of each window added at the window's greatest element of x.
@@ -2006,7 +2018,10 @@ export interface MaxPoolGatherAttrs {
   paddingHigh?: number | readonly number[] | null;
 }
 
-const MAX_POOL_GATHER: OpRecord = { name: "max_pool_gather", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" } };
+const MAX_POOL_GATHER: OpRecord = {
+  name: "max_pool_gather",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high" },
+};
 
 /**
  * The elements of y at the place of each window's greatest element of x.
@@ -2041,7 +2056,10 @@ export interface AvgPoolAttrs {
   countPadding?: boolean;
 }
 
-const AVG_POOL: OpRecord = { name: "avg_pool", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high", countPadding: "count_padding" } };
+const AVG_POOL: OpRecord = {
+  name: "avg_pool",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high", countPadding: "count_padding" },
+};
 
 /**
  * The mean of each window of images x [batch, spatial..., channels].
@@ -2078,7 +2096,10 @@ export interface AvgPoolGradAttrs {
   countPadding?: boolean;
 }
 
-const AVG_POOL_GRAD: OpRecord = { name: "avg_pool_grad", renamed: { paddingLow: "padding_low", paddingHigh: "padding_high", countPadding: "count_padding" } };
+const AVG_POOL_GRAD: OpRecord = {
+  name: "avg_pool_grad",
+  renamed: { paddingLow: "padding_low", paddingHigh: "padding_high", countPadding: "count_padding" },
+};
 
 /**
  * The gradient of avg_pool: the cotangent of each window spread evenly over it.
@@ -3138,7 +3159,11 @@ export interface SoftmaxCrossEntropyAttrs {
   labelSmoothing?: number;
 }
 
-const SOFTMAX_CROSS_ENTROPY: OpRecord = { name: "softmax_cross_entropy", renamed: { labelSmoothing: "label_smoothing" }, numbers: [null, "own"] };
+const SOFTMAX_CROSS_ENTROPY: OpRecord = {
+  name: "softmax_cross_entropy",
+  renamed: { labelSmoothing: "label_smoothing" },
+  numbers: [null, "own"],
+};
 
 /**
  * Cross entropy of softmax(logits) and labels: -log_softmax(logits)[label], for each example.
@@ -3274,10 +3299,20 @@ export function sgdMomentum(
   parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, velocity: Eager, attrs?: SgdMomentumAttrs,
 ): [parameter: Tensor, velocity: Tensor];
 export function sgdMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, attrs?: SgdMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  attrs?: SgdMomentumAttrs,
 ): [parameter: Value, velocity: Value];
 export function sgdMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, attrs?: SgdMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  attrs?: SgdMomentumAttrs,
 ): unknown {
   return many(SGD_MOMENTUM, [parameter, gradient, learningRate, step, velocity], attrs);
 }
@@ -3345,13 +3380,31 @@ const RMSPROP_MOMENTUM: OpRecord = { name: "rmsprop_momentum", numbers: [null, n
  * @returns parameter, velocity, change.
  */
 export function rmspropMomentum(
-  parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, velocity: Eager, change: Eager, attrs?: RmspropMomentumAttrs,
+  parameter: Eager,
+  gradient: Eager,
+  learningRate: Eager,
+  step: Eager,
+  velocity: Eager,
+  change: Eager,
+  attrs?: RmspropMomentumAttrs,
 ): [parameter: Tensor, velocity: Tensor, change: Tensor];
 export function rmspropMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, change: Operand, attrs?: RmspropMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  change: Operand,
+  attrs?: RmspropMomentumAttrs,
 ): [parameter: Value, velocity: Value, change: Value];
 export function rmspropMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, change: Operand, attrs?: RmspropMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  change: Operand,
+  attrs?: RmspropMomentumAttrs,
 ): unknown {
   return many(RMSPROP_MOMENTUM, [parameter, gradient, learningRate, step, velocity, change], attrs);
 }
@@ -3381,13 +3434,31 @@ const RMSPROP_CENTERED: OpRecord = { name: "rmsprop_centered", numbers: [null, n
  * @returns parameter, velocity, averageGradient.
  */
 export function rmspropCentered(
-  parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, velocity: Eager, averageGradient: Eager, attrs?: RmspropCenteredAttrs,
+  parameter: Eager,
+  gradient: Eager,
+  learningRate: Eager,
+  step: Eager,
+  velocity: Eager,
+  averageGradient: Eager,
+  attrs?: RmspropCenteredAttrs,
 ): [parameter: Tensor, velocity: Tensor, averageGradient: Tensor];
 export function rmspropCentered(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, averageGradient: Operand, attrs?: RmspropCenteredAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  averageGradient: Operand,
+  attrs?: RmspropCenteredAttrs,
 ): [parameter: Value, velocity: Value, averageGradient: Value];
 export function rmspropCentered(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, averageGradient: Operand, attrs?: RmspropCenteredAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  averageGradient: Operand,
+  attrs?: RmspropCenteredAttrs,
 ): unknown {
   return many(RMSPROP_CENTERED, [parameter, gradient, learningRate, step, velocity, averageGradient], attrs);
 }
@@ -3402,7 +3473,10 @@ export interface RmspropCenteredMomentumAttrs {
   momentum?: number;
 }
 
-const RMSPROP_CENTERED_MOMENTUM: OpRecord = { name: "rmsprop_centered_momentum", numbers: [null, null, "float32", "int64", null, null, null] };
+const RMSPROP_CENTERED_MOMENTUM: OpRecord = {
+  name: "rmsprop_centered_momentum",
+  numbers: [null, null, "float32", "int64", null, null, null],
+};
 
 /**
  * A step of centered RMSprop with momentum, as in Keras: rmsprop_centered, whose change goes through that of
@@ -3417,15 +3491,37 @@ const RMSPROP_CENTERED_MOMENTUM: OpRecord = { name: "rmsprop_centered_momentum",
  * @returns parameter, velocity, averageGradient, change.
  */
 export function rmspropCenteredMomentum(
-  parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, velocity: Eager, averageGradient: Eager, change: Eager, attrs?: RmspropCenteredMomentumAttrs,
+  parameter: Eager,
+  gradient: Eager,
+  learningRate: Eager,
+  step: Eager,
+  velocity: Eager,
+  averageGradient: Eager,
+  change: Eager,
+  attrs?: RmspropCenteredMomentumAttrs,
 ): [parameter: Tensor, velocity: Tensor, averageGradient: Tensor, change: Tensor];
 export function rmspropCenteredMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, averageGradient: Operand, change: Operand, attrs?: RmspropCenteredMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  averageGradient: Operand,
+  change: Operand,
+  attrs?: RmspropCenteredMomentumAttrs,
 ): [parameter: Value, velocity: Value, averageGradient: Value, change: Value];
 export function rmspropCenteredMomentum(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, velocity: Operand, averageGradient: Operand, change: Operand, attrs?: RmspropCenteredMomentumAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  velocity: Operand,
+  averageGradient: Operand,
+  change: Operand,
+  attrs?: RmspropCenteredMomentumAttrs,
 ): unknown {
-  return many(RMSPROP_CENTERED_MOMENTUM, [parameter, gradient, learningRate, step, velocity, averageGradient, change], attrs);
+  const inputs = [parameter, gradient, learningRate, step, velocity, averageGradient, change];
+  return many(RMSPROP_CENTERED_MOMENTUM, inputs, attrs);
 }
 
 /** The attrs of `adagrad`. */
@@ -3436,7 +3532,11 @@ export interface AdagradAttrs {
   epsilon?: number;
 }
 
-const ADAGRAD: OpRecord = { name: "adagrad", renamed: { initialAccumulatorValue: "initial_accumulator_value" }, numbers: [null, null, "float32", "int64", null] };
+const ADAGRAD: OpRecord = {
+  name: "adagrad",
+  renamed: { initialAccumulatorValue: "initial_accumulator_value" },
+  numbers: [null, null, "float32", "int64", null],
+};
 
 /**
  * A step of Adagrad, as in Keras.
@@ -3457,10 +3557,20 @@ export function adagrad(
   parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, accumulator: Eager, attrs?: AdagradAttrs,
 ): [parameter: Tensor, accumulator: Tensor];
 export function adagrad(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, accumulator: Operand, attrs?: AdagradAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  accumulator: Operand,
+  attrs?: AdagradAttrs,
 ): [parameter: Value, accumulator: Value];
 export function adagrad(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, accumulator: Operand, attrs?: AdagradAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  accumulator: Operand,
+  attrs?: AdagradAttrs,
 ): unknown {
   return many(ADAGRAD, [parameter, gradient, learningRate, step, accumulator], attrs);
 }
@@ -3475,7 +3585,11 @@ export interface AdamAttrs {
   epsilon?: number;
 }
 
-const ADAM: OpRecord = { name: "adam", renamed: { beta1: "beta_1", beta2: "beta_2" }, numbers: [null, null, "float32", "int64", null, null] };
+const ADAM: OpRecord = {
+  name: "adam",
+  renamed: { beta1: "beta_1", beta2: "beta_2" },
+  numbers: [null, null, "float32", "int64", null, null],
+};
 
 /**
  * A step of Adam, as in Keras.
@@ -3496,10 +3610,22 @@ export function adam(
   parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, m: Eager, v: Eager, attrs?: AdamAttrs,
 ): [parameter: Tensor, m: Tensor, v: Tensor];
 export function adam(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, m: Operand, v: Operand, attrs?: AdamAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  m: Operand,
+  v: Operand,
+  attrs?: AdamAttrs,
 ): [parameter: Value, m: Value, v: Value];
 export function adam(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, m: Operand, v: Operand, attrs?: AdamAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  m: Operand,
+  v: Operand,
+  attrs?: AdamAttrs,
 ): unknown {
   return many(ADAM, [parameter, gradient, learningRate, step, m, v], attrs);
 }
@@ -3516,7 +3642,11 @@ export interface AdamwAttrs {
   weightDecay?: number;
 }
 
-const ADAMW: OpRecord = { name: "adamw", renamed: { beta1: "beta_1", beta2: "beta_2", weightDecay: "weight_decay" }, numbers: [null, null, "float32", "int64", null, null] };
+const ADAMW: OpRecord = {
+  name: "adamw",
+  renamed: { beta1: "beta_1", beta2: "beta_2", weightDecay: "weight_decay" },
+  numbers: [null, null, "float32", "int64", null, null],
+};
 
 /**
  * A step of Adam with decoupled weight decay, as in Keras.
@@ -3535,10 +3665,22 @@ export function adamw(
   parameter: Eager, gradient: Eager, learningRate: Eager, step: Eager, m: Eager, v: Eager, attrs?: AdamwAttrs,
 ): [parameter: Tensor, m: Tensor, v: Tensor];
 export function adamw(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, m: Operand, v: Operand, attrs?: AdamwAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  m: Operand,
+  v: Operand,
+  attrs?: AdamwAttrs,
 ): [parameter: Value, m: Value, v: Value];
 export function adamw(
-  parameter: Operand, gradient: Operand, learningRate: Operand, step: Operand, m: Operand, v: Operand, attrs?: AdamwAttrs,
+  parameter: Operand,
+  gradient: Operand,
+  learningRate: Operand,
+  step: Operand,
+  m: Operand,
+  v: Operand,
+  attrs?: AdamwAttrs,
 ): unknown {
   return many(ADAMW, [parameter, gradient, learningRate, step, m, v], attrs);
 }
@@ -3551,7 +3693,11 @@ export interface ConstantScheduleAttrs {
   warmupSteps?: number | bigint;
 }
 
-const CONSTANT_SCHEDULE: OpRecord = { name: "constant_schedule", renamed: { warmupSteps: "warmup_steps" }, numbers: ["int64"] };
+const CONSTANT_SCHEDULE: OpRecord = {
+  name: "constant_schedule",
+  renamed: { warmupSteps: "warmup_steps" },
+  numbers: ["int64"],
+};
 
 /**
  * A factor of 1, after a warm-up: step / warmup_steps before them.
@@ -3576,7 +3722,11 @@ export interface CosineScheduleAttrs {
   warmupSteps?: number | bigint;
 }
 
-const COSINE_SCHEDULE: OpRecord = { name: "cosine_schedule", renamed: { decaySteps: "decay_steps", warmupSteps: "warmup_steps" }, numbers: ["int64"] };
+const COSINE_SCHEDULE: OpRecord = {
+  name: "cosine_schedule",
+  renamed: { decaySteps: "decay_steps", warmupSteps: "warmup_steps" },
+  numbers: ["int64"],
+};
 
 /**
  * A factor that falls from 1 to alpha along half a cosine: alpha + (1 - alpha) (1 + cos(pi t)) / 2.
@@ -3605,7 +3755,11 @@ export interface ExponentialScheduleAttrs {
   warmupSteps?: number | bigint;
 }
 
-const EXPONENTIAL_SCHEDULE: OpRecord = { name: "exponential_schedule", renamed: { decaySteps: "decay_steps", decayRate: "decay_rate", warmupSteps: "warmup_steps" }, numbers: ["int64"] };
+const EXPONENTIAL_SCHEDULE: OpRecord = {
+  name: "exponential_schedule",
+  renamed: { decaySteps: "decay_steps", decayRate: "decay_rate", warmupSteps: "warmup_steps" },
+  numbers: ["int64"],
+};
 
 /**
  * A factor that falls by decay_rate in every decay_steps: decay_rate^(step / decay_steps), as in Keras.

@@ -40,7 +40,10 @@ const RENAMED = {
 };
 
 function make(
-  op: string, usual: number, options: OptimizerOptions, attrs: Readonly<Record<string, number | boolean>>,
+  op: string,
+  usual: number,
+  options: OptimizerOptions,
+  attrs: Readonly<Record<string, number | boolean>>,
 ): Optimizer {
   const { learningRate = usual, schedule, name = "optimizer" } = options;
   return { op: { name: op, renamed: RENAMED }, attrs, learningRate, name, schedule };
@@ -141,9 +144,12 @@ export function cosineSchedule(options: { decaySteps: number; alpha?: number; wa
 }
 
 /** A factor that falls by `decayRate` in every `decaySteps`, as in Keras; with `staircase` only after all of them. */
-export function exponentialSchedule(
-  options: { decaySteps: number; decayRate: number; staircase?: boolean; warmupSteps?: number },
-): Schedule {
+export function exponentialSchedule(options: {
+  decaySteps: number;
+  decayRate: number;
+  staircase?: boolean;
+  warmupSteps?: number;
+}): Schedule {
   const { decaySteps, decayRate, staircase = false, warmupSteps = 0 } = options;
   return schedule("exponential_schedule", { decaySteps, decayRate, staircase, warmupSteps });
 }

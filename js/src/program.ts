@@ -41,7 +41,6 @@ export interface ProgramInfo {
   readonly functions: Readonly<Record<string, FunctionInfo>>;
   readonly state: Readonly<Record<string, StateInfo>>;
   /** What the author says: anything that has a JSON form; null if nothing. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   readonly metadata: any;
 }
 
@@ -100,7 +99,6 @@ export class LocalProgram<F extends Functions = Functions> implements Program<F>
     return this.info.state;
   }
 
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   get metadata(): any {
     return structuredClone(this.info.metadata);
   }

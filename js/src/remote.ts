@@ -2,12 +2,27 @@
 
 import type { Input } from "./convert.js";
 import { CaudalError, failure } from "./errors.js";
+import { checkLimits } from "./limits.js";
 import { type NodePort, type NodeThreads, importModule, isNode } from "./platform.js";
 import { type Program, type ProgramInfo, infoOf, lookUp } from "./program.js";
 import {
-  type Answer, type Call, type SentObject, type SentTensor, receiveError, receiveTensor, sendTensor,
+  type Answer,
+  type Call,
+  type SentObject,
+  type SentTensor,
+  receiveError,
+  receiveTensor,
+  sendTensor,
 } from "./protocol.js";
-import { type Report, type RunOptions, type Session, type SessionOptions, fitInputs, fitState } from "./session.js";
+import {
+  type Report,
+  type RunOptions,
+  type Session,
+  type SessionOptions,
+  fitInputs,
+  fitState,
+  programOf,
+} from "./session.js";
 import type { Sink } from "./source.js";
 import { renamed } from "./source.js";
 import type { Tensor } from "./tensor.js";
@@ -80,7 +95,11 @@ class Connection {
 
   /** Calls a method; `hand` is handed over. An abort cancels the call and rejects with the signal's reason. */
   async call<T>(
-    object: number, method: string, args: unknown[], hand: ArrayBuffer[] = [], signal?: AbortSignal,
+    object: number,
+    method: string,
+    args: unknown[],
+    hand: ArrayBuffer[] = [],
+    signal?: AbortSignal,
   ): Promise<T> {
     if (this.#failure) throw this.#failure;
     const id = this.#next++;
@@ -105,7 +124,10 @@ class Connection {
     this.#waiting.delete(answer.id);
     if (this.#waiting.size === 0) this.#port.hold(false);
     if ("value" in answer) waiting?.resolve(answer.value);
-    else waiting?.reject(answer.error.code ? receiveError(answer.error) : Object.assign(new Error(answer.error.message), { sent: true }));
+    else
+      waiting?.reject(
+        answer.error.code ? receiveError(answer.error) : Object.assign(new Error(answer.error.message), { sent: true }),
+      );
   }
 
   #fail(error: CaudalError): void {
@@ -144,7 +166,10 @@ const registry = new FinalizationRegistry<{ connection: Connection; object: numb
 class RemoteProgram<F extends Functions> implements Program<F> {
   readonly #info: ProgramInfo;
 
-  constructor(readonly connection: Connection, readonly sent: SentObject) {
+  constructor(
+    readonly connection: Connection,
+    readonly sent: SentObject,
+  ) {
     this.#info = infoOf(sent.json);
     connection.keep(sent.object);
     registry.register(this, { connection, object: sent.object }, this);
@@ -211,7 +236,10 @@ class RemoteSession<F extends Functions> implements Session<F> {
   readonly #connection: Connection;
   #ended: Promise<void> | undefined;
 
-  constructor(readonly program: RemoteProgram<F>, sent: SentObject) {
+  constructor(
+    readonly program: RemoteProgram<F>,
+    sent: SentObject,
+  ) {
     this.#connection = program.connection;
     this.#object = sent.object;
     this.device = sent.json;
@@ -220,7 +248,8 @@ class RemoteSession<F extends Functions> implements Session<F> {
   }
 
   async run<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], RunOptions>
+    name: N,
+    ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>> {
     this.#open();
     const info = lookUp("function", this.program.functions, name);
@@ -253,7 +282,7 @@ class RemoteSession<F extends Functions> implements Session<F> {
 
   async restore(from: Program | Session, options: { strict?: boolean } = {}): Promise<void> {
     this.#open();
-    const given = "snapshot" in from ? await from.snapshot() : from;
+    const given = await programOf(from);
     const here = given instanceof RemoteProgram && given.connection === this.#connection;
     await this.#call("restore", [here ? given.sent.object : await given.save(), options.strict ?? false]);
   }
@@ -302,8 +331,10 @@ function plainOptions({ device, strict, debug, memory, seconds }: SessionOptions
 
 /** A session in a Worker of its own, of the file that is poured into a sink there. */
 export async function loadInWorker<F extends Functions>(
-  options: SessionOptions, fill: (sink: Sink) => Promise<string>,
+  options: SessionOptions,
+  fill: (sink: Sink) => Promise<string>,
 ): Promise<Session<F>> {
+  checkLimits(options);
   const connection = await Connection.open();
   const sink: Sink = {
     begin: (length) => connection.call(0, "begin", [length, options.memory]),

@@ -1,4 +1,4 @@
-import { type Elements, type Input, type Plain, addOperand, elements, fit, isPlain } from "./convert.js";
+import { type Elements, type Input, type Plain, addOperand, described, elements, fit, isPlain } from "./convert.js";
 import { dtypeInfo } from "./dtype.js";
 import { CaudalError, failure, reworded } from "./errors.js";
 import { Handle, type Instance, Operands, disown, owns } from "./instance.js";
@@ -61,11 +61,13 @@ export interface Session<F extends Functions = Functions> {
    *   not fit; `deadline`, `memory`: a limit; `closed`: the session is.
    */
   run<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], RunOptions>
+    name: N,
+    ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>>;
   /** As `run`, at once; nothing else happens in this thread meanwhile. Not for a session in a Worker. */
   runSync<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], Limits>
+    name: N,
+    ...rest: CallArguments<F[N]["inputs"], Limits>
   ): Outputs<F[N]["outputs"]>;
   /**
    * The value of state now; it stays as it was.
@@ -124,7 +126,11 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   #end: (() => void) | undefined;
 
   /** @internal */
-  constructor(readonly program: LocalProgram<F>, options: SessionOptions, limits?: Handle) {
+  constructor(
+    readonly program: LocalProgram<F>,
+    options: SessionOptions,
+    limits?: Handle,
+  ) {
     const { instance } = program.handle;
     const pointer = program.handle.use("program");
     const given = limits ?? limitsOf(instance, options);
@@ -134,7 +140,12 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     this.#instance = instance;
     try {
       this.#handle = instance.own(
-        "cdl_session_free", "cdl_program_session", pointer, laid.pointer, laid.length, given?.pointer ?? 0,
+        "cdl_session_free",
+        "cdl_program_session",
+        pointer,
+        laid.pointer,
+        laid.length,
+        given?.pointer ?? 0,
       );
     } finally {
       if (!limits) given?.free();
@@ -146,7 +157,8 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   }
 
   async run<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], RunOptions>
+    name: N,
+    ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>> {
     const callable = this.#callable(name);
     const { signal, ...limits } = rest[1] ?? {};
@@ -165,7 +177,8 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   }
 
   runSync<N extends keyof F & string>(
-    name: N, ...rest: CallArguments<F[N]["inputs"], Limits>
+    name: N,
+    ...rest: CallArguments<F[N]["inputs"], Limits>
   ): Outputs<F[N]["outputs"]> {
     const callable = this.#callable(name);
     const operands = this.#operands(callable, rest[0] ?? {});
@@ -211,17 +224,13 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     const instance = this.#open();
     this.#running++;
     try {
-      const given = "snapshot" in from ? await from.snapshot() : from;
+      const given = await programOf(from);
       const operands = new Operands(instance);
       if (given instanceof LocalProgram && given.handle.instance === instance) {
         given.handle.use("program");
         operands.pinned(given.handle);
-      } else if (typeof given?.save === "function") {
-        operands.temporary(readProgram(instance, await given.save()));
       } else {
-        throw failure("argument", "it is neither a program nor a session; open a file with open(...)", {
-          op: "restore", argument: "from",
-        });
+        operands.temporary(readProgram(instance, await given.save()));
       }
       try {
         await this.#inTurn(undefined, () => {
@@ -292,9 +301,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
 
   #snapshot(): LocalProgram<F> {
     const instance = this.#open();
-    return new LocalProgram<F>(
-      instance.begin().own("cdl_program_free", "cdl_session_snapshot", this.#handle.pointer),
-    );
+    return new LocalProgram<F>(instance.begin().own("cdl_program_free", "cdl_session_snapshot", this.#handle.pointer));
   }
 
   #callable(name: string): Callable {
@@ -340,7 +347,10 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
 
   /** Runs a function in pieces, between which the event loop turns. */
   async #drive(
-    callable: Callable, operands: Operands, signal: AbortSignal | undefined, spend: Limits,
+    callable: Callable,
+    operands: Operands,
+    signal: AbortSignal | undefined,
+    spend: Limits,
   ): Promise<Tensor[]> {
     const begun = timed(() => this.#begin(callable, operands, spend, true));
     const tensors = typeof begun === "number" ? await this.#finish(callable, begun, signal) : begun;
@@ -375,7 +385,13 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     try {
       instance.check(
         instance.raw.cdl_function_run(
-          pointer, inputs, operands.pointers.length, limits?.pointer ?? 0, outputs, count, rest,
+          pointer,
+          inputs,
+          operands.pointers.length,
+          limits?.pointer ?? 0,
+          outputs,
+          count,
+          rest,
         ),
       );
     } finally {
@@ -415,6 +431,14 @@ export function readProgram(instance: Instance, bytes: Uint8Array, limits?: Hand
   }
 }
 
+/** The program that state is taken from: itself, or a snapshot of a session. */
+export async function programOf(from: Program | Session): Promise<Program> {
+  const given: { snapshot?: unknown; save?: unknown } | undefined | null = from;
+  if (typeof given?.save === "function") return "snapshot" in given ? (from as Session).snapshot() : (from as Program);
+  const text = `${described(from)} is neither a program nor a session; open a file with open(...)`;
+  throw failure("argument", text, { op: "restore", argument: "from" });
+}
+
 /** What is left of a call's limits after it waited for others; hardly a second's part if nothing is. */
 function left(limits: Limits, waited: number): Limits {
   return limits.seconds ? { ...limits, seconds: Math.max(limits.seconds - waited, 1e-9) } : limits;
@@ -422,7 +446,9 @@ function left(limits: Limits, waited: number): Limits {
 
 /** The inputs of a function in order, fitted to their specs. */
 export function fitInputs(
-  info: FunctionInfo, names: readonly string[], given: Readonly<Record<string, unknown>>,
+  info: FunctionInfo,
+  names: readonly string[],
+  given: Readonly<Record<string, unknown>>,
 ): (Tensor | Elements)[] {
   const takes = () => `it takes ${names.join(", ") || "no inputs"}`;
   const keys = Object.keys(given);

@@ -91,7 +91,11 @@ async function open(source: Source, signal: AbortSignal | undefined): Promise<Op
   if (source instanceof Request) return openUrl(source, signal);
   if (source instanceof Response) return ofResponse(source, source.url, signal);
   if (source instanceof Blob) {
-    return { name: (source as Blob & { name?: string }).name ?? NAMELESS, length: source.size, chunks: ofStream(NAMELESS, source.stream(), signal) };
+    return {
+      name: (source as Blob & { name?: string }).name ?? NAMELESS,
+      length: source.size,
+      chunks: ofStream(NAMELESS, source.stream(), signal),
+    };
   }
   if (source instanceof ArrayBuffer) return ofBytes(new Uint8Array(source));
   if (ArrayBuffer.isView(source)) return ofBytes(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
@@ -114,7 +118,9 @@ async function openUrl(request: URL | Request, signal: AbortSignal | undefined):
   } catch (error) {
     signal?.throwIfAborted();
     const cause = (error as { cause?: { message?: string } }).cause?.message;
-    throw Object.assign(failure("io", `cannot fetch ${address}: ${cause ?? (error as Error).message}`), { cause: error });
+    throw Object.assign(failure("io", `cannot fetch ${address}: ${cause ?? (error as Error).message}`), {
+      cause: error,
+    });
   }
   return ofResponse(response, address, signal);
 }
@@ -127,7 +133,8 @@ function ofResponse(response: Response, address: string, signal: AbortSignal | u
   if (/^(text\/html|application\/xhtml)/.test(response.headers.get("content-type") ?? "")) {
     throw failure("format", `${name} is a web page, not a caudal file; look at its address`);
   }
-  if (response.bodyUsed) throw failure("argument", `the body of ${name} has been read before`, { op: "load", argument: "source" });
+  if (response.bodyUsed)
+    throw failure("argument", `the body of ${name} has been read before`, { op: "load", argument: "source" });
   // A coded body has another length than what it is decoded to.
   const announced = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
   const length = announced === null ? undefined : Number(announced);
@@ -137,7 +144,9 @@ function ofResponse(response: Response, address: string, signal: AbortSignal | u
 
 /** The chunks of a stream; an abort ends them, a failure is an error that names the file. */
 async function* ofStream(
-  name: string, stream: ReadableStream<Uint8Array>, signal: AbortSignal | undefined,
+  name: string,
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined,
 ): AsyncIterable<Uint8Array> {
   const reader = stream.getReader();
   const abort = () => void reader.cancel(signal!.reason).catch(() => {});
@@ -171,7 +180,9 @@ async function openPath(path: string | URL, name: string): Promise<Opened> {
     const buffer = new Uint8Array(Math.min(CHUNK_BYTES, stat.size));
     try {
       for (;;) {
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, null).catch((error) => Promise.reject(refused(error)));
+        const { bytesRead } = await file
+          .read(buffer, 0, buffer.length, null)
+          .catch((error) => Promise.reject(refused(error)));
         if (bytesRead === 0) return;
         yield buffer.subarray(0, bytesRead);
       }

@@ -23,7 +23,8 @@ export function specText(spec: Spec): string {
 /** The spec of text such as `float32[batch, 784]`; throws `argument` or `dtype` for other text. */
 export function parseSpec(text: string): Spec {
   const start = text.indexOf("[");
-  if (start < 0 || !text.endsWith("]")) throw failure("argument", `'${text}' is not a spec such as float32[batch, 784]`);
+  if (start < 0 || !text.endsWith("]"))
+    throw failure("argument", `'${text}' is not a spec such as float32[batch, 784]`);
   const shape = splitDims(text.slice(start + 1, -1)).map((dim) => (/^\d+$/.test(dim) ? Number(dim) : dim));
   return { dtype: dtypeInfo(text.slice(0, start).trim()).name, shape };
 }

@@ -55,7 +55,8 @@ export class Tensor<D extends DType = DType> {
    * @throws CaudalError `shape`: it has not one element.
    */
   async item(): Promise<ItemOf<D>> {
-    if (this.size !== 1) throw failure("shape", `the tensor has shape ${shapeText(this.shape)}, not one element`, { op: "item" });
+    if (this.size !== 1)
+      throw failure("shape", `the tensor has shape ${shapeText(this.shape)}, not one element`, { op: "item" });
     return itemOf(this.dataSync(), this.dtype) as ItemOf<D>;
   }
 
@@ -98,7 +99,11 @@ export class Tensor<D extends DType = DType> {
   at(index: number): Tensor<D> {
     const content = this.#content();
     const length = content.length / this.shape[0]!;
-    return new Tensor<D>(dtypeInfo(this.dtype), this.shape.slice(1), content.slice(index * length, (index + 1) * length));
+    return new Tensor<D>(
+      dtypeInfo(this.dtype),
+      this.shape.slice(1),
+      content.slice(index * length, (index + 1) * length),
+    );
   }
 
   /** @internal A copy of its bytes. */

@@ -26,7 +26,10 @@ export class Tracer {
   #line = "";
 
   /** @param what - What is recorded, for messages. */
-  constructor(readonly instance: Instance, readonly what: string) {
+  constructor(
+    readonly instance: Instance,
+    readonly what: string,
+  ) {
     this.handle = instance.begin().own("cdl_graph_free", "cdl_graph_new");
     owns(this, this.handle);
   }
@@ -107,9 +110,7 @@ export class Tracer {
     if (line === this.#line) return;
     const graph = this.#begin();
     const file = this.instance.lay(location.file);
-    this.instance.check(
-      this.instance.raw.cdl_graph_location(graph, file.pointer, file.length, location.line),
-    );
+    this.instance.check(this.instance.raw.cdl_graph_location(graph, file.pointer, file.length, location.line));
     this.#line = line;
   }
 
@@ -168,7 +169,15 @@ export class Tracer {
     const [pointers, ids] = [instance.layNames(names), instance.layWords(outputs)];
     const text = instance.lay(JSON.stringify({ doc: notes.doc ?? "", inputs: notes.inputs ?? null }));
     return instance.out(
-      "cdl_graph_function", graph, laid.pointer, laid.length, pointers, ids, names.length, text.pointer, text.length,
+      "cdl_graph_function",
+      graph,
+      laid.pointer,
+      laid.length,
+      pointers,
+      ids,
+      names.length,
+      text.pointer,
+      text.length,
     );
   }
 
@@ -190,7 +199,12 @@ export class Tracer {
 
   /** Makes a function train with an optimizer's op, whose state gets names below `name`. */
   optimize(
-    fn: number, name: string, op: Handle, rate: Tensor, grads: readonly number[], parameters: readonly number[],
+    fn: number,
+    name: string,
+    op: Handle,
+    rate: Tensor,
+    grads: readonly number[],
+    parameters: readonly number[],
   ): void {
     const operands = new Operands(this.instance);
     rate.lend(operands);
@@ -201,7 +215,15 @@ export class Tracer {
       const [given, targets] = [instance.layWords(grads), instance.layWords(parameters)];
       instance.check(
         instance.raw.cdl_graph_optimize(
-          graph, fn, text.pointer, text.length, op.pointer, operands.pointers[0]!, given, targets, grads.length,
+          graph,
+          fn,
+          text.pointer,
+          text.length,
+          op.pointer,
+          operands.pointers[0]!,
+          given,
+          targets,
+          grads.length,
         ),
       );
     } finally {

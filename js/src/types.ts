@@ -10,7 +10,6 @@ import type { Tensor } from "./tensor.js";
 export type DTypes = Readonly<Record<string, DType>>;
 
 /** The functions of a program by name: the dtypes of their inputs and outputs. */
-// The names are any, so that both `interface` and `type` do.
 export type Functions = Record<string, { inputs: DTypes; outputs: DTypes }>;
 
 /** What a function's inputs can be given as. */

@@ -7,7 +7,10 @@ export class Value {
   #spec: Spec | undefined;
 
   /** @internal `id` is its number in the graph of the tracer. */
-  constructor(readonly tracer: Tracer, readonly id: number) {}
+  constructor(
+    readonly tracer: Tracer,
+    readonly id: number,
+  ) {}
 
   get dtype(): DType {
     return this.#found().dtype;

@@ -6,7 +6,14 @@ import { type Limits, limitsOf } from "./limits.js";
 import { type NodeThreads, importModule, isNode } from "./platform.js";
 import { LocalProgram } from "./program.js";
 import {
-  type Call, type Cancel, type SentObject, type SentTensor, type Start, receiveTensor, sendError, sendTensor,
+  type Call,
+  type Cancel,
+  type SentObject,
+  type SentTensor,
+  type Start,
+  receiveTensor,
+  sendError,
+  sendTensor,
 } from "./protocol.js";
 import { LocalSession, type SessionOptions } from "./session.js";
 import type { Tensor } from "./tensor.js";
@@ -103,7 +110,12 @@ const programs = {
 
 const sessions = {
   async run(
-    session: LocalSession, signal: AbortSignal, name: string, names: string[], sent: SentTensor[], limits: Limits,
+    session: LocalSession,
+    signal: AbortSignal,
+    name: string,
+    names: string[],
+    sent: SentTensor[],
+    limits: Limits,
   ): Promise<Result> {
     const inputs = byName(names, sent);
     try {
@@ -167,7 +179,9 @@ async function answer(call: Call, post: (message: unknown, transfer: ArrayBuffer
 async function listen(): Promise<void> {
   if (isNode) {
     const port = (await importModule<NodeThreads>("node:worker_threads")).parentPort!;
-    port.on("message", (message: Start | Call | Cancel) => take(message, (value, list) => port.postMessage(value, list)));
+    port.on("message", (message: Start | Call | Cancel) =>
+      take(message, (value, list) => port.postMessage(value, list)),
+    );
   } else {
     const scope = globalThis as unknown as { postMessage(message: unknown, transfer: Transferable[]): void };
     addEventListener("message", (event: MessageEvent<Start | Call | Cancel>) =>

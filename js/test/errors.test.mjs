@@ -39,7 +39,10 @@ async function run(entry, worker) {
   } finally {
     assert.deepEqual(await (await session.state("w")).data(), before);
     const { output } = await session.run("train_step", { x: [0, 0] });
-    assert.equal(await output.item(), before.reduce((sum, value) => sum + value));
+    assert.equal(
+      await output.item(),
+      before.reduce((sum, value) => sum + value),
+    );
     await session.dispose();
   }
 }
@@ -48,7 +51,11 @@ const DO = {
   eager: (entry) => applied(entry.eager, entry.inputs.map(tensorOf), entry.attrs),
   graph(entry) {
     const g = new Graph();
-    applied(entry.graph, entry.inputs.map((text, index) => g.input(`x${index}`, parseSpec(text))), entry.attrs);
+    applied(
+      entry.graph,
+      entry.inputs.map((text, index) => g.input(`x${index}`, parseSpec(text))),
+      entry.attrs,
+    );
   },
   run,
   state: async (entry, worker) => (await load(FILE, { worker })).setState(tensors(entry.state)),

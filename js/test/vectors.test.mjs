@@ -11,11 +11,19 @@ const { tensors, metadata } = readSafetensors(`${ROOT}tests/vectors/vectors.safe
 // Integers of 64 bits are numbers there; JavaScript takes them as text.
 const CASES = JSON.parse(metadata.cases.replace(/(?<=[:,[])-?\d{16,}(?=[,\]}])/g, '"$&"'));
 const FOLDER = `${ROOT}build/vectors/`;
-const NATIVE = existsSync(`${FOLDER}native.json`) ? JSON.parse(readFileSync(`${FOLDER}native.json`, "utf8")) : undefined;
+const NATIVE = existsSync(`${FOLDER}native.json`)
+  ? JSON.parse(readFileSync(`${FOLDER}native.json`, "utf8"))
+  : undefined;
 
 /** Contractions may fuse multiply and add where the machine can; all other ops give the same bits everywhere. */
 const CONTRACTIONS = new Set([
-  "attention", "conv", "conv_input_grad", "conv_kernel_grad", "dot_general", "einsum", "matmul",
+  "attention",
+  "conv",
+  "conv_input_grad",
+  "conv_kernel_grad",
+  "dot_general",
+  "einsum",
+  "matmul",
 ]);
 
 const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
@@ -29,7 +37,11 @@ function attrsOf(attrs) {
   };
   const given = (value) => {
     if (!value?.data) return value;
-    return tensor(value.data.map((entry) => element(entry, value.dtype)), value.shape, value.dtype);
+    return tensor(
+      value.data.map((entry) => element(entry, value.dtype)),
+      value.shape,
+      value.dtype,
+    );
   };
   return Object.fromEntries(Object.entries(attrs).map(([name, value]) => [camel(name), given(value)]));
 }
@@ -96,7 +108,11 @@ test("every vector", (t) => {
   const exact = { equal: 0, other: [] };
   for (const entry of CASES) {
     const { case: name, op, ulp, near } = entry;
-    const outputs = outputsOf(entry).map((output) => ({ dtype: output.dtype, shape: output.shape, data: output.dataSync() }));
+    const outputs = outputsOf(entry).map((output) => ({
+      dtype: output.dtype,
+      shape: output.shape,
+      data: output.dataSync(),
+    }));
     for (const [index, output] of outputs.entries()) {
       const expected = tensors[`${name}/output_${index}`];
       assert.ok(expected, `${name} lacks its output ${index}`);
@@ -111,6 +127,10 @@ test("every vector", (t) => {
   mkdirSync(FOLDER, { recursive: true });
   writeFileSync(`${FOLDER}node.json`, JSON.stringify(largest));
   t.diagnostic(`${CASES.length} vectors of ${Object.keys(largest).length} ops`);
-  t.diagnostic(NATIVE ? `${exact.equal} equal to the native library's to the bit` : `${FOLDER}native.json is missing: bits were not compared`);
+  t.diagnostic(
+    NATIVE
+      ? `${exact.equal} equal to the native library's to the bit`
+      : `${FOLDER}native.json is missing: bits were not compared`,
+  );
   assert.deepEqual(exact.other, [], "bits differ from the native library's");
 });

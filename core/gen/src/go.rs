@@ -26,8 +26,14 @@ fn prototype(line: &str) -> Option<Function<'_>> {
 }
 
 /// Names that are written in a way of their own.
-const SPELLED: [(&str, &str); 5] =
-    [("matmul", "MatMul"), ("adamw", "AdamW"), ("sgd", "SGD"), ("sgd_momentum", "SGDMomentum"), ("rmsprop", "RMSprop")];
+const SPELLED: [(&str, &str); 6] = [
+    ("dtype", "DType"),
+    ("matmul", "MatMul"),
+    ("adamw", "AdamW"),
+    ("sgd", "SGD"),
+    ("sgd_momentum", "SGDMomentum"),
+    ("rmsprop", "RMSprop"),
+];
 
 /// `session_run` as `SessionRun`.
 fn pascal(name: &str) -> String {
@@ -173,7 +179,8 @@ fn attrs_struct(name: &str, def: &OpDef, out: &mut String) -> std::fmt::Result {
         let field = pascal(attr.name);
         let text = format!("{field}: {}{required}{default}.", attr.doc.trim_end_matches('.').replace("null", "nil"));
         out.push_str(&comment(&text, 1));
-        let required = attr.default.is_none() && !matches!(attr.kind, AttrType::DType | AttrType::Ints | AttrType::Dims);
+        let required =
+            attr.default.is_none() && !matches!(attr.kind, AttrType::DType | AttrType::Ints | AttrType::Dims);
         let option = if required { "" } else { ",omitzero" };
         writeln!(out, "\t{field} {} `caudal:\"{}{option}\"`", field_type(attr), attr.name)?;
     }

@@ -101,7 +101,7 @@ fn write_attrs(def: &OpDef, out: &mut String) -> fmt::Result {
     writeln!(out, "}}")
 }
 
-/// The constant that `dispatch.ts` takes: the op's name, its attrs that have another name there, and the dtypes that
+/// The line of the constant that `dispatch.ts` takes: the op's name, its attrs that have another name there, and the dtypes that
 /// numbers take.
 fn record(def: &OpDef) -> String {
     let mut fields = vec![format!("name: \"{}\"", def.name)];
@@ -118,7 +118,13 @@ fn record(def: &OpDef) -> String {
     if let Some(attr) = def.attrs.iter().find(|attr| matches!(attr.kind, AttrType::Tensor)) {
         fields.push(format!("tensor: \"{}\"", camel(attr.name)));
     }
-    format!("{{ {} }}", fields.join(", "))
+    let line = format!("const {}: OpRecord = {{ {} }};", def.name.to_ascii_uppercase(), fields.join(", "));
+    match line.len() <= 120 {
+        true => line,
+        false => {
+            format!("const {}: OpRecord = {{\n  {},\n}};", def.name.to_ascii_uppercase(), fields.join(",\n  "))
+        }
+    }
 }
 
 /// The parameters of a signature whose operands have a type.
@@ -183,21 +189,23 @@ fn doc(def: &OpDef) -> String {
 fn signature(function: &str, parameters: &str, result: &str, end: &str) -> String {
     let line = format!("function {function}({parameters}): {result}{end}");
     if line.len() + "export ".len() <= 120 {
-        line
-    } else {
-        format!("function {function}(\n  {parameters},\n): {result}{end}")
+        return line;
     }
+    let parameters = match parameters.len() + 3 <= 120 {
+        true => parameters.to_string(),
+        false => parameters.replace(", ", ",\n  "),
+    };
+    format!("function {function}(\n  {parameters},\n): {result}{end}")
 }
 
 fn write_op(def: &OpDef, out: &mut String) -> fmt::Result {
     let name = camel(def.name);
     let reserved = RESERVED.contains(&name.as_str());
     let (function, export) = if reserved { (format!("{name}_"), "") } else { (name.clone(), "export ") };
-    let constant = def.name.to_ascii_uppercase();
     if !def.attrs.is_empty() {
         write_attrs(def, out)?;
     }
-    writeln!(out, "\nconst {constant}: OpRecord = {};\n\n{}", record(def), doc(def))?;
+    writeln!(out, "\n{}\n\n{}", record(def), doc(def))?;
     let inputs: Vec<_> = def.inputs.iter().map(|input| camel(input.name)).collect();
     let inputs = match def.inputs {
         [only] if matches!(only.arity, Arity::Variadic(_)) => inputs.concat(),
@@ -216,7 +224,14 @@ fn write_op(def: &OpDef, out: &mut String) -> fmt::Result {
         writeln!(out, "{export}{}", signature(&function, &parameters(def, "Operand"), &values, ";"))?;
         writeln!(out, "{export}{}", signature(&function, &parameters(def, "Operand"), "unknown", " {"))?;
     }
-    writeln!(out, "  return {apply}({constant}, {inputs}{attrs}){returned};\n}}")?;
+    let constant = def.name.to_ascii_uppercase();
+    let body = format!("  return {apply}({constant}, {inputs}{attrs}){returned};");
+    match body.len() <= 120 {
+        true => writeln!(out, "{body}\n}}")?,
+        false => {
+            writeln!(out, "  const inputs = {inputs};\n  return {apply}({constant}, inputs{attrs}){returned};\n}}")?
+        }
+    }
     match reserved {
         true => writeln!(out, "export {{ {function} as {name} }};"),
         false => Ok(()),

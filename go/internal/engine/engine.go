@@ -21,8 +21,8 @@ type Engine interface {
 	Word() int
 	// Shared tells whether many threads may call it at once. Memory of a shared engine never moves.
 	Shared() bool
-	// Watch makes calls that follow end with the code `cancelled` when ctx is done; nil ends that. Shared engines do not
-	// watch: their calls are cancelled through limits.
+	// Watch makes calls that follow end with the code `cancelled` when ctx is done. Shared engines do not watch: their
+	// calls are cancelled through limits.
 	Watch(ctx context.Context)
 	// Size is how many bytes the memory has, 0 if it is that of the process.
 	Size() uint64

@@ -73,9 +73,8 @@ func clock(_ context.Context, stack []uint64) {
 }
 
 func poll(ctx context.Context, stack []uint64) {
-	watched := ctx.(*caller).instance.watched
 	stack[0] = 0
-	if watched != nil && watched.Err() != nil {
+	if ctx.(*caller).instance.watched.Err() != nil {
 		stack[0] = 1
 	}
 }
@@ -102,7 +101,7 @@ func New() (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &Instance{}
+	in := &Instance{watched: context.Background()}
 	in.caller = caller{context.Background(), in}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
 	in.module, err = library.runtime.InstantiateModule(&in.caller, library.compiled, config)

@@ -1,5 +1,6 @@
 //! What reductions do with elements: how they are read, joined and written.
 
+use crate::cpu::gemm::Storage;
 use crate::dtype::{Element, bf16, f16};
 use std::marker::PhantomData;
 
@@ -148,7 +149,8 @@ macro_rules! halves {
         type Wide = f32;
         #[inline(always)]
         fn widen(self) -> f32 {
-            self.to_f32()
+            // Some machines have an instruction for it; WASM has none, and a call would not become vectors.
+            if cfg!(target_family = "wasm") { Storage::load(self) } else { self.to_f32() }
         }
         #[inline(always)]
         fn narrow(wide: f32) -> $type {

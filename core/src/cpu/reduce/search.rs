@@ -1,10 +1,9 @@
 //! The search for the place of the greatest or least element.
 
 use super::walk::Plan;
-use super::{CHUNK, Number, TASK, chunk_length};
+use super::{Arithmetic, CHUNK, Number, TASK, chunk_length};
 use crate::cpu::call::{Shared, Target, View};
-use crate::cpu::memory::cast_slice_mut;
-use crate::cpu::reduce::Arithmetic;
+use crate::cpu::memory::{cast_slice, cast_slice_mut};
 use crate::cpu::work::{Stop, Work};
 use crate::dtype::Element;
 use std::marker::PhantomData;
@@ -63,18 +62,18 @@ impl Loops {
 }
 
 fn first<S: Search>(elements: &[u8]) -> usize {
-    let elements = crate::cpu::memory::cast_slice::<S::Input>(elements);
-    let mut best = 0;
-    for (index, &element) in elements.iter().enumerate().skip(1) {
-        if S::wins(element, elements[best]) {
-            best = index;
+    let Some((&first, rest)) = cast_slice::<S::Input>(elements).split_first() else { return 0 };
+    let (mut best, mut held) = (0, first);
+    for (index, &element) in rest.iter().enumerate() {
+        if S::wins(element, held) {
+            (best, held) = (index + 1, element);
         }
     }
     best
 }
 
 fn wins<S: Search>(left: &[u8], right: &[u8]) -> bool {
-    let cast = crate::cpu::memory::cast_slice::<S::Input>;
+    let cast = cast_slice::<S::Input>;
     S::wins(cast(left)[0], cast(right)[0])
 }
 

@@ -3,7 +3,7 @@ use crate::cpu::memory::as_bytes;
 use crate::cpu::simd::{Isa, set_isa};
 use crate::cpu::threads::{set_num_threads, settings};
 use crate::cpu::work::{Cursor, Watch};
-use crate::dtype::f16;
+use crate::dtype::{Element, f16};
 use std::marker::PhantomData;
 
 /// A layout, and the axes to reduce.
