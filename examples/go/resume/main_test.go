@@ -22,7 +22,7 @@ func saveProgram(t *testing.T, path string) {
 	y := g.Input("y", caudal.MustSpec("int32[batch]"))
 	w := g.State("w", caudal.MustTensor([]float32{1}))
 	loss := ops.Mul(w, ops.Mean(x))
-	accuracy := ops.Mean(ops.Cast(ops.Equal(y, y), &ops.CastAttrs{Dtype: caudal.Float32}))
+	accuracy := ops.Mean(ops.Cast(ops.Equal(y, y), &ops.CastAttrs{DType: caudal.Float32}))
 	g.Function("evaluate", caudal.Outputs{"loss": loss, "accuracy": accuracy})
 	g.Function("train_step", caudal.Outputs{"loss": loss, "accuracy": accuracy}).
 		Minimize(loss, []caudal.Value{w}, caudal.SGD{LearningRate: 0.5})

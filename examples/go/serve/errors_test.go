@@ -145,7 +145,7 @@ func TestAProgramThatDoesNotClassifyIsNotServed(t *testing.T) {
 			g.Function("predict", caudal.Outputs{"output": output})
 		}
 		if each.more != "train_step" {
-			loss := ops.Mul(ops.Sum(x), ops.Cast(ops.Sum(y), &ops.CastAttrs{Dtype: caudal.Float32}))
+			loss := ops.Mul(ops.Sum(x), ops.Cast(ops.Sum(y), &ops.CastAttrs{DType: caudal.Float32}))
 			g.Function("train_step", caudal.Outputs{"loss": loss}).Update(w, loss)
 		}
 		p, err := g.Program(nil)

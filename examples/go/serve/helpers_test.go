@@ -91,7 +91,7 @@ func start(t *testing.T, o *options) (s *service, address string, stop func() er
 }
 
 // client makes a connection for each request, so that a server has accepted all connections before one it answers.
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // ask makes a request; gives the status and the JSON of the answer, decoded into a value if it is not nil.
 func ask(t *testing.T, method, url, body string, into any) (int, string) {

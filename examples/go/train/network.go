@@ -37,8 +37,8 @@ func build(ctx context.Context, seed uint64, hidden int) (*caudal.Program, error
 	}
 	loss := ops.Mean(ops.SoftmaxCrossEntropy(logits, y))
 	last := -1
-	best := ops.Cast(ops.Argmax(logits, &ops.ArgmaxAttrs{Axis: &last}), &ops.CastAttrs{Dtype: caudal.Int32})
-	right := ops.Mean(ops.Cast(ops.Equal(best, y), &ops.CastAttrs{Dtype: caudal.Float32}))
+	best := ops.Cast(ops.Argmax(logits, &ops.ArgmaxAttrs{Axis: &last}), &ops.CastAttrs{DType: caudal.Int32})
+	right := ops.Mean(ops.Cast(ops.Equal(best, y), &ops.CastAttrs{DType: caudal.Float32}))
 	measures := caudal.Outputs{"loss": loss, "accuracy": right}
 	g.Function("predict", caudal.Outputs{"output": ops.Softmax(logits)},
 		caudal.FunctionOptions{Doc: "Probabilities of the ten garments; pixels are in [0, 1]."})
