@@ -1,4 +1,4 @@
-import { type Elements, type Input, type Plain, addOperand, described, elements, fit, isPlain } from "./convert.js";
+import { type Elements, type Input, addOperand, described, elements, fit } from "./convert.js";
 import { dtypeInfo } from "./dtype.js";
 import { CaudalError, failure, reworded } from "./errors.js";
 import { Handle, type Instance, Operands, disown, owns } from "./instance.js";
@@ -471,7 +471,7 @@ export function fitState(name: string, value: unknown, program: Pick<Program, "s
   try {
     return elements(value, dtypeInfo(spec.dtype));
   } catch (error) {
-    if (!(error instanceof CaudalError) || !isPlain(value as Plain)) throw error;
+    if (!(error instanceof CaudalError)) throw error;
     throw reworded(error, `${name}: ${error.message}`, { argument: name });
   }
 }

@@ -62,6 +62,33 @@ for (const worker of [false, true]) {
     await s.dispose();
   });
 
+  test(`data that is malformed is an error with the name of its input${where}`, async () => {
+    const s = await session();
+    const { data: x } = batch(1).x;
+    const taken = "caudal takes tensors, typed arrays, numbers and lists of numbers";
+    for (const [given, message] of [
+      [{ data: x, shape: "1,8" }, 'the shape is "1,8", not a list of sizes such as [2, 3]'],
+      [{ data: x, shape: 8 }, "the shape is 8, not a list of sizes such as [2, 3]"],
+      [{ data: x, shape: [1.5] }, "1.5 is not a size"],
+      [{ data: x, shape: ["batch", 8] }, '"batch" is not a size'],
+      [{ data: null, shape: [1, 8] }, `null is not an array; ${taken}`],
+      [{ data: "text" }, `string is not an array; ${taken}`],
+      [[1, "a"], `string is not an array; ${taken}`],
+    ]) {
+      const error = await failure(s.run("predict", { x: given }));
+      assert.deepEqual(
+        [error.code, error.op, error.argument, error.message],
+        ["argument", "predict", "x", `predict: x: ${message}`],
+      );
+      const refused = await failure(s.setState({ "hidden/bias": given }));
+      assert.deepEqual(
+        [refused.code, refused.argument, refused.message],
+        ["argument", "hidden/bias", `hidden/bias: ${message}`],
+      );
+    }
+    await s.dispose();
+  });
+
   test(`runs that write go one after the other, others beside them${where}`, async () => {
     const s = await session();
     const order = [];
