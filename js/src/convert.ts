@@ -193,7 +193,7 @@ export function described(value: unknown): string {
 }
 
 /** A number or text as it would be written, for messages; of other values what they are. */
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   return typeof value === "number" ? String(value) : described(value);
 }
