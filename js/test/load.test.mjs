@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync, openAsBlob, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { load, open } from "caudal";
+import { devices, load, open } from "caudal";
 import { FIXTURE, failure } from "./support.mjs";
 
 const server = spawn(process.execPath, [new URL("serve.mjs", import.meta.url).pathname], {
@@ -33,6 +33,18 @@ test("a file is loaded from every kind of source", async () => {
     const program = await open(source);
     assert.deepEqual([program.state.w.spec, Object.keys(program.functions)], [{ dtype: "float32", shape: [1024] }, []]);
   }
+});
+
+test("a session runs on each device that there is, and names them where there is no such one", async () => {
+  const found = await devices();
+  assert.ok(found.includes("cpu"));
+  for (const device of found) {
+    const session = await load(FIXTURE, { device });
+    assert.equal(session.device, device);
+    await session.dispose();
+  }
+  const error = await failure(load(FIXTURE, { device: "none" }));
+  assert.equal(error.message, `there is no device "none"; there is ${found.join(", ")}`);
 });
 
 test("progress is told, of how much where that is known", async () => {
