@@ -142,8 +142,14 @@ function castText(dtype: DType, name = "data"): string {
 /** The elements in another shape of as many. */
 function shaped(elements: Elements, shape: readonly number[] | undefined): Elements {
   if (shape === undefined) return elements;
-  const wrong = shape.find((size) => !Number.isSafeInteger(size) || size < 0);
-  if (wrong !== undefined) throw failure("argument", `${wrong} is not a size`, { argument: "shape" });
+  if (!Array.isArray(shape)) {
+    const text = `the shape is ${shown(shape)}, not a list of sizes such as [2, 3]`;
+    throw failure("argument", text, { argument: "shape" });
+  }
+  const wrong = shape.findIndex((size) => !Number.isSafeInteger(size) || size < 0);
+  if (wrong >= 0) {
+    throw failure("argument", `${shown(shape[wrong])} is not a size`, { argument: "shape" });
+  }
   const count = elements.bytes.length / elements.dtype.size;
   if (shape.reduce((product, size) => product * size, 1) !== count) {
     const text = `the data has ${count} elements, which the shape ${shapeText(shape)} has not`;
@@ -160,12 +166,20 @@ export function elements(value: unknown, like?: DTypeInfo, shape?: readonly numb
     return shaped(plain(value, wanted), shape);
   }
   if (isShaped(value)) {
-    return elements(value.data, like, value.shape ?? shape, value.dtype ?? dtype);
+    const { data, shape: own = shape, dtype: said = dtype } = value;
+    if (!isShaped(data)) return elements(data, like, own, said);
   }
-  throw failure(
-    "argument",
-    `${described(value)} is not an array; caudal takes tensors, typed arrays, numbers and lists of them`,
-  );
+  const why = noElements(isShaped(value) ? value.data : value);
+  throw failure("argument", `${why}; caudal takes tensors, typed arrays, numbers and lists of numbers`);
+}
+
+/** Why a value has no elements: of lists, why the first entry that is at fault has none. */
+function noElements(value: unknown): string {
+  if (Array.isArray(value)) {
+    const entry = value.find((each) => !isPlain(each));
+    return arrayDType(entry) || entry instanceof Tensor ? `the list holds a ${described(entry)}` : noElements(entry);
+  }
+  return value instanceof Tensor ? "a tensor has a shape of its own" : `${described(value)} is not an array`;
 }
 
 function isShaped(value: unknown): value is ShapedData {
@@ -176,6 +190,12 @@ function isShaped(value: unknown): value is ShapedData {
 export function described(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   return typeof value === "object" ? (value.constructor?.name ?? "object") : typeof value;
+}
+
+/** A number or text as it would be written, for messages; of other values what they are. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  return typeof value === "number" ? String(value) : described(value);
 }
 
 /** Whether a value says its dtype itself. */

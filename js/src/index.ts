@@ -8,6 +8,7 @@ export type { DType, DataOf, ItemOf, TypedArray } from "./dtype.js";
 export { CaudalError, type Code, type Location } from "./errors.js";
 export { Graph, type GraphFunction, type GraphOutputs } from "./graph.js";
 export { bfloat16Bits, bfloat16Values, float16Bits, float16Values } from "./half.js";
+export { devices } from "./info.js";
 export type { Limits } from "./limits.js";
 export { type LoadOptions, load, open } from "./load.js";
 export * as ops from "./ops.js";

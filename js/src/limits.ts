@@ -1,3 +1,4 @@
+import { shown } from "./convert.js";
 import { failure } from "./errors.js";
 import type { Handle, Instance } from "./instance.js";
 
@@ -11,8 +12,10 @@ export interface Limits {
 
 /** Refuses limits that are none, with the error `argument`. */
 export function checkLimits({ memory = 0, seconds = 0 }: Limits): void {
-  if (memory >= 0 && seconds >= 0) return;
-  throw failure("argument", `a limit is 0 or more, not memory=${memory}, seconds=${seconds}`, { op: "limits" });
+  if (Number.isInteger(memory) && memory >= 0 && typeof seconds === "number" && seconds >= 0) return;
+  const whole = typeof memory === "number" && memory % 1 ? ", and memory is whole bytes" : "";
+  const text = `a limit is 0 or more${whole}, not memory=${shown(memory)}, seconds=${shown(seconds)}`;
+  throw failure("argument", text, { op: "Limits" });
 }
 
 /**
@@ -25,6 +28,5 @@ export function limitsOf(instance: Instance, given: Limits): Handle | undefined 
   checkLimits(given);
   if (memory === 0 && seconds === 0) return undefined;
   // An instance has no more than 32 bits of memory.
-  const bytes = Math.min(Math.ceil(memory), 2 ** 32 - 1);
-  return instance.begin().own("cdl_limits_free", "cdl_limits_new", bytes, seconds);
+  return instance.begin().own("cdl_limits_free", "cdl_limits_new", Math.min(memory, 2 ** 32 - 1), seconds);
 }

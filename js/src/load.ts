@@ -3,6 +3,7 @@ import { failure } from "./errors.js";
 import { type Handle, Instance } from "./instance.js";
 import { type Limits, limitsOf } from "./limits.js";
 import { LocalProgram, type Program } from "./program.js";
+import { checkOptions } from "./options.js";
 import { loadInWorker } from "./remote.js";
 import { LocalSession, type Session, type SessionOptions } from "./session.js";
 import { NAMELESS, type Sink, type Source, type SourceOptions, pour, renamed } from "./source.js";
@@ -60,10 +61,11 @@ export class FileSink implements Sink {
  * as the file has bytes, but where a response does not say its length twice as much.
  *
  * @param source - Its address, a request or response, a blob, its bytes; a string is a path in Node, a URL in a page.
- * @throws CaudalError `io`: it cannot be had; `format`: it is damaged, or something else; `newer`: it needs a newer
+ * @throws CaudalError `argument`: an option that there is not; `io`: it cannot be had; `format`: it is damaged, or something else; `newer`: it needs a newer
  *   caudal; `memory`, `deadline`: a limit; `device`: there is no such device. The signal's reason, if it aborts.
  */
 export async function load<F extends Functions = any>(source: Source, options: LoadOptions = {}): Promise<Session<F>> {
+  checkOptions("load", options);
   if (options.worker) {
     return loadInWorker<F>(options, (sink) => pour(source, options, sink));
   }
@@ -86,6 +88,7 @@ export async function open<F extends Functions = any>(
   source: Source,
   options: Limits & SourceOptions = {},
 ): Promise<Program<F>> {
+  checkOptions("open", options);
   const instance = await Instance.create();
   const limits = limitsOf(instance, options);
   try {

@@ -1,5 +1,6 @@
 import { unknownName } from "./errors.js";
 import { type Handle, disown, owns } from "./instance.js";
+import { checkOptions } from "./options.js";
 import { loadInWorker } from "./remote.js";
 import { pour } from "./source.js";
 import { LocalSession, type Session, type SessionOptions } from "./session.js";
@@ -146,11 +147,13 @@ export class LocalProgram<F extends Functions = Functions> implements Program<F>
   }
 
   async text(options: { graph?: boolean } = {}): Promise<string> {
+    checkOptions("text", options);
     const text = this.#text(TEXT_FORMAT);
     return options.graph ? `${text}\n${this.#text(GRAPHS_FORMAT)}` : text;
   }
 
   async session(options: SessionOptions = {}): Promise<Session<F>> {
+    checkOptions("session", options);
     if (options.worker) {
       const bytes = await this.save();
       return loadInWorker<F>(options, (sink) => pour(bytes, {}, sink));

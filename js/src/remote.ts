@@ -2,7 +2,7 @@
 
 import type { Input } from "./convert.js";
 import { CaudalError, failure } from "./errors.js";
-import { checkLimits } from "./limits.js";
+import { checkOptions } from "./options.js";
 import { type NodePort, type NodeThreads, importModule, isNode } from "./platform.js";
 import { type Program, type ProgramInfo, infoOf, lookUp } from "./program.js";
 import {
@@ -215,12 +215,14 @@ class RemoteProgram<F extends Functions> implements Program<F> {
     return this.#call("save");
   }
 
-  text(options: { graph?: boolean } = {}): Promise<string> {
+  async text(options: { graph?: boolean } = {}): Promise<string> {
+    checkOptions("text", options);
     return this.#call("text", options);
   }
 
   /** A session in the same Worker. */
   async session(options: SessionOptions = {}): Promise<Session<F>> {
+    checkOptions("session", options);
     return new RemoteSession<F>(this, await this.#call<SentObject>("session", plainOptions(options)));
   }
 
@@ -261,6 +263,7 @@ class RemoteSession<F extends Functions> implements Session<F> {
   ): Promise<Outputs<F[N]["outputs"]>> {
     this.#open();
     const info = lookUp("function", this.program.functions, name);
+    checkOptions("run", rest[1]);
     const { signal, ...limits } = rest[1] ?? {};
     signal?.throwIfAborted();
     const names = Object.keys(info.inputs);
@@ -290,6 +293,7 @@ class RemoteSession<F extends Functions> implements Session<F> {
 
   async restore(from: Program | Session, options: { strict?: boolean } = {}): Promise<void> {
     this.#open();
+    checkOptions("restore", options);
     const given = await programOf(from);
     const here = given instanceof RemoteProgram && given.connection === this.#connection;
     await this.#call("restore", [here ? given.sent.object : await given.save(), options.strict ?? false]);
@@ -342,7 +346,6 @@ export async function loadInWorker<F extends Functions>(
   options: SessionOptions,
   fill: (sink: Sink) => Promise<string>,
 ): Promise<Session<F>> {
-  checkLimits(options);
   const connection = await Connection.open();
   let sent: Promise<void> = Promise.resolve();
   const sink: Sink = {

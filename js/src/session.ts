@@ -1,8 +1,9 @@
-import { type Elements, type Input, type Plain, addOperand, described, elements, fit, isPlain } from "./convert.js";
+import { type Elements, type Input, addOperand, described, elements, fit } from "./convert.js";
 import { dtypeInfo } from "./dtype.js";
 import { CaudalError, failure, reworded } from "./errors.js";
 import { Handle, type Instance, Operands, disown, owns } from "./instance.js";
 import { type Limits, limitsOf } from "./limits.js";
+import { checkOptions } from "./options.js";
 import { giveWay, isDue, timed } from "./pace.js";
 import { PIECE_SECONDS } from "./platform.js";
 import { type FunctionInfo, LocalProgram, type Program, lookUp } from "./program.js";
@@ -161,6 +162,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>> {
     const callable = this.#callable(name);
+    checkOptions("run", rest[1]);
     const { signal, ...limits } = rest[1] ?? {};
     signal?.throwIfAborted();
     const operands = this.#operands(callable, rest[0] ?? {});
@@ -181,6 +183,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     ...rest: CallArguments<F[N]["inputs"], Limits>
   ): Outputs<F[N]["outputs"]> {
     const callable = this.#callable(name);
+    checkOptions("runSync", rest[1]);
     const operands = this.#operands(callable, rest[0] ?? {});
     try {
       const begun = this.#begin(callable, operands, rest[1], false) as Tensor[];
@@ -222,6 +225,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
 
   async restore(from: Program | Session, options: { strict?: boolean } = {}): Promise<void> {
     const instance = this.#open();
+    checkOptions("restore", options);
     this.#running++;
     try {
       const given = await programOf(from);
@@ -471,7 +475,7 @@ export function fitState(name: string, value: unknown, program: Pick<Program, "s
   try {
     return elements(value, dtypeInfo(spec.dtype));
   } catch (error) {
-    if (!(error instanceof CaudalError) || !isPlain(value as Plain)) throw error;
+    if (!(error instanceof CaudalError)) throw error;
     throw reworded(error, `${name}: ${error.message}`, { argument: name });
   }
 }

@@ -4,7 +4,7 @@ import { described } from "./convert.js";
 import { CaudalError, failure, reworded } from "./errors.js";
 import { type NodeFs, importModule, isNode } from "./platform.js";
 
-/** A file: its address, a request or response for it, a blob, its bytes; a string is a path in Node, a URL in a page. */
+/** A file: its address, a request or response, a blob, its bytes; a string is a path in Node, a URL in a page. */
 export type Source = string | URL | Request | Response | Blob | ArrayBuffer | ArrayBufferView;
 
 /** Where a file goes. */
@@ -29,6 +29,8 @@ interface Opened {
   /** How many bytes it has, where that is known. */
   readonly length: number | undefined;
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Lets it go, read to its end or not. */
+  close(): Promise<void>;
 }
 
 /** How many bytes of a file in Node are read at a time. */
@@ -45,7 +47,7 @@ export const NAMELESS = "the data";
 export async function pour(source: Source, options: SourceOptions, sink: Sink): Promise<string> {
   const { signal, onProgress } = options;
   signal?.throwIfAborted();
-  const { name, length, chunks } = await open(source, signal);
+  const { name, length, chunks, close } = await open(source, signal);
   let loaded = 0;
   const pieces: Uint8Array[] = [];
   try {
@@ -67,11 +69,13 @@ export async function pour(source: Source, options: SourceOptions, sink: Sink): 
     }
   } catch (error) {
     throw renamed(error, name);
+  } finally {
+    await close();
   }
   return name;
 }
 
-/** An error that begins with "the data" with the name of the file, as the core has it for files that it opens itself. */
+/** An error that begins with "the data", with the name of the file, as the core has it for files that it opens. */
 export function renamed(error: unknown, name: string): unknown {
   if (!(error instanceof CaudalError) || !error.message.startsWith(NAMELESS)) return error;
   return reworded(error, name + error.message.slice(NAMELESS.length));
@@ -94,7 +98,7 @@ async function open(source: Source, signal: AbortSignal | undefined): Promise<Op
     return {
       name: (source as Blob & { name?: string }).name ?? NAMELESS,
       length: source.size,
-      chunks: ofStream(NAMELESS, source.stream(), signal),
+      ...ofStream(NAMELESS, source.stream(), signal),
     };
   }
   if (source instanceof ArrayBuffer) return ofBytes(new Uint8Array(source));
@@ -107,7 +111,7 @@ function ofBytes(bytes: Uint8Array): Opened {
   const chunks = async function* () {
     if (bytes.length) yield bytes;
   };
-  return { name: NAMELESS, length: bytes.length, chunks: chunks() };
+  return { name: NAMELESS, length: bytes.length, chunks: chunks(), close: async () => {} };
 }
 
 async function openUrl(request: URL | Request, signal: AbortSignal | undefined): Promise<Opened> {
@@ -125,52 +129,66 @@ async function openUrl(request: URL | Request, signal: AbortSignal | undefined):
   return ofResponse(response, address, signal);
 }
 
-function ofResponse(response: Response, address: string, signal: AbortSignal | undefined): Opened {
+async function ofResponse(response: Response, address: string, signal: AbortSignal | undefined): Promise<Opened> {
   const name = address || NAMELESS;
-  if (!response.ok) {
-    throw failure("io", `cannot fetch ${name}: HTTP ${`${response.status} ${response.statusText}`.trim()}`);
+  const wrong = noFile(response, name);
+  if (wrong) {
+    // Of no effect where somebody else reads it.
+    await response.body?.cancel().catch(() => {});
+    throw wrong;
   }
-  if (/^(text\/html|application\/xhtml)/.test(response.headers.get("content-type") ?? "")) {
-    throw failure("format", `${name} is a web page, not a caudal file; look at its address`);
-  }
-  if (response.bodyUsed)
-    throw failure("argument", `the body of ${name} has been read before`, { op: "load", argument: "source" });
   // A coded body has another length than what it is decoded to.
   const announced = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
   const length = announced === null ? undefined : Number(announced);
-  const chunks = response.body ? ofStream(name, response.body, signal) : ofBytes(new Uint8Array()).chunks;
-  return { name, length: Number.isSafeInteger(length) ? length : undefined, chunks };
+  const body = response.body ? ofStream(name, response.body, signal) : ofBytes(new Uint8Array());
+  return { ...body, name, length: Number.isSafeInteger(length) ? length : undefined };
+}
+
+/** Why a response has no file to read, if it has none. */
+function noFile(response: Response, name: string): CaudalError | undefined {
+  if (!response.ok) {
+    return failure("io", `cannot fetch ${name}: HTTP ${`${response.status} ${response.statusText}`.trim()}`);
+  }
+  if (/^(text\/html|application\/xhtml)/.test(response.headers.get("content-type") ?? "")) {
+    return failure("format", `${name} is a web page, not a caudal file; look at its address`);
+  }
+  if (!response.bodyUsed && !response.body?.locked) return undefined;
+  return failure("argument", `the body of ${name} has been read before`, { op: "load", argument: "source" });
 }
 
 /** The chunks of a stream; an abort ends them, a failure is an error that names the file. */
-async function* ofStream(
+function ofStream(
   name: string,
   stream: ReadableStream<Uint8Array>,
   signal: AbortSignal | undefined,
-): AsyncIterable<Uint8Array> {
+): Pick<Opened, "chunks" | "close"> {
   const reader = stream.getReader();
   const abort = () => void reader.cancel(signal!.reason).catch(() => {});
   signal?.addEventListener("abort", abort, { once: true });
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
+  const chunks = async function* () {
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        yield value;
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw cutOff(name, (error as Error).message, error);
     }
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw cutOff(name, (error as Error).message, error);
-  } finally {
+  };
+  const close = async () => {
     signal?.removeEventListener("abort", abort);
     // Of no effect where it has ended.
     await reader.cancel().catch(() => {});
-  }
+  };
+  return { chunks: chunks(), close };
 }
 
 async function openPath(path: string | URL, name: string): Promise<Opened> {
   const { promises } = await importModule<NodeFs>("node:fs");
-  const refused = (error: unknown) => failure("io", `cannot open ${name}: ${systemText(error)}`);
-  const file = await promises.open(path, "r").catch((error) => Promise.reject(refused(error)));
+  const refused = (error: unknown) => Promise.reject(failure("io", `cannot open ${name}: ${systemText(error)}`));
+  const file = await promises.open(path, "r").catch(refused);
   const stat = await file.stat();
   if (!stat.isFile()) {
     await file.close();
@@ -178,19 +196,13 @@ async function openPath(path: string | URL, name: string): Promise<Opened> {
   }
   const chunks = async function* () {
     const buffer = new Uint8Array(Math.min(CHUNK_BYTES, stat.size));
-    try {
-      for (;;) {
-        const { bytesRead } = await file
-          .read(buffer, 0, buffer.length, null)
-          .catch((error) => Promise.reject(refused(error)));
-        if (bytesRead === 0) return;
-        yield buffer.subarray(0, bytesRead);
-      }
-    } finally {
-      await file.close();
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null).catch(refused);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
     }
   };
-  return { name, length: stat.size, chunks: chunks() };
+  return { name, length: stat.size, chunks: chunks(), close: () => file.close() };
 }
 
 const SYSTEM: Record<string, string> = {

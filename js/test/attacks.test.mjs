@@ -17,9 +17,11 @@ const NARROW = {
     '{"data":[1],"dtype":"float32","shape":[1099511627776]}',
   folded_to_4_gb: "broadcast_to: a float32 tensor of shape [1000000000] is larger than memory can be (model.py:12)",
   output_of_2_64_bytes:
-    "broadcast_to: the dim 4611686018427387904 of the shape [4611686018427387904] is 4611686018427387904 (model.py:12)",
+    "broadcast_to: the size 4611686018427387904 of the shape [4611686018427387904] is larger than memory can be " +
+    "(model.py:12)",
   output_of_4_gb: "broadcast_to: a float32 tensor of shape [1000000000] is larger than memory can be (model.py:12)",
-  stack_of_4_tb: "scan: the dim 1099511627776 of the shape [1099511627776] is 1099511627776 (model.py:12)",
+  stack_of_4_tb:
+    "scan: the size 1099511627776 of the shape [1099511627776] is larger than memory can be (model.py:12)",
 };
 
 for (const [name, attack] of Object.entries(ATTACKS)) {

@@ -1,10 +1,10 @@
 // Where files come from: every kind of source, progress, what goes wrong on the way, and the memory that it takes.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { openAsBlob, readFileSync } from "node:fs";
+import { existsSync, openAsBlob, readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { after, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { load, open } from "caudal";
+import { devices, load, open } from "caudal";
 import { FIXTURE, failure } from "./support.mjs";
 
 const server = spawn(process.execPath, [new URL("serve.mjs", import.meta.url).pathname], {
@@ -33,6 +33,18 @@ test("a file is loaded from every kind of source", async () => {
     const program = await open(source);
     assert.deepEqual([program.state.w.spec, Object.keys(program.functions)], [{ dtype: "float32", shape: [1024] }, []]);
   }
+});
+
+test("a session runs on each device that there is, and names them where there is no such one", async () => {
+  const found = await devices();
+  assert.ok(found.includes("cpu"));
+  for (const device of found) {
+    const session = await load(FIXTURE, { device });
+    assert.equal(session.device, device);
+    await session.dispose();
+  }
+  const error = await failure(load(FIXTURE, { device: "none" }));
+  assert.equal(error.message, `there is no device "none"; there is ${found.join(", ")}`);
 });
 
 test("progress is told, of how much where that is known", async () => {
@@ -73,6 +85,35 @@ test("what goes wrong on the way is named", async () => {
   }
 });
 
+test("a file that is refused is let go", async () => {
+  const fds = "/proc/self/fd/";
+  const isOpen = () => readdirSync(fds).some((fd) => existsSync(fds + fd) && readlinkSync(fds + fd) === FIXTURE);
+  for (const worker of [false, true]) {
+    assert.equal((await failure(load(FIXTURE, { memory: 1000, worker }))).code, "memory");
+    assert.equal(isOpen(), false);
+    let cancelled = 0;
+    const bodyOf = (chunk) =>
+      new ReadableStream({ pull: (controller) => controller.enqueue(chunk), cancel: () => void cancelled++ });
+    const headers = { "content-length": "5000000" };
+    const refused = [
+      [new Response(bodyOf(new Uint8Array(1000)), { headers }), { memory: 1000 }, "memory"],
+      [new Response(bodyOf(new Uint8Array(4_000_000)), { headers }), {}, "io"],
+      [new Response(bodyOf(new Uint8Array(1000)), { status: 500 }), {}, "io"],
+      [new Response(bodyOf(new Uint8Array(1000)), { headers: { "content-type": "text/html" } }), {}, "format"],
+    ];
+    for (const [response, options, code] of refused) {
+      assert.equal((await failure(load(response, { worker, ...options }))).code, code);
+    }
+    assert.equal(cancelled, refused.length);
+    const locked = new Response(bodyOf(new Uint8Array(1000)));
+    locked.body.getReader();
+    assert.equal(
+      (await failure(load(locked, { worker }))).message,
+      "load: the body of the data has been read before",
+    );
+  }
+});
+
 test("an abort ends a load with the signal's reason", async () => {
   for (const worker of [false, true]) {
     const reason = new Error("no more");
@@ -107,12 +148,14 @@ test("a file of 200 MB takes 1.1 times that and 4 MB at its peak", async (t) => 
     for await (const _ of (await fetch("${at(`w?bytes=${bytes}`)}")).body);
     const before = process.memoryUsage().rss;
     let peak = 0;
-    const timer = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 1);
-    const s = await load(new URL("${at(`w?bytes=${bytes}`)}"), { onProgress: () => (peak = Math.max(peak, process.memoryUsage().rss)) });
+    const look = () => (peak = Math.max(peak, process.memoryUsage().rss));
+    const timer = setInterval(look, 1);
+    const s = await load(new URL("${at(`w?bytes=${bytes}`)}"), { onProgress: look });
     const w = await s.state("w");
-    peak = Math.max(peak, process.memoryUsage().rss);
+    look();
     clearInterval(timer);
-    console.log(JSON.stringify({ grown: peak - before, wasm: s.program.handle.instance.memoryBytes, shape: w.shape }));`;
+    const wasm = s.program.handle.instance.memoryBytes;
+    console.log(JSON.stringify({ grown: peak - before, wasm, shape: w.shape }));`;
   const child = spawn(process.execPath, ["--expose-gc", "--input-type=module", "-e", code], {
     cwd: new URL("..", import.meta.url),
     stdio: ["ignore", "pipe", "inherit"],

@@ -1,7 +1,8 @@
 // What a session takes of memory, and what a trap leaves.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { load } from "caudal";
+import threads from "node:worker_threads";
+import { CaudalError, load } from "caudal";
 import { batch, failure, perceptron } from "./support.mjs";
 
 const program = perceptron({ features: 64, hidden: 128 });
@@ -74,4 +75,40 @@ test("a trap closes the instance, and its last state can be read", async () => {
   assert.deepEqual(await (await saved.state("hidden/kernel")).data(), before);
   await other.run("train_step", given);
   await session.dispose();
+});
+
+test("a trap in a Worker closes its instance, and its last state can be read", async (t) => {
+  const { Worker } = threads;
+  t.mock.method(threads, "Worker", function () {
+    return new Worker(new URL("trapping.mjs", import.meta.url));
+  });
+  const session = await program.session({ worker: true });
+  t.mock.restoreAll();
+  for (let step = 0; step < 3; step++) await session.run("train_step", given);
+  const before = await (await session.state("hidden/kernel")).data();
+  const running = failure(session.run("count_up", { n: 1e9 }));
+  const waiting = failure(session.run("train_step", given));
+  const error = await failure(session.run("predict", { x: given.x }));
+  assert.ok(error instanceof CaudalError);
+  assert.equal(error.code, "internal");
+  assert.match(
+    error.message,
+    /^caudal failed by a mistake of its own \(.+\); this program runs no more, its last state/,
+  );
+  const later = [running, waiting, failure(session.run("train_step", given)), failure(session.setState({ count: 1 }))];
+  for (const { code, message } of await Promise.all(later)) {
+    assert.deepEqual([code, message], ["internal", error.message]);
+  }
+  assert.deepEqual(await (await session.state("hidden/kernel")).data(), before);
+  assert.equal(await (await session.state("optimizer/step")).item(), 3n);
+  assert.equal((await session.report()).device, "cpu");
+  for (const file of [await session.save(), await (await session.snapshot()).save()]) {
+    const saved = await load(file);
+    assert.deepEqual(await (await saved.state("hidden/kernel")).data(), before);
+  }
+  const other = await program.session();
+  await other.restore(session);
+  assert.deepEqual(await (await other.state("hidden/kernel")).data(), before);
+  await session.dispose();
+  assert.equal((await failure(session.run("predict", { x: given.x }))).code, "closed");
 });

@@ -62,6 +62,33 @@ for (const worker of [false, true]) {
     await s.dispose();
   });
 
+  test(`data that is malformed is an error with the name of its input${where}`, async () => {
+    const s = await session();
+    const { data: x } = batch(1).x;
+    const taken = "caudal takes tensors, typed arrays, numbers and lists of numbers";
+    for (const [given, message] of [
+      [{ data: x, shape: "1,8" }, 'the shape is "1,8", not a list of sizes such as [2, 3]'],
+      [{ data: x, shape: 8 }, "the shape is 8, not a list of sizes such as [2, 3]"],
+      [{ data: x, shape: [1.5] }, "1.5 is not a size"],
+      [{ data: x, shape: ["batch", 8] }, '"batch" is not a size'],
+      [{ data: null, shape: [1, 8] }, `null is not an array; ${taken}`],
+      [{ data: "text" }, `string is not an array; ${taken}`],
+      [[1, "a"], `string is not an array; ${taken}`],
+    ]) {
+      const error = await failure(s.run("predict", { x: given }));
+      assert.deepEqual(
+        [error.code, error.op, error.argument, error.message],
+        ["argument", "predict", "x", `predict: x: ${message}`],
+      );
+      const refused = await failure(s.setState({ "hidden/bias": given }));
+      assert.deepEqual(
+        [refused.code, refused.argument, refused.message],
+        ["argument", "hidden/bias", `hidden/bias: ${message}`],
+      );
+    }
+    await s.dispose();
+  });
+
   test(`runs that write go one after the other, others beside them${where}`, async () => {
     const s = await session();
     const order = [];
@@ -148,10 +175,58 @@ for (const worker of [false, true]) {
     assert.equal(await (await s.state("optimizer/step")).item(), 0n);
     await s.run("train_step", batch(8));
     assert.equal(await (await s.state("optimizer/step")).item(), 1n);
-    assert.equal(
-      (await failure(session({ memory: -1 }))).message,
-      "limits: a limit is 0 or more, not memory=-1, seconds=0",
-    );
+    await s.dispose();
+  });
+
+  test(`options that there are not are refused, and limits that are none${where}`, async () => {
+    const s = await session();
+    const predict = (options) => s.run("predict", { x: batch(1).x }, options);
+    const limits = "memory, seconds";
+    const ofSession = `device, strict, debug, worker, ${limits}`;
+    for (const [work, op, argument, known] of [
+      [() => load(FIXTURE, { worker, devce: "cpu" }), "load", "devce", `${ofSession}, signal, onProgress`],
+      [() => open(FIXTURE, { device: "cpu" }), "open", "device", `${limits}, signal, onProgress`],
+      [() => session({ onProgress() {} }), "session", "onProgress", ofSession],
+      [() => s.program.session({ debugging: true }), "session", "debugging", ofSession],
+      [() => predict({ second: 1 }), "run", "second", `signal, ${limits}`],
+      [() => s.restore(s, { Strict: true }), "restore", "Strict", "strict"],
+      [() => s.program.text({ graphs: true }), "text", "graphs", "graph"],
+    ]) {
+      const { code, message, ...parts } = await failure(work);
+      assert.deepEqual([code, parts.op, parts.argument], ["argument", op, argument]);
+      assert.equal(message, `${op}: there is no option '${argument}'; there are: ${known}`);
+    }
+    for (const [given, what] of [
+      ["cpu", "string"],
+      [null, "null"],
+    ]) {
+      const expected = `load: ${what} is no object of options; there are: ${ofSession}, signal, onProgress`;
+      assert.equal((await failure(load(FIXTURE, given))).message, expected);
+    }
+    for (const [given, message] of [
+      [{ memory: -1 }, "a limit is 0 or more, not memory=-1, seconds=0"],
+      [{ memory: NaN }, "a limit is 0 or more, not memory=NaN, seconds=0"],
+      [{ memory: Infinity }, "a limit is 0 or more, not memory=Infinity, seconds=0"],
+      [{ memory: null }, "a limit is 0 or more, not memory=null, seconds=0"],
+      [{ memory: 1e6 + 0.5 }, "a limit is 0 or more, and memory is whole bytes, not memory=1000000.5, seconds=0"],
+      [{ seconds: -0.5 }, "a limit is 0 or more, not memory=0, seconds=-0.5"],
+      [{ memory: 1000, seconds: NaN }, "a limit is 0 or more, not memory=1000, seconds=NaN"],
+      [{ seconds: "1" }, 'a limit is 0 or more, not memory=0, seconds="1"'],
+    ]) {
+      for (const work of [
+        () => load(FIXTURE, { worker, ...given }),
+        () => open(FIXTURE, given),
+        () => session(given),
+        () => predict(given),
+      ]) {
+        const error = await failure(work);
+        assert.deepEqual(
+          [error.code, error.op, error.message],
+          ["argument", "Limits", `Limits: ${message}`],
+        );
+      }
+    }
+    await predict({ memory: undefined, seconds: Infinity });
     await s.dispose();
   });
 
@@ -196,6 +271,9 @@ test("runSync runs at once, and not in a Worker", async () => {
   const { output } = s.runSync("predict", { x: batch(2).x });
   assert.deepEqual(output.shape, [2, 3]);
   assert.throws(() => s.runSync("predict", {}), { code: "argument" });
+  assert.throws(() => s.runSync("predict", { x: batch(2).x }, { signal: AbortSignal.abort() }), {
+    message: "runSync: there is no option 'signal'; there are: memory, seconds",
+  });
   await s.dispose();
   const remote = await program.session({ worker: true });
   assert.throws(() => remote.runSync("predict", { x: batch(2).x }), { code: "unsupported" });

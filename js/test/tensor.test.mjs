@@ -42,6 +42,8 @@ test("a tensor gives back what it was made of", async () => {
   assert.equal(await tensor([1.5], [1], "float16").item(), 1.5);
 });
 
+const TAKEN = "caudal takes tensors, typed arrays, numbers and lists of numbers";
+
 test("what a tensor cannot be made of", async () => {
   const cases = [
     [() => tensor([1, [2]]), "shape", "the lists have different lengths"],
@@ -64,8 +66,22 @@ test("what a tensor cannot be made of", async () => {
       "the data is float32, not float16; write float16Bits(data)",
     ],
     [() => tensor(Uint8Array.of(2), [1], "bool"), "argument", "a bool is 0 or 1, the data has another byte"],
-    [() => tensor("text"), "argument", /^string is not an array/],
-    [() => tensor(undefined), "argument", /^undefined is not an array/],
+    [() => tensor([1, 2], [1.5]), "argument", "1.5 is not a size"],
+    [() => tensor([1, 2], ["2"]), "argument", '"2" is not a size'],
+    [() => tensor([1, 2], "2"), "argument", 'the shape is "2", not a list of sizes such as [2, 3]'],
+    [() => tensor([1, 2], 2), "argument", "the shape is 2, not a list of sizes such as [2, 3]"],
+    [() => tensor({ data: [1], shape: null }), "argument", "the shape is null, not a list of sizes such as [2, 3]"],
+    [() => tensor({ data: [1], dtype: 5 }), "dtype", /^no dtype is named '5'/],
+    [() => tensor("text"), "argument", `string is not an array; ${TAKEN}`],
+    [() => tensor(undefined), "argument", `undefined is not an array; ${TAKEN}`],
+    [() => tensor([1, "a"]), "argument", `string is not an array; ${TAKEN}`],
+    [() => tensor([[1], [2, { a: 1 }]]), "argument", `Object is not an array; ${TAKEN}`],
+    [() => tensor([[null]]), "argument", `null is not an array; ${TAKEN}`],
+    [() => tensor([new Float32Array(1)]), "argument", `the list holds a Float32Array; ${TAKEN}`],
+    [() => tensor({ data: null, shape: [1] }), "argument", `null is not an array; ${TAKEN}`],
+    [() => tensor({ data: { data: [1] } }), "argument", `Object is not an array; ${TAKEN}`],
+    [() => tensor([{ data: [1] }]), "argument", `Object is not an array; ${TAKEN}`],
+    [() => tensor({ data: tensor(1) }), "argument", `a tensor has a shape of its own; ${TAKEN}`],
   ];
   for (const [work, code, message] of cases) assert.throws(work, { code, message });
   await assert.rejects(tensor([1, 2]).item(), {

@@ -1,0 +1,15 @@
+/** What the library says of itself. */
+
+import { sharedInstance } from "./instance.js";
+import { init } from "./wasm.js";
+
+/**
+ * The devices that sessions can run on, as their option `device` names them.
+ *
+ * @throws CaudalError as `init`.
+ */
+export async function devices(): Promise<string[]> {
+  await init();
+  const info = JSON.parse(sharedInstance().begin().answer("cdl_info")) as { devices: string[] };
+  return info.devices;
+}
