@@ -12,13 +12,18 @@ import (
 // each has a limit of its own, and what the writer may take is less by these.
 type readers struct {
 	session *Session
-	lock    sync.Mutex
-	made    int // guarded by lock, as all below
-	most    int
-	gone    bool
-	memory  uint64 // the limit of each; 0 is none
-	base    uint64 // what the session takes without them
-	idle    chan *reader
+	// parted sees to it that the memory is parted once.
+	parted sync.Once
+	// lock is never held while a space is entered: who is in one may ask what is left.
+	lock   sync.Mutex
+	made   int // guarded by lock, as all below
+	most   int
+	gone   bool
+	memory uint64 // the limit of each; 0 is none
+	base   uint64 // what the session takes without them
+	idle   chan *reader
+	// fewer has something in it when a reader was lost.
+	fewer chan struct{}
 	// evicted is closed when there are to be none any more.
 	evicted chan struct{}
 }
@@ -35,7 +40,13 @@ func newReaders(s *Session) *readers {
 	if len(s.reading()) == 0 {
 		most = 0
 	}
-	return &readers{session: s, most: most, idle: make(chan *reader, most), evicted: make(chan struct{})}
+	return &readers{
+		session: s,
+		most:    most,
+		idle:    make(chan *reader, most),
+		fewer:   make(chan struct{}, 1),
+		evicted: make(chan struct{}),
+	}
 }
 
 // reading gives the names of the functions that only read state.
@@ -96,6 +107,8 @@ func (r *readers) take(c *call) (*reader, error) {
 	select {
 	case found := <-r.idle:
 		return found, nil
+	case <-r.fewer:
+		return r.take(c)
 	case <-r.evicted:
 		return nil, nil
 	case <-c.ctx.Done():
@@ -107,15 +120,13 @@ func (r *readers) take(c *call) (*reader, error) {
 
 // mayMake counts one more reader if there may be one.
 func (r *readers) mayMake() bool {
+	if r.session.options.Limits.Memory > 0 {
+		r.parted.Do(r.share)
+	}
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	if r.made >= r.most || r.gone {
 		return false
-	}
-	if r.made == 0 && r.session.options.Limits.Memory > 0 {
-		if r.share(); r.most == 0 {
-			return false
-		}
 	}
 	r.made++
 	return true
@@ -125,6 +136,8 @@ func (r *readers) mayMake() bool {
 func (r *readers) share() {
 	s := r.session
 	report, err := s.report()
+	r.lock.Lock()
+	defer r.lock.Unlock()
 	if err != nil {
 		r.most = 0
 		return
@@ -169,11 +182,22 @@ func once(counted map[int]bool, state int, bytes uint64) uint64 {
 	return bytes
 }
 
+// count gives how many readers there are.
+func (r *readers) count() int {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	return r.made
+}
+
 // lost says that a reader is no more.
 func (r *readers) lost() {
 	r.lock.Lock()
 	r.made--
 	r.lock.Unlock()
+	select {
+	case r.fewer <- struct{}{}:
+	default:
+	}
 }
 
 // enough lets no more readers be made.
@@ -193,14 +217,17 @@ func (r *readers) evict() bool {
 		r.gone, r.most = true, 0
 		close(r.evicted)
 	}
-	made := r.made
+	some := r.made > 0
 	r.lock.Unlock()
-	for range made {
-		found := <-r.idle
-		found.live.space.engine.Closer()()
-		r.lost()
+	for r.count() > 0 {
+		select {
+		case found := <-r.idle:
+			found.live.space.engine.Closer()()
+			r.lost()
+		case <-r.fewer:
+		}
 	}
-	return made > 0
+	return some
 }
 
 // newReader makes a copy of the state of this moment, under a limit of memory.
