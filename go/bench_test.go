@@ -3,6 +3,7 @@ package caudal_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	caudal "github.com/caudal-project/caudal/go"
@@ -51,7 +52,9 @@ func BenchmarkPredict(b *testing.B) {
 // BenchmarkPredictEight predicts one picture at a time on eight goroutines.
 func BenchmarkPredictEight(b *testing.B) {
 	s, inputs := demo(b), images(1)
-	b.SetParallelism(8)
+	// Times GOMAXPROCS.
+	b.SetParallelism((8 + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := s.Run(background, "predict", inputs); err != nil {
