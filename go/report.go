@@ -26,7 +26,13 @@ type Report struct {
 }
 
 // Report gives what the session did.
+//
+// Errors: ErrClosed.
 func (s *Session) Report() (*Report, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.end()
 	report, err := s.report()
 	if r := s.readers; err == nil && r != nil {
 		r.lock.Lock()
@@ -85,6 +91,10 @@ func (s *Session) Placement() (map[string]string, error) {
 //
 // Errors: ErrName if there is no such function, ErrArgument for a size that is missing or a symbol that it has not.
 func (s *Session) Memory(name string, dims map[string]int) (uint64, error) {
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
+	defer s.end()
 	function, err := s.function(name)
 	if err != nil {
 		return 0, err

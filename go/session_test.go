@@ -128,6 +128,10 @@ func TestCloseWaitsForCallsAndRefusesLaterOnes(t *testing.T) {
 	_, err = s.State("w")
 	expect(t, err, caudal.ErrClosed, "the session is closed")
 	expect(t, s.SetState(nil), caudal.ErrClosed, "the session is closed")
+	_, err = s.Report()
+	expect(t, err, caudal.ErrClosed, "the session is closed")
+	_, err = s.Memory("predict", nil)
+	expect(t, err, caudal.ErrClosed, "the session is closed")
 }
 
 func TestSnapshotsSaveUndoAndClone(t *testing.T) {
