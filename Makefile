@@ -31,7 +31,7 @@ NODE_MODULES := js/node_modules/.ready
 BROWSER := tests/browser/node_modules/.ready
 STATIC := build/c/lib/libcaudal.a
 # The languages that this machine has; setup says what is left out without them.
-NODE := $(shell node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && npm --version >/dev/null 2>&1 && echo node)
+NODE := $(shell node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' 2>/dev/null && npm --version >/dev/null 2>&1 && echo node)
 GO := $(shell go version 2>/dev/null | grep -Eq 'go1\.(2[5-9]|[3-9][0-9])' && echo go)
 # As root on Debian, what is missing is installed; elsewhere the checks below say what to install.
 APT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)

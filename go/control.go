@@ -98,6 +98,7 @@ func (g *Graph) finish(results []Value) {
 	for i := range results {
 		outputs[i] = "output_" + strconv.Itoa(i)
 	}
+	g.demand("", "", "a result of "+g.region.what, results...)
 	ids, ok := g.lift(results)
 	if !ok {
 		return
@@ -127,16 +128,18 @@ func Cond(predicate Value, then, otherwise func(g *Graph) []Value) []Value {
 		return nil
 	}
 	used := &captures{}
+	outputs := 0
 	var regions []*Graph
 	for i, build := range []func(*Graph) []Value{then, otherwise} {
 		r := newRegion(g, []string{"the function 'then' of cond", "the function 'otherwise' of cond"}[i], false, used)
-		if g.Err() != nil {
-			return nil
-		}
 		// The inputs come first; those that it does not use are there all the same.
 		r.region.take(r)
-		r.finish(build(r))
-		regions = append(regions, r)
+		results := build(r)
+		r.finish(results)
+		outputs, regions = len(results), append(regions, r)
+	}
+	if g.Err() != nil {
+		return absentValues(g, outputs)
 	}
 	return control(g, "cond", Attrs{}, regions, []Value{predicate}, used)
 }
@@ -160,8 +163,9 @@ func While(
 ) []Value {
 	g := graphOf(init)
 	if g == nil {
-		return nil
+		return absentValues(nil, len(init))
 	}
+	g.demand("while_loop", "init", "a value of init", init...)
 	used := &captures{}
 	test := newRegion(g, "the function 'cond' of while_loop", true, used)
 	step := newRegion(g, "the function 'body' of while_loop", true, used)
@@ -203,8 +207,10 @@ func Scan(
 ) (last, outputs []Value) {
 	g := graphOf(append(append([]Value(nil), init...), xs...))
 	if g == nil {
-		return nil, nil
+		return absentValues(nil, len(init)), nil
 	}
+	g.demand("scan", "init", "a value of init", init...)
+	g.demand("scan", "xs", "a value of xs", xs...)
 	attrs := Attrs{"carried": len(init), "sliced": len(xs)}
 	for _, each := range options {
 		if each.Length != nil {
@@ -268,6 +274,10 @@ func (g *Graph) same(op string, before, after []Value) bool {
 	if len(before) != len(after) {
 		g.fail(located(refuse(CodeArgument, op, "", "the carried values are %d before a step and %d after it",
 			len(before), len(after))))
+		return false
+	}
+	g.demand(op, "", "a carried value after a step", after...)
+	if g.Err() != nil {
 		return false
 	}
 	for i := range before {

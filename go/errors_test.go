@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	caudal "github.com/caudal-project/caudal/go"
+	"github.com/caudal-project/caudal/go/ops"
 )
 
 // An entry of tests/errors/errors.json; write.py there says what it means.
@@ -151,4 +153,133 @@ func TestErrorsAreThoseOfEveryLanguage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A refusal is a mistake of the caller that this package itself refuses.
+type refusal struct {
+	do                          func() error
+	code                        error
+	op, argument, message, file string
+}
+
+func (r *refusal) check(t *testing.T) {
+	t.Helper()
+	e := errorOf(t, r.do())
+	message := e.Message
+	if e.File != "" {
+		message = strings.TrimSuffix(message, fmt.Sprintf(" (%s:%d)", e.File, e.Line))
+	}
+	if message != r.message || e.Code != r.code || e.Op != r.op || e.Argument != r.argument || e.File != r.file {
+		t.Errorf("%s [%v, %q, %q, %q]\nexpected\n%s [%v, %q, %q, %q]",
+			message, e.Code, e.Op, e.Argument, e.File, r.message, r.code, r.op, r.argument, r.file)
+	}
+}
+
+func TestWhatIsNilOrEmptyIsNamed(t *testing.T) {
+	s := open(t)
+	state := func(name string) error {
+		_, err := s.State(name)
+		return err
+	}
+	for _, each := range []refusal{
+		{func() error { _, err := caudal.Load("", nil); return err },
+			caudal.ErrArgument, "open", "path", "open: the path is empty", ""},
+		{func() error { _, err := caudal.OpenFS(os.DirFS("."), "", nil); return err },
+			caudal.ErrArgument, "open", "name", "open: the name is empty", ""},
+		{func() error { _, err := caudal.OpenFS(nil, "file.caudal", nil); return err },
+			caudal.ErrArgument, "open", "fsys", "open: the file system is nil", ""},
+		{func() error { _, err := caudal.Read(nil, nil); return err },
+			caudal.ErrArgument, "read", "r", "read: the reader is nil", ""},
+		{func() error { return s.SaveFile("") }, caudal.ErrArgument, "save", "path", "save: the path is empty", ""},
+		{func() error { return s.Save(nil) }, caudal.ErrArgument, "save", "w", "save: the writer is nil", ""},
+		{func() error { return s.Restore(nil) },
+			caudal.ErrArgument, "restore", "program", "restore: the program is nil", ""},
+		{func() error { return s.RestoreStrict(nil) },
+			caudal.ErrArgument, "restore", "program", "restore: the program is nil", ""},
+		{func() error { return s.SetState(caudal.Tensors{"w": nil}) },
+			caudal.ErrArgument, "", "w", "w: the tensor is nil", ""},
+		{func() error { _, err := caudal.Data[float32](nil); return err },
+			caudal.ErrArgument, "Data", "t", "Data: the tensor is nil", ""},
+		{func() error { _, err := caudal.Scalar[float32](nil); return err },
+			caudal.ErrArgument, "Scalar", "t", "Scalar: the tensor is nil", ""},
+		{func() error { _, err := caudal.Scalar[int32](scalar(1)); return err },
+			caudal.ErrDType, "Scalar", "t", "Scalar: the tensor is float32[], the elements of which are not int32", ""},
+		{func() error { return state("nope") },
+			caudal.ErrName, "", "", `no state is named "nope"; there are: w`, ""},
+		{func() error { return state("") }, caudal.ErrName, "", "", `no state is named ""; there are: w`, ""},
+		{func() error { return s.SetState(caudal.Tensors{"nope": scalar(1)}) },
+			caudal.ErrName, "", "", "no state is named 'nope'; there are: w", ""},
+	} {
+		t.Run(each.message, each.check)
+	}
+}
+
+func TestANilContextIsNeverDone(t *testing.T) {
+	var none context.Context
+	s := open(t)
+	_, err := s.Run(none, "train_step", caudal.Tensors{"x": parsedTensor(t, "float32[2]")})
+	check(t, err)
+	out, err := caudal.Eager(none, "neg", nil, scalar(2))
+	check(t, err)
+	if value := floats(t, out[0])[0]; value != -2 {
+		t.Errorf("neg of 2 is %v", value)
+	}
+}
+
+func TestTheZeroValueIsRefusedWhereAValueIsNeeded(t *testing.T) {
+	var zero caudal.Value
+	const of = " is the zero Value, which is of no graph"
+	keep := func(_ *caudal.Graph, v []caudal.Value) []caudal.Value { return v }
+	drop := func(_ *caudal.Graph, v []caudal.Value) []caudal.Value { return make([]caudal.Value, len(v)) }
+	yes := func(_ *caudal.Graph, v []caudal.Value) caudal.Value { return ops.Less(v[0], v[0]) }
+	for _, each := range []struct {
+		build                 func(g *caudal.Graph, x caudal.Value)
+		op, argument, message string
+	}{
+		{func(g *caudal.Graph, x caudal.Value) { g.Function("f", caudal.Outputs{"a": zero, "b": x}) },
+			"f", "a", "f: the output 'a'" + of},
+		{func(g *caudal.Graph, x caudal.Value) { g.Function("f", caudal.Outputs{"a": ops.Neg(zero)}) },
+			"f", "a", "f: the output 'a'" + of},
+		{func(g *caudal.Graph, x caudal.Value) { ops.Add(x, zero) }, "add", "y", "add: the input y is missing"},
+		{func(g *caudal.Graph, x caudal.Value) { ops.Add(zero, x) }, "add", "x", "add: the input x is missing"},
+		{func(g *caudal.Graph, x caudal.Value) { g.Grad(zero, x) }, "grad", "loss", "grad: the loss" + of},
+		{func(g *caudal.Graph, x caudal.Value) { g.Grad(x, zero) }, "grad", "wrt", "grad: a value of wrt" + of},
+		{func(g *caudal.Graph, x caudal.Value) { g.Function("f", caudal.Outputs{"a": x}).Update(zero, x) },
+			"update", "state", "update: the state" + of},
+		{func(g *caudal.Graph, x caudal.Value) { g.Function("f", caudal.Outputs{"a": x}).Update(x, zero) },
+			"update", "value", "update: the value" + of},
+		{func(g *caudal.Graph, x caudal.Value) {
+			g.Function("f", caudal.Outputs{"a": x}).Minimize(zero, []caudal.Value{x}, caudal.Adam{})
+		}, "minimize", "loss", "minimize: the loss" + of},
+		{func(g *caudal.Graph, x caudal.Value) {
+			g.Function("f", caudal.Outputs{"a": x}).Minimize(x, []caudal.Value{zero}, caudal.Adam{})
+		}, "minimize", "parameters", "minimize: a parameter" + of},
+		{func(g *caudal.Graph, x caudal.Value) {
+			g.Function("f", caudal.Outputs{"a": x}).Minimize(x, []caudal.Value{x}, nil)
+		}, "minimize", "optimizer", "minimize: the optimizer is nil"},
+		{func(g *caudal.Graph, x caudal.Value) { caudal.While([]caudal.Value{x, zero}, yes, keep) },
+			"while_loop", "init", "while_loop: a value of init" + of},
+		{func(g *caudal.Graph, x caudal.Value) { caudal.While([]caudal.Value{x}, yes, drop) },
+			"while_loop", "", "while_loop: a carried value after a step" + of},
+		{func(g *caudal.Graph, x caudal.Value) {
+			caudal.While([]caudal.Value{x}, func(*caudal.Graph, []caudal.Value) caudal.Value { return zero }, keep)
+		}, "", "", "a result of the function 'cond' of while_loop" + of},
+		{func(g *caudal.Graph, x caudal.Value) {
+			result := func(*caudal.Graph) []caudal.Value { return []caudal.Value{zero} }
+			g.Function("f", caudal.Outputs{"a": caudal.Cond(ops.Less(x, x), result, result)[0]})
+		}, "", "", "a result of the function 'then' of cond" + of},
+	} {
+		t.Run(each.message, func(t *testing.T) {
+			refused := refusal{func() error {
+				g := caudal.NewGraph()
+				each.build(g, g.Input("x", caudal.MustSpec("float32[]")))
+				_, err := g.Program(nil)
+				return err
+			}, caudal.ErrArgument, each.op, each.argument, each.message, "errors_test.go"}
+			refused.check(t)
+		})
+	}
+	spec := refusal{func() error { _, err := zero.Spec(); return err },
+		caudal.ErrArgument, "Spec", "v", "Spec: the value" + of, "errors_test.go"}
+	spec.check(t)
 }

@@ -212,6 +212,8 @@ func (g *Graph) Grad(loss Value, wrt ...Value) []Value {
 	for i := range grads {
 		grads[i] = Value{g, absent}
 	}
+	g.demand("grad", "loss", "the loss", loss)
+	g.demand("grad", "wrt", "a value of wrt", wrt...)
 	ids, ok := g.lift(append([]Value{loss}, wrt...))
 	if !ok {
 		return grads
@@ -262,6 +264,7 @@ func (g *Graph) Function(name string, outputs Outputs, options ...FunctionOption
 	values := make([]Value, len(names))
 	for i, each := range names {
 		values[i] = outputs[each]
+		g.demand(name, each, "the output "+quote(each), values[i])
 	}
 	ids, ok := g.lift(values)
 	if !ok {
@@ -288,6 +291,8 @@ func (g *Graph) Function(name string, outputs Outputs, options ...FunctionOption
 //
 // Errors: ErrArgument if it is not state of the graph, ErrDType and ErrShape for a value that does not fit.
 func (f *GraphFunction) Update(state, value Value) {
+	f.graph.demand("update", "state", "the state", state)
+	f.graph.demand("update", "value", "the value", value)
 	ids, ok := f.graph.lift([]Value{state, value})
 	if !ok {
 		return
@@ -304,6 +309,12 @@ func (f *GraphFunction) Update(state, value Value) {
 // of the optimizer out of range.
 func (f *GraphFunction) Minimize(loss Value, parameters []Value, optimizer Optimizer) {
 	g := f.graph
+	g.demand("minimize", "loss", "the loss", loss)
+	g.demand("minimize", "parameters", "a parameter", parameters...)
+	if optimizer == nil {
+		g.fail(located(refuse(CodeArgument, "minimize", "optimizer", "the optimizer is nil")))
+		return
+	}
 	grads, ok := g.lift(g.Grad(loss, parameters...))
 	if !ok {
 		return

@@ -53,10 +53,13 @@ func (f *frame) op(name string, attrs any) (*handle, error) {
 }
 
 // Eager runs an op on tensors at once; gives its outputs. Attrs are nil, [Attrs] or what package ops has for the op; a
-// nil input is an optional one left out.
+// nil input is an optional one left out. A nil ctx is never done.
 //
 // Errors: ErrName if there is no such op, ErrArgument for an attr, and what the op refuses.
 func Eager(ctx context.Context, op string, attrs any, inputs ...*Tensor) ([]*Tensor, error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	if ctx.Err() != nil {
 		return nil, ended(op, ctx)
 	}

@@ -26,9 +26,12 @@ func Load(path string, options *Options) (*Session, error) {
 // Open opens a program file, or any safetensors file, which has state and no functions. Of the options it uses the
 // limits.
 //
-// Errors: ErrIO if it cannot be read, ErrFormat if it is damaged or something else, ErrNewer if it needs a newer caudal,
+// Errors: ErrArgument for an empty path, ErrIO if it cannot be read, ErrFormat if it is damaged or something else, ErrNewer if it needs a newer caudal,
 // ErrMemory and ErrDeadline at the limits.
 func Open(path string, options *Options) (*Program, error) {
+	if path == "" {
+		return nil, refuse(CodeArgument, "open", "path", "the path is empty")
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fileError("open", path, err)
@@ -38,7 +41,15 @@ func Open(path string, options *Options) (*Program, error) {
 }
 
 // OpenFS is Open for a file of a file system, such as one that is embedded.
+//
+// Errors: those of Open; ErrArgument if fsys is nil.
 func OpenFS(fsys fs.FS, name string, options *Options) (*Program, error) {
+	switch {
+	case fsys == nil:
+		return nil, refuse(CodeArgument, "open", "fsys", "the file system is nil")
+	case name == "":
+		return nil, refuse(CodeArgument, "open", "name", "the name is empty")
+	}
 	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, fileError("open", name, err)
@@ -48,7 +59,12 @@ func OpenFS(fsys fs.FS, name string, options *Options) (*Program, error) {
 }
 
 // Read is Open for what a reader gives until its end.
+//
+// Errors: those of Open; ErrArgument if r is nil.
 func Read(r io.Reader, options *Options) (*Program, error) {
+	if r == nil {
+		return nil, refuse(CodeArgument, "read", "r", "the reader is nil")
+	}
 	limit := int64(math.MaxInt64)
 	if memory := options.value().Limits.Memory; memory > 0 && memory < math.MaxInt64 {
 		// One more tells that there are too many.

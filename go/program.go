@@ -324,8 +324,11 @@ func (i *image) each(write func(piece []byte) error) error {
 
 // Save writes the file.
 //
-// Errors: what w gives.
+// Errors: what w gives; ErrArgument if it is nil.
 func (p *Program) Save(w io.Writer) error {
+	if w == nil {
+		return refuse(CodeArgument, "save", "w", "the writer is nil")
+	}
 	image, err := p.image()
 	if err != nil {
 		return err

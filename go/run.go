@@ -11,13 +11,16 @@ import (
 )
 
 // Run calls a function with inputs by name; gives its outputs by name. When ctx is done the call ends, and the state is
-// as it was before.
+// as it was before; a nil ctx is never done.
 //
 // Errors: ErrName if there is no such function or input, ErrArgument if an input is missing or nil, ErrDType and
 // ErrShape if one does not fit; ErrDeadline and ErrCancelled, which also match what ctx says, ErrMemory at the limits;
 // ErrClosed.
 func (s *Session) Run(ctx context.Context, name string, inputs Tensors) (Tensors, error) {
 	start := time.Now()
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
@@ -26,50 +29,46 @@ func (s *Session) Run(ctx context.Context, name string, inputs Tensors) (Tensors
 	if err != nil {
 		return nil, err
 	}
-	var room [8]*Tensor
-	given, err := function.bind(inputs, room[:0])
-	if err != nil {
+	if err := function.fits(inputs); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, ended(name, ctx)
 	}
-	c := &call{s, ctx, function, given, start}
+	c := &call{s, ctx, function, inputs, start}
 	var outputs Tensors
 	if len(function.writes) > 0 {
 		outputs, err = c.write()
 	} else {
 		outputs, err = c.read()
 	}
-	var e *Error
-	if errors.As(err, &e) && (e.Code == CodeCancelled || e.Code == CodeDeadline) && ctx.Err() != nil {
+	if (errors.Is(err, ErrCancelled) || errors.Is(err, ErrDeadline)) && ctx.Err() != nil {
 		return nil, ended(name, ctx)
 	}
 	return outputs, err
 }
 
-// bind gives the inputs in order, appended to room.
-func (c *callable) bind(inputs Tensors, room []*Tensor) ([]*Tensor, error) {
+// fits tells what is wrong with the names and dtypes of inputs.
+func (c *callable) fits(inputs Tensors) error {
 	for _, input := range c.Inputs {
 		t, there := inputs[input.Name]
 		switch {
 		case !there:
-			return nil, c.misfit(inputs)
+			return c.misfit(inputs)
 		case t == nil:
-			return nil, refuse(CodeArgument, c.Name, input.Name, "%s: the tensor is nil", input.Name)
-		}
-		room = append(room, t)
-	}
-	if len(inputs) > len(room) {
-		return nil, c.misfit(inputs)
-	}
-	for i, input := range c.Inputs {
-		if room[i].dtype != input.Spec.DType {
-			return nil, refuse(CodeDType, c.Name, input.Name, "%s is %s, expected %s; give it elements of that dtype",
-				input.Name, room[i], input.Spec)
+			return refuse(CodeArgument, c.Name, input.Name, "%s: the tensor is nil", input.Name)
 		}
 	}
-	return room, nil
+	if len(inputs) > len(c.Inputs) {
+		return c.misfit(inputs)
+	}
+	for _, input := range c.Inputs {
+		if t := inputs[input.Name]; t.dtype != input.Spec.DType {
+			return refuse(CodeDType, c.Name, input.Name, "%s is %s, expected %s; give it elements of that dtype",
+				input.Name, t, input.Spec)
+		}
+	}
+	return nil
 }
 
 // misfit says which input is unknown or missing.
@@ -113,7 +112,7 @@ type call struct {
 	session  *Session
 	ctx      context.Context
 	function *callable
-	given    []*Tensor
+	inputs   Tensors
 	start    time.Time
 }
 
@@ -194,7 +193,7 @@ func (c *call) entered(f *frame, l *live, memory uint64, pieces bool) (Tensors, 
 }
 
 // limits makes the limits of this call alone, where it needs some: 0 are the session's.
-func (c *call) limits(f *frame, memory uint64) (at engine.Pointer, release func(), err error) {
+func (c *call) limits(f *frame, memory uint64) (engine.Pointer, func(), error) {
 	const fresh = time.Millisecond
 	seconds := 0.0
 	if limit := c.session.options.Limits.Duration; limit > 0 {
@@ -208,7 +207,7 @@ func (c *call) limits(f *frame, memory uint64) (at engine.Pointer, release func(
 	if memory == 0 && seconds == 0 && !watched {
 		return 0, func() {}, nil
 	}
-	at, err = f.newLimits(memory, seconds)
+	at, err := f.newLimits(memory, seconds)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -239,8 +238,8 @@ func (c *call) begin(f *frame, l *live, limits engine.Pointer, pieces bool) (Ten
 			f.free(engine.TensorFree, engine.Pointer(at))
 		}
 	}()
-	for _, t := range c.given {
-		at, err := f.tensor(t)
+	for _, input := range c.function.Inputs {
+		at, err := f.tensor(c.inputs[input.Name])
 		if err != nil {
 			return nil, 0, err
 		}

@@ -13,8 +13,11 @@ import (
 // place under another name, flushed to the disk and renamed. It keeps the permissions of a file that it replaces; a link
 // stays, and the file that it leads to is replaced.
 //
-// Errors: ErrIO if it cannot be written.
+// Errors: ErrArgument for an empty path, ErrIO if it cannot be written.
 func (p *Program) SaveFile(path string) error {
+	if path == "" {
+		return refuse(CodeArgument, "save", "path", "the path is empty")
+	}
 	err := p.replace(path)
 	var known *Error
 	if err == nil || errors.As(err, &known) {

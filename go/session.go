@@ -234,9 +234,6 @@ func (s *Session) State(name string) (*Tensor, error) {
 		return nil, err
 	}
 	defer s.end()
-	if s.program.info.state(name) < 0 {
-		return nil, s.program.info.noState(name)
-	}
 	f, err := s.live.space.enterToRead()
 	if err != nil {
 		return nil, err

@@ -55,12 +55,17 @@ func MustTensor[T Element](data []T, dims ...int) *Tensor {
 //
 // Errors: ErrArgument if t is nil, ErrDType if T is not the type of its dtype.
 func Data[T Element](t *Tensor) ([]T, error) {
+	return dataOf[T]("Data", t)
+}
+
+// dataOf is Data for the function that is named.
+func dataOf[T Element](op string, t *Tensor) ([]T, error) {
 	if t == nil {
-		return nil, refuse(CodeArgument, "Data", "t", "the tensor is nil")
+		return nil, refuse(CodeArgument, op, "t", "the tensor is nil")
 	}
 	if wanted := dtypeOf[T](); wanted != t.dtype {
 		var zero T
-		return nil, refuse(CodeDType, "Data", "t", "the tensor is %s, the elements of which are not %T", t, zero)
+		return nil, refuse(CodeDType, op, "t", "the tensor is %s, the elements of which are not %T", t, zero)
 	}
 	if len(t.data) == 0 {
 		return []T{}, nil
@@ -72,7 +77,7 @@ func Data[T Element](t *Tensor) ([]T, error) {
 //
 // Errors: those of Data; ErrShape if it has none or several.
 func Scalar[T Element](t *Tensor) (T, error) {
-	data, err := Data[T](t)
+	data, err := dataOf[T]("Scalar", t)
 	if err != nil {
 		var zero T
 		return zero, err
@@ -155,9 +160,15 @@ func (f *frame) view(at engine.Pointer) *Tensor {
 	fields := f.engine.View(at, 4*f.word+8)
 	data, sizes := f.pointer(fields), f.pointer(fields[f.word:])
 	rank, size := int(f.pointer(fields[2*f.word:])), int(f.pointer(fields[3*f.word:]))
-	t := &Tensor{dtype: DType(binary.LittleEndian.Uint32(fields[4*f.word:]))}
+	// The dims of most tensors lie with them.
+	made := &struct {
+		Tensor
+		few [4]int
+	}{}
+	t := &made.Tensor
+	t.dtype = DType(binary.LittleEndian.Uint32(fields[4*f.word:]))
 	if rank > 0 {
-		t.dims = make([]int, rank)
+		t.dims = append(made.few[:0], make([]int, rank)...)
 		view := f.engine.View(sizes, 8*rank)
 		for i := range t.dims {
 			t.dims[i] = int(binary.LittleEndian.Uint64(view[8*i:]))

@@ -73,6 +73,19 @@ func (g *Graph) within(other *Graph) bool {
 	return false
 }
 
+// demand fails the graph where a value that cannot be left out is the zero Value; what says which it is.
+func (g *Graph) demand(op, argument, what string, values ...Value) {
+	for _, v := range values {
+		if v.graph == nil {
+			g.fail(zeroValue(op, argument, what))
+		}
+	}
+}
+
+func zeroValue(op, argument, what string) error {
+	return located(refuse(CodeArgument, op, argument, "%s is the zero Value, which is of no graph", what))
+}
+
 // lift gives the ids of values in this graph; values of graphs around it become inputs of its region. Whether all are
 // values.
 func (g *Graph) lift(values []Value) ([]uint32, bool) {
@@ -104,7 +117,7 @@ func (v Value) Graph() *Graph { return v.graph }
 // Errors: the first error of the graph; ErrArgument for the zero Value.
 func (v Value) Spec() (Spec, error) {
 	if v.graph == nil {
-		return Spec{}, refuse(CodeArgument, "", "", "there is no value")
+		return Spec{}, zeroValue("Spec", "v", "the value")
 	}
 	if err := v.graph.Err(); err != nil {
 		return Spec{}, err

@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -17,11 +16,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caudal-project/caudal/examples/go/internal/command"
 	caudal "github.com/caudal-project/caudal/go"
 )
 
 const pixels = 28 * 28
 
+// A report is what examples/resume.py writes, too.
 type report struct {
 	Losses         []float32 `json:"losses"`
 	Accuracy       float32   `json:"accuracy"`
@@ -29,36 +30,29 @@ type report struct {
 	MsPerStep      float64   `json:"ms_per_step"`
 }
 
-func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
-}
+const about = "Opens FILE, goes on training it, evaluates, and writes losses, accuracy and time as JSON."
 
-func run() error {
-	data := flag.String("data", "", "the folder with the arrays")
-	steps := flag.Int("steps", 20, "how many steps to train")
-	batch := flag.Int("batch", 64, "how many pictures a step takes")
-	out := flag.String("json", "", "where to write the result")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: resume FILE --data FOLDER --json OUT [--steps N] [--batch N]")
-		flag.PrintDefaults()
-	}
-	file, err := parse(os.Args[1:])
+func main() { command.Main(run) }
+
+func run(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("resume", flag.ContinueOnError)
+	data := flags.String("data", "", "the `folder` with the arrays")
+	steps := flags.Int("steps", 20, "how many steps to train")
+	batch := flags.Int("batch", 64, "how many pictures a step takes")
+	out := flags.String("json", "", "the `file` to write the result to")
+	file, err := command.File(flags, about, arguments)
 	if err != nil {
 		return err
 	}
-	if file == "" || *data == "" || *out == "" {
-		flag.Usage()
-		return errors.New("give a file, --data and --json")
+	if *data == "" || *out == "" || *steps < 0 || *batch < 1 {
+		return &command.UsageError{Message: "--data and --json are needed, --steps is 0 or more, --batch 1 or more"}
 	}
 	s, err := caudal.Load(file, nil)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	result, err := resume(context.Background(), s, *data, *steps, *batch)
+	result, err := resume(ctx, s, *data, *steps, *batch)
 	if err != nil {
 		return err
 	}
@@ -69,34 +63,21 @@ func run() error {
 	return os.WriteFile(*out, text, 0o666)
 }
 
-// parse reads the command line, where the file may stand before the flags; gives the file.
-func parse(arguments []string) (string, error) {
-	if err := flag.CommandLine.Parse(arguments); err != nil {
-		return "", err
-	}
-	file := flag.Arg(0)
-	if flag.NArg() > 1 {
-		if err := flag.CommandLine.Parse(flag.Args()[1:]); err != nil {
-			return "", err
-		}
-	}
-	return file, nil
-}
-
+// resume trains that many steps, each on the next batch, and evaluates.
 func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch int) (*report, error) {
 	images, labels, err := read(folder, "")
 	if err != nil {
 		return nil, err
 	}
-	result := &report{}
+	result := &report{Losses: []float32{}}
 	var milliseconds []float64
 	for step := range steps {
-		x, y, err := part(images, labels, step*batch, batch)
+		inputs, err := part(images, labels, step*batch, batch)
 		if err != nil {
 			return nil, err
 		}
 		start := time.Now()
-		out, err := s.Run(ctx, "train_step", caudal.Tensors{"x": x, "y": y})
+		out, err := s.Run(ctx, "train_step", inputs)
 		if err != nil {
 			return nil, err
 		}
@@ -107,28 +88,32 @@ func resume(ctx context.Context, s *caudal.Session, folder string, steps, batch 
 		milliseconds = append(milliseconds, time.Since(start).Seconds()*1e3)
 		result.Losses = append(result.Losses, loss)
 	}
-	if images, labels, err = read(folder, "eval_"); err != nil {
-		return nil, err
-	}
-	x, y, err := part(images, labels, 0, len(labels))
-	if err != nil {
-		return nil, err
-	}
-	out, err := s.Run(ctx, "evaluate", caudal.Tensors{"x": x, "y": y})
-	if err != nil {
-		return nil, err
-	}
-	if result.Accuracy, err = caudal.Scalar[float32](out["accuracy"]); err != nil {
-		return nil, err
-	}
-	if result.EvaluationLoss, err = caudal.Scalar[float32](out["loss"]); err != nil {
-		return nil, err
-	}
 	slices.Sort(milliseconds)
 	if n := len(milliseconds); n > 0 {
 		result.MsPerStep = (milliseconds[(n-1)/2] + milliseconds[n/2]) / 2
 	}
-	return result, nil
+	return result, result.evaluate(ctx, s, folder)
+}
+
+// evaluate measures on the other set.
+func (r *report) evaluate(ctx context.Context, s *caudal.Session, folder string) error {
+	images, labels, err := read(folder, "eval_")
+	if err != nil {
+		return err
+	}
+	inputs, err := part(images, labels, 0, len(labels))
+	if err != nil {
+		return err
+	}
+	out, err := s.Run(ctx, "evaluate", inputs)
+	if err != nil {
+		return err
+	}
+	if r.Accuracy, err = caudal.Scalar[float32](out["accuracy"]); err != nil {
+		return err
+	}
+	r.EvaluationLoss, err = caudal.Scalar[float32](out["loss"])
+	return err
 }
 
 // read gives the pictures and labels of one set.
@@ -144,24 +129,29 @@ func read(folder, prefix string) ([]float32, []int32, error) {
 	return images, labels, err
 }
 
+// array reads little-endian elements.
 func array[T float32 | int32](path string) ([]T, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
+	}
+	if len(data)%4 != 0 {
+		return nil, fmt.Errorf("%s: %d bytes are no whole number of elements", path, len(data))
 	}
 	values := make([]T, len(data)/4)
 	_, err = binary.Decode(data, binary.LittleEndian, values)
 	return values, err
 }
 
-// part gives some pictures and their labels as tensors.
-func part(images []float32, labels []int32, start, count int) (x, y *caudal.Tensor, err error) {
+// part gives some pictures and their labels.
+func part(images []float32, labels []int32, start, count int) (caudal.Tensors, error) {
 	if start+count > len(labels) {
-		return nil, nil, fmt.Errorf("there are %d pictures, fewer than %d", len(labels), start+count)
+		return nil, fmt.Errorf("there are %d pictures, fewer than %d", len(labels), start+count)
 	}
-	if x, err = caudal.NewTensor(images[start*pixels:(start+count)*pixels], count, 28, 28, 1); err != nil {
-		return nil, nil, err
+	x, err := caudal.NewTensor(images[start*pixels:(start+count)*pixels], count, 28, 28, 1)
+	if err != nil {
+		return nil, err
 	}
-	y, err = caudal.NewTensor(labels[start:start+count], count)
-	return x, y, err
+	y, err := caudal.NewTensor(labels[start:start+count], count)
+	return caudal.Tensors{"x": x, "y": y}, err
 }

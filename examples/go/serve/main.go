@@ -1,95 +1,88 @@
-// Serve is a service that predicts, learns from feedback and keeps what it has learned.
+// Serve answers over HTTP with a program file, and goes on training it with the feedback that it gets.
 //
-//	go run ./serve --file fashion.caudal --address localhost:8080
-//
-//	POST /predict   {"image": [784 numbers from 0 to 1]}              -> {"label": "Bag", "probabilities": [...]}
-//	POST /feedback  {"image": [784 numbers from 0 to 1], "label": 8}  -> {"loss": 0.31, "learned": true}
-//	GET  /healthz                                                     -> {"status": "ok", ...}
-//
-// The program has predict(x: float32[batch, 28, 28, 1]) and train_step(x, y: int32[batch]), as examples/demo.py and
-// examples/go/train save them. Predictions run on as many goroutines as there are requests; feedback is learned from in
-// batches. The file is saved whole or not at all: every so often, and at the end, which SIGTERM or Ctrl-C brings.
+//	go run ./serve fashion.caudal
 package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	caudal "github.com/caudal-project/caudal/go"
+	"github.com/caudal-project/caudal/examples/go/internal/command"
 )
 
-type settings struct {
-	file, out, address string
-	batch              int
-	every              time.Duration
-	limit              time.Duration
+const usage = `Serves FILE, a program with predict and train_step, over HTTP with JSON:
+
+  POST /predict   {"pixels": [...]}, one image or a list of them  ->  {"predictions": [{"class", "label", "probabilities"}]}
+  POST /feedback  {"pixels": [...], "label": 9}, or a name        ->  202, learned soon; 429 when the queue is full
+  GET  /healthz   whether it takes requests
+  GET  /info      functions, steps learned and saved, memory
+
+An error is {"error": text, "code": word}. SIGTERM and SIGINT end it: it answers what it was asked, learns what it took,
+saves.`
+
+type options struct {
+	file, save, address   string
+	batch, queue, readers int
+	body                  int64
+	memory                uint64
+	wait, timeout         time.Duration
+	every, grace          time.Duration
+	level                 slog.Level
 }
 
-func main() {
-	var s settings
-	flag.StringVar(&s.file, "file", "fashion.caudal", "the program")
-	flag.StringVar(&s.out, "out", "", "where to save it; left out, its own place")
-	flag.StringVar(&s.address, "address", "localhost:8080", "where to listen")
-	flag.IntVar(&s.batch, "batch", 16, "how many examples of feedback a step of training takes")
-	flag.DurationVar(&s.every, "every", time.Minute, "how often to save what was learned")
-	flag.DurationVar(&s.limit, "limit", 2*time.Second, "how long a call may take")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, s, func(address string) { slog.Info("listening", "address", address) }); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+func main() { command.Main(run) }
+
+func run(ctx context.Context, arguments []string) error {
+	o, err := parse(arguments)
+	if err != nil {
+		return err
 	}
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.level}))
+	s, err := newService(o, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.address)
+	if err != nil {
+		_ = s.model.session.Close()
+		return err
+	}
+	return s.run(ctx, listener)
 }
 
-// run serves until ctx is done, then ends what runs, learns what it was told and saves. ready is called with the address.
-func run(ctx context.Context, settings settings, ready func(address string)) error {
-	if settings.batch < 1 || settings.every <= 0 {
-		return errors.New("--batch and --every are above 0")
+// parse reads the command line.
+func parse(arguments []string) (*options, error) {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	var o options
+	flags.StringVar(&o.address, "address", "127.0.0.1:8080", "`host:port` to listen on")
+	flags.StringVar(&o.save, "save", "", "the `file` that is saved; default FILE")
+	flags.DurationVar(&o.every, "every", 30*time.Second, "how often what was learned is saved")
+	flags.IntVar(&o.batch, "batch", 16, "how many examples of feedback a step has at most")
+	flags.DurationVar(&o.wait, "wait", 200*time.Millisecond, "how long feedback waits for more, to make a batch")
+	flags.IntVar(&o.queue, "queue", 1024, "how much feedback may wait")
+	flags.IntVar(&o.readers, "readers", 0,
+		"how many copies of the state predictions run on, beside the one that learns (default as many as processors)")
+	flags.Uint64Var(&o.memory, "memory", 512, "how many `MiB` the program, its copies and all calls take together")
+	flags.Int64Var(&o.body, "body", 1<<20, "how many `bytes` a request's body has at most")
+	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long a request may take, reading it included")
+	flags.DurationVar(&o.grace, "grace", 10*time.Second, "how long stopping may take, beside saving")
+	flags.TextVar(&o.level, "log", slog.LevelInfo, "the least `level` that is logged; debug has every request")
+	var err error
+	if o.file, err = command.File(flags, usage, arguments); err != nil {
+		return nil, err
 	}
-	if settings.out == "" {
-		settings.out = settings.file
+	if o.save == "" {
+		o.save = o.file
 	}
-	session, err := caudal.Load(settings.file, &caudal.Options{Limits: caudal.Limits{Duration: settings.limit}})
-	if err != nil {
-		return err
+	if o.batch < 1 || o.queue < 1 || o.body < 1 || o.memory < 1 || o.memory > 1<<20 {
+		return nil, &command.UsageError{Message: "--batch, --queue, --body and --memory are at least 1, --memory at most 1048576"}
 	}
-	defer session.Close()
-	learner := newLearner(session, settings)
-	service, err := newService(session, learner)
-	if err != nil {
-		return err
+	if o.every <= 0 || o.timeout <= 0 || o.grace <= 0 || o.wait < 0 {
+		return nil, &command.UsageError{Message: "--every, --timeout and --grace are above 0, --wait is 0 or more"}
 	}
-	listener, err := net.Listen("tcp", settings.address)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{
-		Handler: service.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	learned := make(chan error, 1)
-	go func() { learned <- learner.run() }()
-	ready(listener.Addr().String())
-	select {
-	case err = <-failed:
-	case <-ctx.Done():
-		// Requests that run get their answers.
-		last, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		err = server.Shutdown(last)
-	}
-	learner.stop()
-	return errors.Join(err, <-learned)
+	return &o, nil
 }

@@ -2,175 +2,88 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
-	"slices"
+	"sync/atomic"
+	"time"
 
 	caudal "github.com/caudal-project/caudal/go"
 )
 
-const pixels = 28 * 28
-
-// mostBytes is how large the body of a request may be: 784 numbers in any reasonable form.
-const mostBytes = 64 << 10
-
-// A service answers requests.
+// A service is a program file behind HTTP.
 type service struct {
-	session *caudal.Session
-	learner *learner
-	labels  []string
-	classes int
+	options  *options
+	log      *slog.Logger
+	model    *model
+	learner  *learner
+	saver    *saver
+	stopping atomic.Bool
 }
 
-func newService(session *caudal.Session, learner *learner) (*service, error) {
-	for _, name := range []string{"predict", "train_step"} {
-		if _, err := session.Program().Function(name); err != nil {
-			return nil, err
-		}
-	}
-	s := &service{session: session, learner: learner}
-	metadata, _ := session.Program().Metadata().(map[string]any)
-	labels, _ := metadata["labels"].([]any)
-	for _, label := range labels {
-		s.labels = append(s.labels, fmt.Sprint(label))
-	}
-	// A first call says how many classes there are, and makes all ready.
-	probabilities, err := s.probabilities(context.Background(), make([]float32, pixels))
-	s.classes = len(probabilities)
-	return s, err
-}
-
-func (s *service) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /predict", answering(s.predict))
-	mux.HandleFunc("POST /feedback", answering(s.feedback))
-	mux.HandleFunc("GET /healthz", answering(s.health))
-	return mux
-}
-
-// A refusal is an error of the request.
-type refusal struct {
-	status int
-	text   string
-}
-
-func (r *refusal) Error() string { return r.text }
-
-func refuse(status int, format string, values ...any) error {
-	return &refusal{status, fmt.Sprintf(format, values...)}
-}
-
-// answering writes what a function gives as JSON, errors too.
-func answering(answer func(r *http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, mostBytes)
-		result, err := answer(r)
-		status := http.StatusOK
-		if err != nil {
-			status = statusOf(err)
-			result = map[string]string{"error": err.Error()}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", "1")
-		}
-		w.WriteHeader(status)
-		// Who asked may be gone.
-		_ = json.NewEncoder(w).Encode(result)
-	}
-}
-
-func statusOf(err error) int {
-	var refused *refusal
-	switch {
-	case errors.As(err, &refused):
-		return refused.status
-	case errors.Is(err, errBusy):
-		return http.StatusTooManyRequests
-	case errors.Is(err, errEnding), errors.Is(err, caudal.ErrClosed), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, context.Canceled), errors.Is(err, caudal.ErrMemory):
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
-
-type request struct {
-	Image []float32 `json:"image"`
-	Label *int32    `json:"label"`
-}
-
-// read gives the request, if it has a picture.
-func read(r *http.Request) (*request, error) {
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	var found request
-	var large *http.MaxBytesError
-	switch err := decoder.Decode(&found); {
-	case errors.As(err, &large):
-		return nil, refuse(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", large.Limit)
-	case err != nil:
-		return nil, refuse(http.StatusBadRequest, "the body is not what is expected: %v", err)
-	case len(found.Image) != pixels:
-		return nil, refuse(http.StatusBadRequest, "image has %d numbers, expected %d", len(found.Image), pixels)
-	}
-	for _, value := range found.Image {
-		if value < 0 || value > 1 {
-			return nil, refuse(http.StatusBadRequest, "image holds %g, which is not from 0 to 1", value)
-		}
-	}
-	return &found, nil
-}
-
-func (s *service) predict(r *http.Request) (any, error) {
-	asked, err := read(r)
+// newService opens the file.
+func newService(o *options, log *slog.Logger) (*service, error) {
+	session, err := caudal.Load(o.file, &caudal.Options{
+		Limits: caudal.Limits{Memory: o.memory << 20}, Readers: o.readers, Logger: log,
+	})
 	if err != nil {
 		return nil, err
 	}
-	probabilities, err := s.probabilities(r.Context(), asked.Image)
+	m, err := newModel(session)
 	if err != nil {
-		return nil, err
+		_ = session.Close()
+		return nil, fmt.Errorf("%s: %w", o.file, err)
 	}
-	best := slices.Index(probabilities, slices.Max(probabilities))
-	label := fmt.Sprint(best)
-	if best >= 0 && best < len(s.labels) {
-		label = s.labels[best]
-	}
-	return map[string]any{"label": label, "class": best, "probabilities": probabilities}, nil
+	l := newLearner(m, log, o)
+	return &service{options: o, log: log, model: m, learner: l, saver: &saver{learner: l, log: log, path: o.save}}, nil
 }
 
-func (s *service) probabilities(ctx context.Context, image []float32) ([]float32, error) {
-	x, err := caudal.NewTensor(image, 1, 28, 28, 1)
-	if err != nil {
-		return nil, err
+// run serves until ctx is done, and then stops: it answers the requests that it has, learns the feedback that it took,
+// saves, and closes the session. It owns the listener.
+func (s *service) run(ctx context.Context, listener net.Listener) error {
+	// These go on when ctx is done: stop ends them, one after the other.
+	learning, dropRest := context.WithCancel(context.Background())
+	defer dropRest()
+	saving, stopSaving := context.WithCancel(context.Background())
+	defer stopSaving()
+	go s.learner.run(learning)
+	go s.saver.run(saving, s.options.every)
+	server := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: s.options.timeout,
+		ReadTimeout:       s.options.timeout,
+		WriteTimeout:      2 * s.options.timeout,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
-	out, err := s.session.Run(ctx, "predict", caudal.Tensors{"x": x})
-	if err != nil {
-		return nil, err
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	s.log.Info("serving", "address", listener.Addr().String(), "file", s.options.file, "save", s.options.save)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
 	}
-	return caudal.Data[float32](out["output"])
+	return errors.Join(err, s.stop(server, dropRest, stopSaving))
 }
 
-func (s *service) feedback(r *http.Request) (any, error) {
-	asked, err := read(r)
+// stop ends what run began, in at most the grace that the options give, and the time to save.
+func (s *service) stop(server *http.Server, dropRest, stopSaving func()) error {
+	s.stopping.Store(true)
+	s.log.Info("stopping")
+	grace, cancel := context.WithTimeout(context.Background(), s.options.grace)
+	defer cancel()
+	defer context.AfterFunc(grace, dropRest)()
+	err := server.Shutdown(grace)
 	if err != nil {
-		return nil, err
+		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), server.Close())
 	}
-	if asked.Label == nil || *asked.Label < 0 || int(*asked.Label) >= s.classes {
-		return nil, refuse(http.StatusBadRequest, "label is a class from 0 to %d", s.classes-1)
-	}
-	loss, err := s.learner.learn(r.Context(), asked.Image, *asked.Label)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"learned": true, "loss": loss}, nil
-}
-
-func (s *service) health(*http.Request) (any, error) {
-	report, err := s.session.Report()
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{"status": "ok", "device": report.Device, "readers": report.Readers.Made}, nil
+	s.learner.close()
+	stopSaving()
+	err = errors.Join(err, s.saver.save(), s.model.session.Close())
+	s.log.Info("stopped", "learned", s.learner.learned())
+	return err
 }
