@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { refuse } from "./command.mjs";
 
 /** Where Debian's package dataset-fashion-mnist puts the files. */
 export const DEBIAN = "/usr/share/datasets/fashion-mnist";
@@ -21,8 +22,7 @@ export const GARMENTS = [
 
 function read(folder, name, header) {
   const path = [join(folder, `${name}.gz`), join(folder, name)].find((each) => existsSync(each));
-  if (!path)
-    throw new Error(`there is no ${name}.gz in ${folder}; install dataset-fashion-mnist, or say --data FOLDER`);
+  if (!path) refuse(`there is no ${name}.gz in ${folder}; install dataset-fashion-mnist, or say --data FOLDER`);
   const bytes = readFileSync(path);
   return (path.endsWith(".gz") ? gunzipSync(bytes) : bytes).subarray(header);
 }

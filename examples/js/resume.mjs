@@ -3,10 +3,19 @@
 //     node examples/js/resume.mjs FILE --data FOLDER --json OUT
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { commandLine, withFiles } from "./command.mjs";
 
 // The package as an application has it, or the build in this repository.
 const { load } = await import("caudal").catch(() => import("../../js/dist/index.js"));
+
+const HELP = `usage: node resume.mjs FILE --data FOLDER --json OUT [--steps N] [--batch N]
+
+Opens a program that has train_step and evaluate, goes on training it, evaluates it and writes the result.
+
+  --data FOLDER  little-endian arrays: images.f32 and labels.i32 to train on, eval_images.f32 and eval_labels.i32
+  --json OUT     where to write the result
+  --steps N      training steps (20)
+  --batch N      pictures a step (64)`;
 
 /** Pictures and labels of one set, little-endian arrays. */
 function read(folder, prefix) {
@@ -21,22 +30,11 @@ function part({ images, labels }, from, to) {
   return { x, y: labels.subarray(from, from + count) };
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    data: { type: "string" },
-    steps: { type: "string", default: "20" },
-    batch: { type: "string", default: "64" },
-    json: { type: "string" },
-  },
-});
-if (positionals.length !== 1 || !values.data || !values.json) {
-  console.error("usage: node resume.mjs FILE --data FOLDER [--steps N] [--batch N] --json OUT");
-  process.exit(2);
-}
-const [steps, batch] = [Number(values.steps), Number(values.batch)];
-const train = read(values.data, "");
-const session = await load(positionals[0]);
+const flags = { data: undefined, steps: 20, batch: 64, json: undefined };
+const { files, usage, data, steps, batch, json } = commandLine(HELP, flags, 1);
+if (!data || !json) usage(`--${data ? "json" : "data"} is missing`);
+const [train, evaluated] = await withFiles(() => [read(data, ""), read(data, "eval_")]);
+const session = await withFiles(() => load(files[0]));
 const losses = [];
 const milliseconds = [];
 for (let step = 0; step < steps; step++) {
@@ -46,7 +44,7 @@ for (let step = 0; step < steps; step++) {
   milliseconds.push(performance.now() - start);
   out[Symbol.dispose]();
 }
-const result = await session.run("evaluate", part(read(values.data, "eval_"), 0, Infinity));
+const result = await session.run("evaluate", part(evaluated, 0, Infinity));
 const middle = milliseconds.sort((a, b) => a - b)[Math.floor(steps / 2)];
 const report = {
   losses,
@@ -54,5 +52,5 @@ const report = {
   evaluation_loss: await result.loss.item(),
   ms_per_step: middle,
 };
-writeFileSync(values.json, JSON.stringify(report));
+await withFiles(() => writeFileSync(json, JSON.stringify(report)));
 await session.dispose();

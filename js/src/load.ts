@@ -61,8 +61,9 @@ export class FileSink implements Sink {
  * as the file has bytes, but where a response does not say its length twice as much.
  *
  * @param source - Its address, a request or response, a blob, its bytes; a string is a path in Node, a URL in a page.
- * @throws CaudalError `argument`: an option that there is not; `io`: it cannot be had; `format`: it is damaged, or something else; `newer`: it needs a newer
- *   caudal; `memory`, `deadline`: a limit; `device`: there is no such device. The signal's reason, if it aborts.
+ * @throws CaudalError `argument`: an option that there is not; `io`: it cannot be had; `format`: it is damaged, or
+ *   something else; `newer`: it needs a newer caudal; `memory`, `deadline`: a limit; `device`: there is no such device.
+ *   The signal's reason, if it aborts.
  */
 export async function load<F extends Functions = any>(source: Source, options: LoadOptions = {}): Promise<Session<F>> {
   checkOptions("load", options);

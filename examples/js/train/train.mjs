@@ -1,6 +1,6 @@
 // Trains on Fashion-MNIST from nothing: the graph, its gradient and the optimizer are built here.
 import { writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { commandLine, withFiles } from "../command.mjs";
 import { DEBIAN, GARMENTS, accuracyOf, batchOf, fashionMnist, shuffled } from "../idx.mjs";
 
 // The package as an application has it, or the build in this repository.
@@ -18,20 +18,8 @@ Trains a perceptron on Fashion-MNIST and saves it; Python, Go and C open the fil
   --hidden N     units of the hidden layer (128)
   -o FILE        where to save (garments.caudal)`;
 
-const { values } = parseArgs({
-  options: {
-    data: { type: "string", default: DEBIAN },
-    epochs: { type: "string", default: "6" },
-    batch: { type: "string", default: "64" },
-    hidden: { type: "string", default: "128" },
-    output: { type: "string", short: "o", default: "garments.caudal" },
-    help: { type: "boolean", short: "h" },
-  },
-});
-if (values.help) {
-  console.log(HELP);
-  process.exit(0);
-}
+const flags = { data: DEBIAN, epochs: 6, batch: 64, hidden: 128, output: "garments.caudal" };
+const { data, epochs, batch, hidden, output } = commandLine(HELP, flags);
 
 /** The program: predict, evaluate and train_step. */
 function build(hidden, steps) {
@@ -62,10 +50,9 @@ function build(hidden, steps) {
   return g.program({ labels: GARMENTS, pixels: "0 to 1" });
 }
 
-const [epochs, batch] = [Number(values.epochs), Number(values.batch)];
-const [train, test] = [fashionMnist(values.data, "train"), fashionMnist(values.data, "t10k")];
+const [train, test] = await withFiles(() => [fashionMnist(data, "train"), fashionMnist(data, "t10k")]);
 const steps = Math.floor(train.labels.length / batch);
-const session = await build(Number(values.hidden), epochs * steps).session();
+const session = await build(hidden, epochs * steps).session();
 const start = performance.now();
 for (let epoch = 0; epoch < epochs; epoch++) {
   const order = shuffled(train.labels.length, epoch + 1);
@@ -86,6 +73,7 @@ for (let epoch = 0; epoch < epochs; epoch++) {
     `\repoch ${epoch + 1}: loss ${(sum / steps).toFixed(4)}, test accuracy ${accuracy.toFixed(4)}, ${seconds} s`,
   );
 }
-writeFileSync(values.output, await session.save());
+const file = await session.save();
+await withFiles(() => writeFileSync(output, file));
 await session.dispose();
-console.log(`saved ${values.output}`);
+console.log(`saved ${output}`);
