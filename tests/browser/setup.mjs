@@ -16,13 +16,13 @@ export function python(...args) {
   return execFileSync(PYTHON, args, { cwd: ROOT, encoding: "utf8", maxBuffer: 1 << 26 });
 }
 
-/** The program that `make demo` trained; where it did not, one that is trained here, for an epoch. */
+/** The program that `make demo` trained; where it did not, the same, trained here. */
 export function trained() {
   const demo = join(ROOT, "build", "demo", "fashion.caudal"), own = join(ROOT, "build", "browser", "fashion.caudal");
   if (existsSync(demo)) return demo;
   if (!existsSync(own)) {
     mkdirSync(dirname(own), { recursive: true });
-    python(join("examples", "fashion.py"), own, "--epochs", "1");
+    python(join("examples", "fashion.py"), own, "--epochs", "4");
   }
   return own;
 }
