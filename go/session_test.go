@@ -186,6 +186,26 @@ func TestReadersStayWithinTheLimitOfMemory(t *testing.T) {
 	}
 }
 
+func TestTheFirstReadersOfASessionStandInNobodysWay(t *testing.T) {
+	p := counting(t, 1000)
+	for range 20 {
+		s := session(t, p, &caudal.Options{Limits: caudal.Limits{Memory: 64 << 20}})
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				for range 4 {
+					run(t, s, "predict", 0)
+				}
+			})
+		}
+		for range 4 {
+			run(t, s, "train_step", 1)
+		}
+		group.Wait()
+		check(t, s.Close())
+	}
+}
+
 func TestSavingReplacesTheWholeFileOrNothing(t *testing.T) {
 	s := session(t, counting(t, 4), nil)
 	folder := t.TempDir()
