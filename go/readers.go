@@ -12,20 +12,20 @@ import (
 // each has a limit of its own, and what the writer may take is less by these.
 type readers struct {
 	session *Session
-	// parted sees to it that the memory is parted once.
-	parted sync.Once
-	// lock is never held while a space is entered: who is in one may ask what is left.
+	// shared parts the memory once, before the first reader is made.
+	shared sync.Once
+	// idle holds those that nobody uses; there is room for all.
+	idle chan *reader
+
+	// lock is never held while a space is entered: whoever is in one asks what is left.
 	lock   sync.Mutex
 	made   int // guarded by lock, as all below
 	most   int
 	gone   bool
 	memory uint64 // the limit of each; 0 is none
 	base   uint64 // what the session takes without them
-	idle   chan *reader
-	// fewer has something in it when a reader was lost.
+	// fewer is closed, and replaced, when made or most has become less.
 	fewer chan struct{}
-	// evicted is closed when there are to be none any more.
-	evicted chan struct{}
 }
 
 // A reader is a copy of the state that functions read, used by one call at a time.
@@ -40,13 +40,7 @@ func newReaders(s *Session) *readers {
 	if len(s.reading()) == 0 {
 		most = 0
 	}
-	return &readers{
-		session: s,
-		most:    most,
-		idle:    make(chan *reader, most),
-		fewer:   make(chan struct{}, 1),
-		evicted: make(chan struct{}),
-	}
+	return &readers{session: s, most: most, idle: make(chan *reader, most), fewer: make(chan struct{})}
 }
 
 // reading gives the names of the functions that only read state.
@@ -76,60 +70,67 @@ func (r *readers) left() uint64 {
 // take gives a reader, which the caller gives back: one that nobody uses, or a new one, or the first that comes back.
 // Nil means that there is none to be had, and the writer is to be waited for.
 func (r *readers) take(c *call) (*reader, error) {
-	select {
-	case found := <-r.idle:
-		return found, nil
-	default:
-	}
-	if r.mayMake() {
-		made, err := r.session.newReader(r.memory)
-		if err != nil {
-			r.lost()
-		}
-		if errors.Is(err, ErrMemory) {
-			r.enough()
-			return nil, nil
-		}
-		return made, err
-	}
-	r.lock.Lock()
-	most := r.most
-	r.lock.Unlock()
-	if most == 0 {
-		return nil, nil
-	}
 	var late <-chan time.Time
 	if limit := r.session.options.Limits.Duration; limit > 0 {
 		timer := time.NewTimer(time.Until(c.start.Add(limit)))
 		defer timer.Stop()
 		late = timer.C
 	}
-	select {
-	case found := <-r.idle:
-		return found, nil
-	case <-r.fewer:
-		return r.take(c)
-	case <-r.evicted:
-		return nil, nil
-	case <-c.ctx.Done():
-		return nil, ended(c.function.Name, c.ctx)
-	case <-late:
-		return nil, tooLate(c.function.Name)
+	for {
+		select {
+		case found := <-r.idle:
+			return found, nil
+		default:
+		}
+		may, fewer := r.mayMake()
+		switch {
+		case may:
+			return r.make()
+		case fewer == nil:
+			return nil, nil
+		}
+		select {
+		case found := <-r.idle:
+			return found, nil
+		case <-fewer:
+		case <-c.ctx.Done():
+			return nil, ended(c.function.Name, c.ctx)
+		case <-late:
+			return nil, tooLate(c.function.Name)
+		}
 	}
 }
 
-// mayMake counts one more reader if there may be one.
-func (r *readers) mayMake() bool {
+// mayMake counts one more reader if there may be one. If not it gives what is closed when that is to be asked again, nil
+// if there are to be none at all.
+func (r *readers) mayMake() (may bool, fewer <-chan struct{}) {
 	if r.session.options.Limits.Memory > 0 {
-		r.parted.Do(r.share)
+		r.shared.Do(r.share)
 	}
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	if r.made >= r.most || r.gone {
-		return false
+	switch {
+	case r.most == 0:
+		return false, nil
+	case r.made >= r.most:
+		return false, r.fewer
 	}
 	r.made++
-	return true
+	return true, nil
+}
+
+// make makes a reader that was counted; nil if there is no memory for it.
+func (r *readers) make() (*reader, error) {
+	made, err := r.session.newReader(r.memory)
+	if err == nil {
+		return made, nil
+	}
+	enough := errors.Is(err, ErrMemory)
+	r.lost(enough)
+	if enough {
+		return nil, nil
+	}
+	return nil, err
 }
 
 // share parts the memory: readers get half of what the program leaves.
@@ -182,29 +183,45 @@ func once(counted map[int]bool, state int, bytes uint64) uint64 {
 	return bytes
 }
 
-// count gives how many readers there are.
-func (r *readers) count() int {
+// lost says that a reader is no more; with enough no more are made.
+func (r *readers) lost(enough bool) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	return r.made
+	r.made--
+	if enough {
+		r.most = min(r.most, r.made)
+	}
+	r.wake()
 }
 
-// lost says that a reader is no more.
-func (r *readers) lost() {
+// wake makes those that wait look again; the caller holds the lock.
+func (r *readers) wake() {
+	close(r.fewer)
+	r.fewer = make(chan struct{})
+}
+
+// giveBack takes a reader that is not used any more.
+func (r *readers) giveBack(used *reader) {
 	r.lock.Lock()
-	r.made--
-	r.lock.Unlock()
-	select {
-	case r.fewer <- struct{}{}:
-	default:
+	defer r.lock.Unlock()
+	r.idle <- used
+	if r.gone {
+		r.drain()
 	}
 }
 
-// enough lets no more readers be made.
-func (r *readers) enough() {
-	r.lock.Lock()
-	r.most = r.made
-	r.lock.Unlock()
+// drain closes the readers that nobody uses; the caller holds the lock.
+func (r *readers) drain() {
+	for {
+		select {
+		case found := <-r.idle:
+			found.live.space.engine.Closer()()
+			r.made--
+		default:
+			r.wake()
+			return
+		}
+	}
 }
 
 // evict waits for all readers and lets none be any more; whether there were some.
@@ -213,19 +230,15 @@ func (r *readers) evict() bool {
 		return false
 	}
 	r.lock.Lock()
-	if !r.gone {
-		r.gone, r.most = true, 0
-		close(r.evicted)
-	}
+	defer r.lock.Unlock()
+	r.gone, r.most = true, 0
 	some := r.made > 0
-	r.lock.Unlock()
-	for r.count() > 0 {
-		select {
-		case found := <-r.idle:
-			found.live.space.engine.Closer()()
-			r.lost()
-		case <-r.fewer:
-		}
+	r.drain()
+	for r.made > 0 {
+		fewer := r.fewer
+		r.lock.Unlock()
+		<-fewer
+		r.lock.Lock()
 	}
 	return some
 }
@@ -281,9 +294,9 @@ func (c *call) onReader(r *reader) (Tensors, error) {
 		outputs, err = c.on(r.live, 0, false)
 	}
 	if errors.Is(err, ErrInternal) {
-		s.readers.lost()
+		s.readers.lost(false)
 	} else {
-		s.readers.idle <- r
+		s.readers.giveBack(r)
 	}
 	return outputs, err
 }
