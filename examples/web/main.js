@@ -299,7 +299,8 @@ async function open(/** @type {string | File} */ source) {
     if (!classifier) at("file-name").textContent = "No file is open.";
   }
   layBars(classifier.labels);
-  const answered = look();
+  // The rest is laid out once there is an answer.
+  await look();
   at("file-name").textContent = `${name} · ${size(bytes)}`;
   at("file-functions").replaceChildren(
     ...Object.keys(classifier.functions).map((f) => Object.assign(document.createElement("li"), { textContent: f, title: classifier?.functions[f].doc ?? "" })),
@@ -311,7 +312,6 @@ async function open(/** @type {string | File} */ source) {
   layPictures();
   layExamples();
   showCharts();
-  await answered;
 }
 
 async function download() {

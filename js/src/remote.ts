@@ -346,10 +346,16 @@ export async function loadInWorker<F extends Functions>(
   options: SessionOptions,
   fill: (sink: Sink) => Promise<string>,
 ): Promise<Session<F>> {
-  const connection = await Connection.open();
+  // The file is asked for while the Worker starts.
+  const opening = Connection.open();
+  opening.catch(() => {});
+  let connection: Connection;
   let sent: Promise<void> = Promise.resolve();
   const sink: Sink = {
-    begin: (length) => connection.call(0, "begin", [length, options.memory]),
+    begin: async (length) => {
+      connection = await opening;
+      await connection.call(0, "begin", [length, options.memory]);
+    },
     // A chunk goes out while the one before is taken: to wait for each would cost a turn of both threads.
     write: async (chunk) => {
       const copy = chunk.slice();
@@ -362,12 +368,12 @@ export async function loadInWorker<F extends Functions>(
   try {
     const name = await fill(sink);
     await sent;
-    const made = await connection
+    const made = await connection!
       .call<{ session: SentObject; program: SentObject }>(0, "open", [plainOptions(options)])
       .catch((error) => Promise.reject(renamed(error, name)));
-    return new RemoteSession<F>(new RemoteProgram<F>(connection, made.program), made.session);
+    return new RemoteSession<F>(new RemoteProgram<F>(connection!, made.program), made.session);
   } catch (error) {
-    connection.close();
+    opening.then((opened) => opened.close()).catch(() => {});
     throw error;
   }
 }
