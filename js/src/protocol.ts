@@ -7,7 +7,8 @@ import { Tensor } from "./tensor.js";
 
 /** The first message to a Worker. */
 export interface Start {
-  module: WebAssembly.Module;
+  /** The compiled module, or its address. */
+  module: WebAssembly.Module | string;
   threads: number | undefined;
 }
 

@@ -27,7 +27,7 @@ import type { Sink } from "./source.js";
 import { renamed } from "./source.js";
 import type { Tensor } from "./tensor.js";
 import { type CallArguments, type Functions, type Outputs, outputsOf } from "./types.js";
-import { configured, wasmModule } from "./wasm.js";
+import { configured, wasmForWorker } from "./wasm.js";
 
 /** A Worker as both Node and browsers have it. */
 interface Port {
@@ -84,8 +84,8 @@ class Connection {
 
   static async open(): Promise<Connection> {
     const connection = new Connection();
-    // Both at once: the Worker fetches its scripts while the module is compiled.
-    const module = wasmModule();
+    // Nothing waits for another: the Worker fetches its scripts while the module is compiled, or that itself.
+    const module = Promise.resolve(wasmForWorker());
     module.catch(() => {});
     const port = await start({
       answer: (answer) => connection.#answer(answer),

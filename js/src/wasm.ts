@@ -58,6 +58,15 @@ export async function wasmModule(): Promise<WebAssembly.Module> {
   }
 }
 
+/**
+ * What a Worker is given: the compiled module where this thread has it, else its address. In a page the Worker then
+ * need not wait until this thread, which may be painting, has compiled it.
+ */
+export function wasmForWorker(): string | Promise<WebAssembly.Module> {
+  const source = configuration.wasm ?? beside();
+  return isNode || compiled || compiling || !isAddress(source) ? wasmModule() : addressOf(source).href;
+}
+
 /** The compiled module at once, as Node has it without waiting. */
 export function wasmModuleNow(): WebAssembly.Module {
   if (compiled) return compiled;

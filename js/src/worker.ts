@@ -17,7 +17,7 @@ import {
 } from "./protocol.js";
 import { LocalSession, type SessionOptions } from "./session.js";
 import type { Tensor } from "./tensor.js";
-import { configure } from "./wasm.js";
+import { configure, wasmModule } from "./wasm.js";
 
 /** What a call gives, with what of it is handed over and not copied. */
 interface Result {
@@ -194,6 +194,8 @@ function take(message: Start | Call | Cancel, post: (message: unknown, transfer:
   if ("module" in message) {
     const { module, threads } = message;
     configure(threads === undefined ? { wasm: module } : { wasm: module, threads });
+    // Whoever needs it says what went wrong.
+    wasmModule().catch(() => {});
   } else if ("cancel" in message) {
     cancels.get(message.cancel)?.abort();
   } else {
