@@ -166,22 +166,27 @@ func TestSnapshotsSaveUndoAndClone(t *testing.T) {
 	}
 }
 
-func TestReadersStayWithinTheLimitOfMemory(t *testing.T) {
-	const limit = 48 << 20
-	p := counting(t, 1<<20)
-	s := session(t, p, &caudal.Options{Limits: caudal.Limits{Memory: limit}, Readers: 8})
+// busy has eight goroutines predict so many times each while one trains as often.
+func busy(t *testing.T, s *caudal.Session, times int) {
+	t.Helper()
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			for range 3 {
+			for range times {
 				run(t, s, "predict", 0)
 			}
 		})
 	}
-	for range 3 {
+	for range times {
 		run(t, s, "train_step", 1)
 	}
 	group.Wait()
+}
+
+func TestReadersStayWithinTheLimitOfMemory(t *testing.T) {
+	const limit = 48 << 20
+	s := session(t, counting(t, 1<<20), &caudal.Options{Limits: caudal.Limits{Memory: limit}, Readers: 8})
+	busy(t, s, 3)
 	report, err := s.Report()
 	check(t, err)
 	readers := uint64(report.Readers.Made) * report.Readers.Memory
@@ -190,22 +195,11 @@ func TestReadersStayWithinTheLimitOfMemory(t *testing.T) {
 	}
 }
 
+// The first reader is made, and the memory parted, while other calls are about to enter the writer.
 func TestTheFirstReadersOfASessionStandInNobodysWay(t *testing.T) {
-	p := counting(t, 1000)
 	for range 20 {
-		s := session(t, p, &caudal.Options{Limits: caudal.Limits{Memory: 64 << 20}})
-		var group sync.WaitGroup
-		for range 8 {
-			group.Go(func() {
-				for range 4 {
-					run(t, s, "predict", 0)
-				}
-			})
-		}
-		for range 4 {
-			run(t, s, "train_step", 1)
-		}
-		group.Wait()
+		s := session(t, counting(t, 1000), &caudal.Options{Limits: caudal.Limits{Memory: 64 << 20}, Readers: 4})
+		busy(t, s, 5)
 		check(t, s.Close())
 	}
 }
