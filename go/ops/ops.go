@@ -4,9 +4,8 @@
 // values of a graph; [caudal.Eager] runs the same ops on tensors at once.
 //
 // Attrs are a pointer to a struct, whose zero fields have their defaults; nil is the same as an empty one, and where no
-// attr is required they may be left out. An attr whose
-// default is another than the zero value is a pointer, which [caudal.Ptr] makes. An optional input is left out by the
-// zero [caudal.Value].
+// attr is required they may be left out. An attr whose default is another than the zero value is a pointer, which
+// [caudal.Ptr] makes. An optional input is left out by the zero [caudal.Value].
 //
 // Inputs that share the dtypes of an op are promoted to a common one, and shapes are broadcast, as the array API has it.
 // A function gives no error: the graph keeps the first one with the line of the call, and [caudal.Graph.Program] returns

@@ -1,9 +1,9 @@
 //! Go's generated files: the C API's functions by number, and the op wrappers.
 
+use crate::record::{text, wrapped};
 use caudal::AttrType;
 use caudal::attrs::AttrDef;
-use caudal::op::{Arity, Meaning, OpDef};
-use caudal::ops;
+use caudal::op::{Arity, OpDef};
 use std::fmt::Write;
 
 /// A function of the C API.
@@ -107,9 +107,8 @@ const OPS_HEAD: &str = "\
 // values of a graph; [caudal.Eager] runs the same ops on tensors at once.
 //
 // Attrs are a pointer to a struct, whose zero fields have their defaults; nil is the same as an empty one, and where no
-// attr is required they may be left out. An attr whose
-// default is another than the zero value is a pointer, which [caudal.Ptr] makes. An optional input is left out by the
-// zero [caudal.Value].
+// attr is required they may be left out. An attr whose default is another than the zero value is a pointer, which
+// [caudal.Ptr] makes. An optional input is left out by the zero [caudal.Value].
 //
 // Inputs that share the dtypes of an op are promoted to a common one, and shapes are broadcast, as the array API has it.
 // A function gives no error: the graph keeps the first one with the line of the call, and [caudal.Graph.Program] returns
@@ -214,7 +213,7 @@ fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
         parameters.push(format!("attrs {}*{name}Attrs", if required { "" } else { "..." }));
         attrs = if required { "attrs" } else { "first(attrs)" };
     }
-    let doc = def.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+    let doc = text(def.doc);
     out.push('\n');
     out.push_str(&comment(&format!("{name} is the op {}. {}.", def.name, doc.trim_end_matches('.')), 0));
     if !def.inputs.is_empty() {
@@ -270,7 +269,7 @@ pub fn ops() -> String {
          func first[T any](attrs []*T) *T {\n\
          \tif len(attrs) == 0 {\n\t\treturn nil\n\t}\n\treturn attrs[0]\n}\n",
     );
-    for def in ops::all().filter(|def| !matches!(def.meaning, Meaning::Control(_) | Meaning::Cluster)) {
+    for def in wrapped() {
         // Writing to a String does not fail.
         let _ = write_op(def, &mut out);
     }

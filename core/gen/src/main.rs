@@ -3,6 +3,7 @@
 mod go;
 mod header;
 mod python;
+mod record;
 mod reference;
 mod samples;
 mod typescript;

@@ -1,11 +1,10 @@
 //! Python's op wrappers, `python/caudal/ops.py`.
 
+use crate::record::{number_dtype, text, wrapped};
 use caudal::AttrType;
 use caudal::attrs::AttrDef;
-use caudal::dtype::{DType, DTypes};
 use caudal::json::{Json, parse};
-use caudal::op::{Accepts, Arity, InputDef, Meaning, OpDef};
-use caudal::ops;
+use caudal::op::{Arity, OpDef};
 use std::fmt::Write;
 
 const HEAD: &str = "\
@@ -35,21 +34,6 @@ fn attr_type(attr: &AttrDef) -> String {
         AttrType::Tensor => "ArrayLike",
     };
     if attr.default == Some("null") { format!("{name} | None") } else { name.to_string() }
-}
-
-/// The dtype that numbers and lists take as this input, where it is not that of the other inputs; "own" is the one that
-/// is usual for them, where the input means different things by dtype.
-pub fn number_dtype(input: &InputDef) -> Option<&'static str> {
-    let usual = [DType::I64, DType::F32, DType::Bool, DType::U32];
-    match input.accepts {
-        Accepts::T => None,
-        Accepts::Set(set) if set == DTypes::ALL => None,
-        Accepts::Set(set) => {
-            let mut found = usual.into_iter().filter(|dtype| set.contains(*dtype));
-            let several = set.contains(DType::F32) && (set.contains(DType::I64) || set.contains(DType::Bool));
-            if several { Some("own") } else { found.next().map(DType::name) }
-        }
-    }
 }
 
 /// The last argument of `apply`: those dtypes, if there are any.
@@ -137,7 +121,7 @@ fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
         _ => format!("\"{}\": {}", attr.name, attr.name),
     });
     let attrs = attrs.collect::<Vec<_>>().join(", ");
-    let doc = def.doc.replace('\\', "\\\\").split_whitespace().collect::<Vec<_>>().join(" ");
+    let doc = text(&def.doc.replace('\\', "\\\\"));
     let (summary, rest) = doc.split_once(". ").unwrap_or((&doc, ""));
     writeln!(out, "\n\ndef {}({}) -> {result}:", def.name, parameters(def))?;
     writeln!(out, "    \"\"\"{}", wrap(&format!("{}.", summary.trim_end_matches('.')), 4))?;
@@ -165,11 +149,10 @@ fn write_op(def: &OpDef, out: &mut String) -> std::fmt::Result {
 
 /// The text of the module.
 pub fn ops() -> String {
-    let defs = || ops::all().filter(|def| !matches!(def.meaning, Meaning::Control(_) | Meaning::Cluster));
-    let mut names: Vec<_> = defs().map(|def| def.name).collect();
+    let mut names: Vec<_> = wrapped().map(|def| def.name).collect();
     names.sort_unstable();
     let mut out = format!("{HEAD}\n__all__ = {names:?}\n");
-    for def in defs() {
+    for def in wrapped() {
         // Writing to a String does not fail.
         let _ = write_op(def, &mut out);
     }

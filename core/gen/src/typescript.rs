@@ -1,10 +1,9 @@
 //! TypeScript's op wrappers, `js/src/ops.ts`.
 
-use crate::python::number_dtype;
+use crate::record::{number_dtype, text, wrapped};
 use caudal::AttrType;
 use caudal::attrs::AttrDef;
-use caudal::op::{Accepts, Arity, Meaning, OpDef};
-use caudal::ops;
+use caudal::op::{Accepts, Arity, OpDef};
 use std::fmt::{self, Write};
 
 const HEAD: &str = "\
@@ -85,7 +84,7 @@ fn comment(text: &str, indent: &str) -> String {
 fn write_attrs(def: &OpDef, out: &mut String) -> fmt::Result {
     writeln!(out, "\n/** The attrs of `{}`. */\nexport interface {} {{", camel(def.name), interface(def))?;
     for attr in def.attrs {
-        let doc = attr.doc.split_whitespace().collect::<Vec<_>>().join(" ");
+        let doc = text(attr.doc);
         let doc = match attr.default {
             Some(default) => format!("{} Default: {default}.", doc),
             None => doc,
@@ -101,7 +100,7 @@ fn write_attrs(def: &OpDef, out: &mut String) -> fmt::Result {
     writeln!(out, "}}")
 }
 
-/// The line of the constant that `dispatch.ts` takes: the op's name, its attrs that have another name there, and the dtypes that
+/// The constant that `dispatch.ts` takes: the op's name, its attrs that have another name there, and the dtypes that
 /// numbers take.
 fn record(def: &OpDef) -> String {
     let mut fields = vec![format!("name: \"{}\"", def.name)];
@@ -160,8 +159,8 @@ fn result(def: &OpDef, of: &str) -> String {
 
 fn doc(def: &OpDef) -> String {
     let mut paragraphs: Vec<String> = Vec::new();
-    let text = def.doc.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (summary, rest) = text.split_once(". ").unwrap_or((&text, ""));
+    let whole = text(def.doc);
+    let (summary, rest) = whole.split_once(". ").unwrap_or((&whole, ""));
     paragraphs.push(format!("{}.", summary.trim_end_matches('.')));
     if !rest.is_empty() {
         paragraphs.push(rest.to_string());
@@ -240,9 +239,8 @@ fn write_op(def: &OpDef, out: &mut String) -> fmt::Result {
 
 /// The text of the module.
 pub fn ops() -> String {
-    let defs = ops::all().filter(|def| !matches!(def.meaning, Meaning::Control(_) | Meaning::Cluster));
     let mut out = String::from(HEAD);
-    for def in defs {
+    for def in wrapped() {
         // Writing to a String does not fail.
         let _ = write_op(def, &mut out);
     }
