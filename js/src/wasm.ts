@@ -20,6 +20,8 @@ const beside = () => new URL("./caudal.wasm", import.meta.url);
 const configuration: Configuration = {};
 let compiled: WebAssembly.Module | undefined;
 let compiling: Promise<WebAssembly.Module> | undefined;
+/** Whether a Worker was told where the module is. */
+let told = false;
 
 /**
  * Says where the WASM module comes from and how many threads runs use.
@@ -27,7 +29,7 @@ let compiling: Promise<WebAssembly.Module> | undefined;
  * @throws CaudalError `argument`: caudal is in use already.
  */
 export function configure(given: Configuration): void {
-  if (compiled || compiling) throw failure("argument", "caudal is in use; call configure before anything else");
+  if (compiled || compiling || told) throw failure("argument", "caudal is in use; call configure before anything else");
   Object.assign(configuration, given);
 }
 
@@ -64,7 +66,9 @@ export async function wasmModule(): Promise<WebAssembly.Module> {
  */
 export function wasmForWorker(): string | Promise<WebAssembly.Module> {
   const source = configuration.wasm ?? beside();
-  return isNode || compiled || compiling || !isAddress(source) ? wasmModule() : addressOf(source).href;
+  if (isNode || compiled || compiling || !isAddress(source)) return wasmModule();
+  told = true;
+  return addressOf(source).href;
 }
 
 /** The compiled module at once, as Node has it without waiting. */
