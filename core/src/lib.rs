@@ -13,6 +13,7 @@ pub mod attrs;
 pub mod cpu;
 pub mod dtype;
 pub mod error;
+pub mod gpu;
 pub mod grad;
 pub mod graph;
 pub mod infer;

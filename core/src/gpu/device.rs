@@ -1,0 +1,416 @@
+//! A device: its buffers, its pipelines, and the commands that it has not been handed yet.
+//!
+//! Nothing here waits but [`Device::read`]. Buffers go back to a pool when their last holder is gone: commands run in
+//! order, so the next user of a buffer writes it after the last one has read it.
+
+use super::command::{BufferId, Command, Part, PipelineId, Shader};
+use crate::cpu::fork::{generation, section};
+use crate::cpu::work::Watch;
+use crate::error::{Code, Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What an adapter is and what it can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// Its name as the driver gives it.
+    pub name: String,
+    /// The interface below, such as `vulkan`.
+    pub backend: String,
+    /// Whether it computes on the CPU.
+    pub is_software: bool,
+    /// The most bytes that a shader sees of one buffer.
+    pub binding_bytes: u64,
+    /// The most bytes of a buffer.
+    pub buffer_bytes: u64,
+    /// The most storage buffers of a shader.
+    pub storage_buffers: u32,
+    /// The most invocations of a workgroup.
+    pub invocations: u32,
+    /// The bytes of memory that a workgroup shares.
+    pub workgroup_bytes: u32,
+    /// The most workgroups along one axis.
+    pub groups: u32,
+    /// What offsets of bindings are multiples of, in bytes.
+    pub alignment: u32,
+    /// Whether shaders compute in `f16`.
+    pub has_f16: bool,
+    /// Whether shaders know subgroups.
+    pub has_subgroups: bool,
+}
+
+/// Executes commands.
+pub trait Driver: Send + Sync {
+    /// Executes commands in order. It does not wait for them, but where a driver has no room for more before others are
+    /// done.
+    ///
+    /// # Errors
+    /// `memory`: the device has no more; `device`: it is lost; `internal`: a command is wrong; `deadline`, `cancelled`: as
+    /// the watch says. A device whose work does not end in time is lost.
+    fn execute(&self, commands: Vec<Command>, watch: &Watch) -> Result<()>;
+
+    /// Waits for all commands so far, and copies a part of a buffer out.
+    ///
+    /// # Errors
+    /// As [`Driver::execute`].
+    fn read(&self, part: Part, watch: &Watch) -> Result<Vec<u8>>;
+
+    /// Why the device does no more, if so.
+    fn lost(&self) -> Option<String>;
+}
+
+/// Bytes of a device's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// In buffers that somebody holds.
+    pub used: u64,
+    /// In buffers that wait for the next user.
+    pub pooled: u64,
+    /// The most that was used at once.
+    pub peak: u64,
+}
+
+/// How many dispatches are gathered before a driver gets them: it works on some while others are made.
+const GATHERED: usize = 64;
+
+/// The least bytes of a buffer: what offsets are aligned to on every device.
+const LEAST: u64 = 256;
+
+/// A GPU that is open.
+pub struct Device {
+    adapter: Adapter,
+    driver: Box<dyn Driver>,
+    /// The process that opened it; a child has to open its own.
+    generation: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    buffers: BufferId,
+    pipelines: HashMap<Shader, PipelineId>,
+    commands: Vec<Command>,
+    dispatches: usize,
+    /// Buffers without a holder, by bytes.
+    free: BTreeMap<u64, Vec<BufferId>>,
+    usage: Usage,
+}
+
+/// A buffer of a device; it goes back to the device's pool when it is dropped.
+pub struct DeviceBuffer {
+    device: Arc<Device>,
+    id: BufferId,
+    bytes: u64,
+    capacity: u64,
+}
+
+impl Device {
+    /// A device that a driver executes.
+    pub fn new(adapter: Adapter, driver: Box<dyn Driver>) -> Arc<Device> {
+        Arc::new(Device { adapter, driver, generation: generation(), state: Mutex::default() })
+    }
+
+    /// What it is and can do.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Whether it still works, in this process.
+    pub fn is_usable(&self) -> bool {
+        self.generation == generation() && self.driver.lost().is_none()
+    }
+
+    /// The bytes of its buffers.
+    pub fn usage(&self) -> Usage {
+        let _section = section();
+        self.state().usage
+    }
+
+    /// A buffer of at least `bytes` bytes. What it holds is undefined.
+    ///
+    /// # Errors
+    /// `memory`: more than one binding can have, or the device has no more.
+    pub fn buffer(self: &Arc<Device>, bytes: u64) -> Result<DeviceBuffer> {
+        let limit = self.adapter.binding_bytes.min(self.adapter.buffer_bytes);
+        if bytes > limit {
+            let name = &self.adapter.name;
+            return Err(Error::memory(format!("a tensor of {bytes} bytes is more than {name} binds at once, {limit}")));
+        }
+        let capacity = capacity(bytes).min(limit.next_multiple_of(4));
+        let _section = section();
+        let mut state = self.state();
+        let reused = state.free.get_mut(&capacity).and_then(Vec::pop);
+        let id = match reused {
+            Some(id) => {
+                state.usage.pooled -= capacity;
+                id
+            }
+            None => self.create(&mut state, capacity)?,
+        };
+        state.usage.used += capacity;
+        state.usage.peak = state.usage.peak.max(state.usage.used);
+        Ok(DeviceBuffer { device: self.clone(), id, bytes, capacity })
+    }
+
+    /// A new buffer; buffers in the pool make room for it if there is none.
+    fn create(&self, state: &mut State, capacity: u64) -> Result<BufferId> {
+        self.check()?;
+        let id = state.buffers;
+        state.buffers += 1;
+        let create = || self.driver.execute(vec![Command::Create(id, capacity)], &Watch::default());
+        let made = create();
+        match made {
+            Err(error) if error.code() == Code::Memory && state.usage.pooled > 0 => {
+                self.trim_in(state, &Watch::default())?;
+                create()?;
+            }
+            made => made?,
+        }
+        Ok(id)
+    }
+
+    /// Frees the buffers that nobody holds.
+    ///
+    /// # Errors
+    /// Those of [`Driver::execute`].
+    pub fn trim(&self) -> Result<()> {
+        let _section = section();
+        self.trim_in(&mut self.state(), &Watch::default())
+    }
+
+    fn trim_in(&self, state: &mut State, watch: &Watch) -> Result<()> {
+        let free = std::mem::take(&mut state.free);
+        state.commands.extend(free.into_values().flatten().map(Command::Destroy));
+        state.usage.pooled = 0;
+        self.submit(state, watch)
+    }
+
+    /// Adds a command; hands all to the driver when many have come together.
+    ///
+    /// # Errors
+    /// Those of [`Driver::execute`].
+    pub fn push(&self, command: Command, watch: &Watch) -> Result<()> {
+        let _section = section();
+        let mut state = self.state();
+        state.dispatches += usize::from(matches!(command, Command::Dispatch(..)));
+        state.commands.push(command);
+        if state.dispatches >= GATHERED { self.submit(&mut state, watch) } else { Ok(()) }
+    }
+
+    /// Writes bytes to the start of a buffer; the last word is filled with zeros.
+    ///
+    /// # Errors
+    /// Those of [`Driver::execute`].
+    pub fn upload(&self, buffer: &DeviceBuffer, bytes: &[u8], watch: &Watch) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut words = Vec::new();
+        let length = bytes.len().next_multiple_of(4);
+        words.try_reserve_exact(length).map_err(|_| Error::memory("the system has no more memory"))?;
+        words.extend_from_slice(bytes);
+        words.resize(length, 0);
+        self.push(Command::Upload(buffer.id, 0, words), watch)
+    }
+
+    /// The pipeline of a shader, compiled when it is first asked for.
+    ///
+    /// # Errors
+    /// `internal`: the shader is wrong; others of [`Driver::execute`].
+    pub fn pipeline(&self, shader: &Shader) -> Result<PipelineId> {
+        let _section = section();
+        let mut state = self.state();
+        if let Some(&id) = state.pipelines.get(shader) {
+            return Ok(id);
+        }
+        self.check()?;
+        let id = state.pipelines.len() as PipelineId;
+        self.driver.execute(vec![Command::Pipeline(id, shader.clone())], &Watch::default())?;
+        state.pipelines.insert(shader.clone(), id);
+        Ok(id)
+    }
+
+    /// Hands the driver all commands.
+    ///
+    /// # Errors
+    /// Those of [`Driver::execute`].
+    pub fn flush(&self, watch: &Watch) -> Result<()> {
+        let _section = section();
+        self.submit(&mut self.state(), watch)
+    }
+
+    /// Waits for all commands so far; gives the first bytes of a buffer.
+    ///
+    /// # Errors
+    /// Those of [`Driver::read`].
+    pub fn read(&self, buffer: &DeviceBuffer, bytes: usize, watch: &Watch) -> Result<Vec<u8>> {
+        if bytes == 0 {
+            return self.check().map(|_| Vec::new());
+        }
+        self.flush(watch)?;
+        let words = (bytes as u64).next_multiple_of(4);
+        let mut read = self.driver.read(Part { buffer: buffer.id, offset: 0, bytes: words }, watch)?;
+        read.truncate(bytes);
+        Ok(read)
+    }
+
+    /// Whether it can be used.
+    fn check(&self) -> Result<()> {
+        if self.generation != generation() {
+            return Err(Error::device("the device belongs to the parent process; open a session in this one"));
+        }
+        if let Some(reason) = self.driver.lost() {
+            return Err(Error::device(format!("{} is lost: {reason}; open a new session", self.adapter.name)));
+        }
+        Ok(())
+    }
+
+    fn submit(&self, state: &mut State, watch: &Watch) -> Result<()> {
+        self.check()?;
+        state.dispatches = 0;
+        match std::mem::take(&mut state.commands) {
+            commands if commands.is_empty() => Ok(()),
+            commands => self.driver.execute(commands, watch),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes of the buffer that is made for so many: few enough kinds that buffers find a next user, within an eighth.
+fn capacity(bytes: u64) -> u64 {
+    let bytes = bytes.max(LEAST);
+    let step = (bytes.next_power_of_two() / 16).max(LEAST);
+    bytes.next_multiple_of(step)
+}
+
+impl DeviceBuffer {
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// How many bytes were asked for.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All of it, to be bound: at least one word.
+    pub fn part(&self) -> Part {
+        Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(4) }
+    }
+}
+
+impl Drop for DeviceBuffer {
+    fn drop(&mut self) {
+        let _section = section();
+        let mut state = self.device.state();
+        state.usage.used -= self.capacity;
+        state.usage.pooled += self.capacity;
+        state.free.entry(self.capacity).or_default().push(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::command::{Access, text};
+
+    /// Keeps the text of what it is to execute.
+    #[derive(Default, Clone)]
+    struct Recorder {
+        text: Arc<Mutex<String>>,
+        /// Bytes that all buffers may have together.
+        room: Arc<Mutex<u64>>,
+    }
+
+    impl Driver for Recorder {
+        fn execute(&self, commands: Vec<Command>, _: &Watch) -> Result<()> {
+            for command in &commands {
+                let mut room = self.room.lock().unwrap();
+                match command {
+                    Command::Create(_, bytes) if *bytes > *room => return Err(Error::memory("no more")),
+                    Command::Create(_, bytes) => *room -= bytes,
+                    Command::Destroy(_) => *room += 1024,
+                    _ => {}
+                }
+            }
+            *self.text.lock().unwrap() += &text(&commands);
+            Ok(())
+        }
+
+        fn read(&self, part: Part, _: &Watch) -> Result<Vec<u8>> {
+            *self.text.lock().unwrap() += &format!("read {part}\n");
+            Ok(vec![7; part.bytes as usize])
+        }
+
+        fn lost(&self) -> Option<String> {
+            None
+        }
+    }
+
+    fn device(room: u64) -> (Arc<Device>, Recorder) {
+        let driver = Recorder { room: Arc::new(Mutex::new(room)), ..Recorder::default() };
+        let adapter = Adapter {
+            name: "recorder".into(),
+            backend: "none".into(),
+            is_software: true,
+            binding_bytes: 4096,
+            buffer_bytes: 8192,
+            storage_buffers: 8,
+            invocations: 256,
+            workgroup_bytes: 32 << 10,
+            groups: 65_535,
+            alignment: 256,
+            has_f16: false,
+            has_subgroups: false,
+        };
+        (Device::new(adapter, Box::new(driver.clone())), driver)
+    }
+
+    #[test]
+    fn commands_are_a_text() {
+        let (device, driver) = device(8192);
+        let shader =
+            Shader { text: "fn f() {\n}".into(), bindings: vec![Access::Read, Access::Write, Access::Uniform] };
+        let pipelines = [device.pipeline(&shader).unwrap(), device.pipeline(&shader.clone()).unwrap()];
+        assert_eq!(pipelines, [0, 0]);
+        let (a, b) = (device.buffer(6).unwrap(), device.buffer(300).unwrap());
+        device.upload(&a, &[1, 2, 3, 4, 5, 6], &Watch::default()).unwrap();
+        device.push(Command::Dispatch(0, vec![a.part(), b.part()], [2, 1, 1]), &Watch::default()).unwrap();
+        device.push(Command::Copy(a.part(), 1, 256), &Watch::default()).unwrap();
+        device.push(Command::Clear(b.part()), &Watch::default()).unwrap();
+        assert_eq!(device.read(&a, 6, &Watch::default()).unwrap(), [7; 6]);
+        let expected = "pipeline p0 (read, write, uniform)\n    fn f() {\n    }\ncreate b0 256\ncreate b1 512\n\
+                        upload b0+0:8\ndispatch p0 (b0+0:8, b1+0:300) 2x1x1\ncopy b0+0:8 to b1+256\nclear b1+0:300\n\
+                        read b0+0:8\n";
+        assert_eq!(*driver.text.lock().unwrap(), expected);
+    }
+
+    #[test]
+    fn buffers_are_used_again_and_make_room() {
+        let (device, driver) = device(2400);
+        let first = device.buffer(1000).unwrap();
+        drop(first);
+        assert_eq!(device.usage(), Usage { used: 0, pooled: 1024, peak: 1024 });
+        let again = device.buffer(1024).unwrap();
+        let other = device.buffer(900).unwrap();
+        assert_eq!(device.usage(), Usage { used: 2048, pooled: 0, peak: 2048 });
+        drop(again);
+        let large = device.buffer(1080).unwrap();
+        assert_eq!(*driver.text.lock().unwrap(), "create b0 1024\ncreate b1 1024\ndestroy b0\ncreate b2 1280\n");
+        drop((other, large));
+        device.trim().unwrap();
+        assert_eq!(device.usage().pooled, 0);
+    }
+
+    #[test]
+    fn what_no_binding_holds_is_refused_with_the_limit() {
+        let (device, _) = device(8192);
+        let error = device.buffer(4097).err().unwrap();
+        assert_eq!(error.code(), Code::Memory);
+        assert_eq!(error.to_string(), "a tensor of 4097 bytes is more than recorder binds at once, 4096");
+    }
+}
