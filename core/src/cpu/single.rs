@@ -9,12 +9,18 @@ use crate::error::{Error, Result};
 use crate::graph::infer;
 use crate::meter::Meter;
 use crate::op::{Kernel, Meaning, Op, Spec};
-use crate::scalar::Expression;
+use crate::scalar::{Expression, Register};
 use crate::tensor::{Tensor, byte_count};
 use std::sync::Arc;
 
 /// The tape of one element-wise op on inputs of these dtypes.
 pub fn tape(op: &Op, inputs: &[DType]) -> Tape {
+    let (expression, result) = expression(op, inputs);
+    Tape::new(&expression, inputs, &[result])
+}
+
+/// The expression of one element-wise op on inputs of these dtypes, and its result.
+pub fn expression(op: &Op, inputs: &[DType]) -> (Expression, Register) {
     let mut expression = Expression::new();
     let operands: Vec<_> =
         inputs.iter().enumerate().map(|(index, &dtype)| expression.input(index as u16, dtype)).collect();
@@ -22,7 +28,7 @@ pub fn tape(op: &Op, inputs: &[DType]) -> Tape {
         Meaning::Scalar(meaning) => meaning(&mut expression, &op.attrs, &operands),
         _ => unreachable!("only element-wise ops have a tape"),
     };
-    Tape::new(&expression, inputs, &[result])
+    (expression, result)
 }
 
 /// The outputs of an element-wise op or a kernel, on inputs that `check_inputs` has passed.

@@ -298,7 +298,7 @@ impl DeviceBuffer {
     }
 
     /// All of it, to be bound: at least one word.
-    pub fn part(&self) -> Part {
+    pub fn whole(&self) -> Part {
         Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(4) }
     }
 }
@@ -379,9 +379,9 @@ mod tests {
         assert_eq!(pipelines, [0, 0]);
         let (a, b) = (device.buffer(6).unwrap(), device.buffer(300).unwrap());
         device.upload(&a, &[1, 2, 3, 4, 5, 6], &Watch::default()).unwrap();
-        device.push(Command::Dispatch(0, vec![a.part(), b.part()], [2, 1, 1]), &Watch::default()).unwrap();
-        device.push(Command::Copy(a.part(), 1, 256), &Watch::default()).unwrap();
-        device.push(Command::Clear(b.part()), &Watch::default()).unwrap();
+        device.push(Command::Dispatch(0, vec![a.whole(), b.whole()], [2, 1, 1]), &Watch::default()).unwrap();
+        device.push(Command::Copy(a.whole(), 1, 256), &Watch::default()).unwrap();
+        device.push(Command::Clear(b.whole()), &Watch::default()).unwrap();
         assert_eq!(device.read(&a, 6, &Watch::default()).unwrap(), [7; 6]);
         let expected = "pipeline p0 (read, write, uniform)\n    fn f() {\n    }\ncreate b0 256\ncreate b1 512\n\
                         upload b0+0:8\ndispatch p0 (b0+0:8, b1+0:300) 2x1x1\ncopy b0+0:8 to b1+256\nclear b1+0:300\n\

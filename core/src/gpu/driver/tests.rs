@@ -31,18 +31,18 @@ fn commands_run_in_order() {
     let numbers: Vec<u32> = (0..1000).collect();
     device.upload(&x, as_bytes(&numbers), &Watch::default()).unwrap();
     // An upload is seen by what comes after it alone, a dispatch sees all that came before it.
-    double(x.part(), y.part());
+    double(x.whole(), y.whole());
     device.upload(&x, as_bytes(&[1u32; 1000]), &Watch::default()).unwrap();
     for _ in 0..4 {
-        double(y.part(), x.part());
-        device.push(Command::Copy(x.part(), y.part().buffer, 0), &Watch::default()).unwrap();
+        double(y.whole(), x.whole());
+        device.push(Command::Copy(x.whole(), y.whole().buffer, 0), &Watch::default()).unwrap();
     }
-    device.push(Command::Clear(Part { offset: 4, bytes: 4, ..y.part() }), &Watch::default()).unwrap();
+    device.push(Command::Clear(Part { offset: 4, bytes: 4, ..y.whole() }), &Watch::default()).unwrap();
     let read = device.read(&y, 4000, &Watch::default()).unwrap();
     let expected: Vec<u32> = numbers.iter().map(|&number| if number == 1 { 0 } else { 32 * number }).collect();
     assert_eq!(cast_slice::<u32>(&read), expected);
     device.upload(&x, as_bytes(&numbers), &Watch::default()).unwrap();
-    double(x.part(), y.part());
+    double(x.whole(), y.whole());
     let read = device.read(&y, 4000, &Watch::default()).unwrap();
     assert!(cast_slice::<u32>(&read).iter().zip(&numbers).all(|(read, number)| *read == 2 * number));
 }
@@ -59,7 +59,7 @@ fn four_threads_use_one_device() {
                     let (x, y) = (device.buffer(400).unwrap(), device.buffer(400).unwrap());
                     device.upload(&x, as_bytes(&[seed + 7 * round; 100]), &Watch::default()).unwrap();
                     device
-                        .push(Command::Dispatch(pipeline, vec![x.part(), y.part()], [2, 1, 1]), &Watch::default())
+                        .push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [2, 1, 1]), &Watch::default())
                         .unwrap();
                     let read = device.read(&y, 400, &Watch::default()).unwrap();
                     assert_eq!(cast_slice::<u32>(&read), [2 * (seed + 7 * round); 100]);
@@ -99,7 +99,7 @@ fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
     let pipeline = device.pipeline(&shader(text)).unwrap();
     let (x, y) = (device.buffer(256).unwrap(), device.buffer(256).unwrap());
     for _ in 0..4 {
-        device.push(Command::Dispatch(pipeline, vec![x.part(), y.part()], [200, 1, 1]), &Watch::default()).unwrap();
+        device.push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
         device.flush(&Watch::default()).unwrap();
     }
     let watch = Watch { deadline: now() + 0.02, ..Watch::default() };
