@@ -1,6 +1,6 @@
 //! What the tests of kernels share: an op on a device beside the same op on the CPU.
 
-use super::device::Device;
+use super::device::{Device, DeviceBuffer};
 use super::driver::open;
 use super::kernel::{ReadyLaunch, Request, Slot};
 use super::kernels;
@@ -48,7 +48,7 @@ pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
     for input in inputs {
         let buffer = buffer(input.as_ref().map_or(0, |input| input.bytes().len()))?;
         if let Some(input) = input {
-            device.upload(&buffer, input.bytes(), &watch)?;
+            device.upload(buffer.whole(), input.bytes(), &watch)?;
         }
         given.push(buffer);
     }
@@ -64,8 +64,8 @@ pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
         };
         ReadyLaunch::new(&device, launch)?.launch(&device, part, &watch)?;
     }
-    let tensor = |(buffer, layout): (_, &Layout)| {
-        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer, layout.bytes(), &watch)?, None)
+    let tensor = |(buffer, layout): (&DeviceBuffer, &Layout)| {
+        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer.whole(), layout.bytes(), &watch)?, None)
     };
     made.iter().zip(&outputs).map(tensor).collect()
 }
