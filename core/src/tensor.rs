@@ -6,7 +6,7 @@ use crate::cpu::work::Watch;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::gpu::command::Part;
-use crate::gpu::device::{Device, DeviceBuffer};
+use crate::gpu::device::{Device, DeviceBuffer, words};
 use crate::meter::Charge;
 use crate::op::Spec;
 use crate::shape::Shape;
@@ -281,6 +281,26 @@ pub fn check_watched<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resul
         }
     }
     Ok(())
+}
+
+/// The same tensors on the CPU; those of one device are waited for once.
+///
+/// # Errors
+/// Those of [`Tensor::to_host`].
+pub fn all_to_host(mut tensors: Vec<Tensor>, watch: &Watch) -> Result<Vec<Tensor>> {
+    while let Some(device) = tensors.iter().find_map(Tensor::device).cloned() {
+        let is_there = |tensor: &Tensor| tensor.device().is_some_and(|other| Arc::ptr_eq(other, &device));
+        let part = |tensor: &Tensor| tensor.part().map(|part| Part { bytes: words(tensor.0.len()), ..part });
+        let parts: Vec<_> = tensors.iter().filter(|tensor| is_there(tensor)).filter_map(part).collect();
+        let bytes = device.read_all(&parts, watch)?;
+        let mut start = 0;
+        for tensor in tensors.iter_mut().filter(|tensor| is_there(tensor)) {
+            let own = bytes.get(start..start + tensor.0.len()).unwrap_or_default();
+            start += words(tensor.0.len()) as usize;
+            *tensor = Tensor::from_bytes(tensor.dtype(), tensor.sizes(), own, None)?;
+        }
+    }
+    Ok(tensors)
 }
 
 impl PartialEq for Tensor {

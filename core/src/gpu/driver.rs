@@ -47,6 +47,14 @@ pub fn open(index: usize) -> Result<Arc<Device>> {
     Ok(device)
 }
 
+/// The device that is open as `gpu:index`.
+pub fn opened(index: usize) -> Option<Arc<Device>> {
+    let _section = section();
+    let devices = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = devices.iter().find(|(other, device)| *other == index && device.is_usable());
+    found.map(|(_, device)| device.clone())
+}
+
 /// What wgpu finds. Adapters that only draw are left out.
 fn found() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
