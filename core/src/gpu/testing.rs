@@ -180,7 +180,7 @@ impl Draw {
             };
             Some(self.tensor(spec.dtype, &spec.shape.sizes().unwrap(), range.unwrap_or(own)))
         };
-        inputs.iter().map(|text| input(text)).collect()
+        inputs.iter().map(input).collect()
     }
 }
 

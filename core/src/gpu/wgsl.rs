@@ -139,7 +139,7 @@ impl Source {
 
     /// The bits that a value of a dtype of less than 4 bytes is stored as; those above are 0.
     pub fn bits(&mut self, dtype: DType, value: &str) -> String {
-        let bits = self.library.to_bits(dtype, value);
+        let bits = self.library.bits_of(dtype, value);
         if dtype == DType::Bool { bits } else { format!("({bits} & {:#x}u)", (1u32 << (8 * dtype.size())) - 1) }
     }
 
@@ -343,7 +343,7 @@ impl Elements {
         let (mask, low) = ((1u32 << bits) - 1, (1u32 << power) - 1);
         if is_written {
             let value = match self {
-                Elements::Values(dtype) => library.to_bits(dtype, "value"),
+                Elements::Values(dtype) => library.bits_of(dtype, "value"),
                 _ => "value".into(),
             };
             return format!(

@@ -57,7 +57,7 @@ impl Library {
     }
 
     /// The low bits of a word that a value of less than 32 bits is stored as.
-    pub fn to_bits(&mut self, dtype: DType, value: &str) -> String {
+    pub fn bits_of(&mut self, dtype: DType, value: &str) -> String {
         match dtype {
             DType::F16 => self.call("bits_of_f16", value),
             DType::BF16 => self.call("bits_of_bf16", value),

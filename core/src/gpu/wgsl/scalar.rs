@@ -169,7 +169,7 @@ impl Source {
             }
             ("f32", "f32") => x.into(),
             ("f32", to) => self.call(&format!("{to}_of_f32"), &[x]),
-            ("i32" | "u32", "f32") => format!("f32({x})"),
+            ("i32", "f32") => format!("f32({x})"),
             (from, "f32") => self.call(&format!("f32_of_{from}"), &[x]),
             ("i32", "i64" | "u64") => format!("vec2<u32>(bitcast<u32>({x}), bitcast<u32>({x} >> 31u))"),
             ("u32", "i64" | "u64") => format!("vec2<u32>({x}, 0u)"),

@@ -85,12 +85,18 @@ fn u64_of_f32(x: f32) -> vec2<u32> {
     return magnitude_of_f32(x);
 }
 
+// Some drivers convert what the sign bit is set in by halves, each rounded.
+fn f32_of_u32(x: u32) -> f32 {
+    if (x < 0x80000000u) { return f32(bitcast<i32>(x)); }
+    return f32(bitcast<i32>((x >> 1u) | (x & 1u))) * 2.0;
+}
+
 // To nearest, of two the even one, by 32 bits of which the last says whether something is lost.
 fn f32_of_u64(x: vec2<u32>) -> f32 {
-    if (x.y == 0u) { return f32(x.x); }
+    if (x.y == 0u) { return f32_of_u32(x.x); }
     let zeros = countLeadingZeros(x.y);
     let top = shift_left_u64(x, vec2<u32>(zeros, 0u));
-    return f32(top.y | select(0u, 1u, top.x != 0u)) * bitcast<f32>((159u - zeros) << 23u);
+    return f32_of_u32(top.y | select(0u, 1u, top.x != 0u)) * bitcast<f32>((159u - zeros) << 23u);
 }
 
 fn f32_of_i64(x: vec2<u32>) -> f32 {
