@@ -307,7 +307,7 @@ def seed(number: int) -> None:
         >>> bool(cd.all(first == cd.dropout(cd.ones(64), 0.5)))
         True
     """
-    with _tracer.aside():
+    with _tracer.aside(), _placement.aside():
         generator.assign(key(number))
 
 

@@ -366,16 +366,14 @@ def test_a_closed_session_gives_its_memory_back() -> None:
 def test_many_steps_take_no_more_memory() -> None:
     with program().session(device=GPU) as s:
         losses(s.train_step, 50)
-        device, start = cd.device(GPU), time.perf_counter()
+        device = cd.device(GPU)
         before = device.memory()
-        # As many as take a few seconds on the software driver at hand.
-        count = 0
-        while count < 10_000 and time.perf_counter() - start < 15:
+        # 10,000 take a minute on a software driver.
+        for _ in range(1000):
             loss = s.train_step(*BATCH)["loss"]
-            count += 1
-        float(loss)
+        assert float(loss) < 1e-2
+        del loss
         after = device.memory()
-        print(f"{count} steps in {time.perf_counter() - start:.1f} s")
     assert (after["used"], after["peak"]) == (before["used"], before["peak"])
     assert after["pooled"] <= before["pooled"] + 4096
 
