@@ -1,14 +1,17 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
 pub mod elementwise;
+mod gemm;
 mod movement;
+mod operand;
+mod product;
 
 use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::single;
 use crate::op::{Meaning, Op};
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS];
 
 /// The recipe of an op that is one step, but for clusters.
 ///

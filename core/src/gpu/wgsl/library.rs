@@ -20,7 +20,33 @@ pub struct Library {
 }
 
 /// All functions; each comes after those that it calls.
-const FUNCTIONS: &[&[Function]] = &[CONVERSIONS];
+const FUNCTIONS: &[&[Function]] = &[CONVERSIONS, WIDE];
+
+/// Arithmetic of 64 bits, the low word first.
+const WIDE: &[Function] = &[
+    Function {
+        name: "add_64",
+        calls: &[],
+        text: "fn add_64(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
+    let low = x.x + y.x;
+    return vec2<u32>(low, x.y + y.y + select(0u, 1u, low < x.x));
+}",
+    },
+    Function {
+        name: "mul_64",
+        calls: &[],
+        text: "fn mul_64(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
+    let a = x.x & 0xffffu;
+    let b = x.x >> 16u;
+    let c = y.x & 0xffffu;
+    let d = y.x >> 16u;
+    let low = (b * c) + ((a * c) >> 16u);
+    let middle = (a * d) + (low & 0xffffu);
+    let high = (b * d) + (low >> 16u) + (middle >> 16u);
+    return vec2<u32>(x.x * y.x, high + (x.x * y.y) + (x.y * y.x));
+}",
+    },
+];
 
 /// Between elements as they are stored and as they are computed in.
 const CONVERSIONS: &[Function] = &[
