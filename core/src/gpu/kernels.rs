@@ -1,7 +1,10 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
 pub mod elementwise;
+mod gemm;
 mod movement;
+mod operand;
+mod product;
 
 pub use movement::copy_bytes;
 
@@ -14,7 +17,7 @@ use crate::op::{Meaning, Op};
 use crate::plan::cluster_expression;
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS];
 
 /// The recipe of a node that is one step.
 ///

@@ -1,19 +1,21 @@
 //! What the tests of kernels share: an op on a device beside the same op on the CPU.
 
-use super::device::{Device, DeviceBuffer};
+use super::device::{Adapter, Device, DeviceBuffer};
 use super::driver::open;
 use super::kernel::{ReadyLaunch, Recipe, Refusal, Request, Slot};
 use super::kernels;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::cast_slice;
-use crate::cpu::single::{compute, output_specs};
+use crate::cpu::single::{compute, layouts};
 use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
+use crate::graph::infer;
 use crate::json;
 use crate::op::{Op, Spec};
 use crate::ops;
+use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,11 +36,28 @@ pub fn op(name: &str, attrs: &str) -> Op {
 /// # Errors
 /// Why it has no recipe, or what the device refuses.
 pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
-    let specs = output_specs(op, inputs)?;
-    let dense = |spec: &Spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap());
-    let outputs: Vec<_> = specs.iter().map(dense).collect();
-    let views: Vec<_> = inputs.iter().map(|input| input.as_ref().map(|input| dense(&input.spec()))).collect();
-    execute(&op.attrs, inputs, &views, &outputs, |request| kernels::print(op, request))
+    let views = layouts(inputs);
+    run_on(op, inputs, &views.iter().map(Option::as_ref).collect::<Vec<_>>(), device().adapter())
+}
+
+/// Runs an op on views of inputs, printed for an adapter, on the device.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    op: &Op,
+    inputs: &[Option<Tensor>],
+    views: &[Option<&Layout>],
+    adapter: &Adapter,
+) -> Result<Vec<Tensor>, Error> {
+    let spec = |view: &&Layout| {
+        Spec::new(view.dtype, Shape::new(view.sizes.iter().map(|&size| Dim::constant(size as i64)).collect()).unwrap())
+    };
+    let specs: Vec<_> = views.iter().map(|view| view.as_ref().map(spec)).collect();
+    let (specs, _) = infer(op, &specs.iter().map(Option::as_ref).collect::<Vec<_>>(), &[])?;
+    let outputs: Vec<_> = specs.iter().map(|spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())).collect();
+    let request = Request { attrs: &op.attrs, inputs: views, outputs: &outputs.iter().collect::<Vec<_>>(), adapter };
+    launch(&kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, &outputs)
 }
 
 /// Runs what `print` prints on the device; the bytes of an input are the memory that its layout is within.
@@ -55,7 +74,12 @@ pub fn execute(
     let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
     let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
-    let recipe = print(&request).map_err(|refusal| Error::unsupported(refusal.0))?;
+    launch(&print(&request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, outputs)
+}
+
+/// Launches a recipe on the device.
+fn launch(recipe: &Recipe, inputs: &[Option<Tensor>], outputs: &[Layout]) -> Result<Vec<Tensor>, Error> {
+    let device = device();
     let buffer = |bytes: usize| device.buffer(bytes as u64);
     let watch = Watch::default();
     let mut given = Vec::new();
