@@ -1,14 +1,16 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
 pub mod elementwise;
+mod keys;
 mod movement;
+mod reduce;
 
 use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::single;
-use crate::op::{Meaning, Op};
+use crate::op::{Kernel, Meaning, Op};
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, reduce::PRINTERS];
 
 /// The recipe of an op that is one step, but for clusters.
 ///
@@ -22,6 +24,7 @@ pub fn print(op: &Op, request: &Request) -> Result<Recipe, Refusal> {
             let (expression, result) = single::expression(op, &dtypes);
             elementwise::print(&expression, &[result], request)
         }
+        Meaning::Kernel(Kernel { view: Some(view), .. }) => movement::copied(*view, request),
         Meaning::Kernel(_) => match PRINTERS.iter().copied().flatten().find(|(other, _)| *other == name) {
             Some((_, printer)) => printer(request),
             None => Err(Refusal(format!("{name} has no GPU kernel"))),

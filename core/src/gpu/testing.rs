@@ -12,7 +12,7 @@ use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
 use crate::json;
-use crate::op::{Op, Spec};
+use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::ops;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -29,16 +29,31 @@ pub fn op(name: &str, attrs: &str) -> Op {
     Op { def, attrs: Attrs::from_json(def, attrs.as_object().unwrap()).unwrap() }
 }
 
+fn dense(spec: &Spec) -> Layout {
+    Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())
+}
+
 /// Runs an op on the device, whose inputs lie dense.
 ///
 /// # Errors
 /// Why it has no recipe, or what the device refuses.
 pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
-    let device = device();
-    let specs = output_specs(op, inputs)?;
-    let dense = |spec: &Spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap());
-    let outputs: Vec<_> = specs.iter().map(dense).collect();
+    let outputs: Vec<_> = output_specs(op, inputs)?.iter().map(dense).collect();
     let views: Vec<_> = inputs.iter().map(|input| input.as_ref().map(|input| dense(&input.spec()))).collect();
+    run_views(op, inputs, &views, &outputs)
+}
+
+/// Runs an op on the device, whose inputs are views of these tensors.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_views(
+    op: &Op,
+    inputs: &[Option<Tensor>],
+    views: &[Option<Layout>],
+    outputs: &[Layout],
+) -> Result<Vec<Tensor>, Error> {
+    let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
     let request = Request { attrs: &op.attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
     let recipe = kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?;
@@ -67,7 +82,7 @@ pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
     let tensor = |(buffer, layout): (_, &Layout)| {
         Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer, layout.bytes(), &watch)?, None)
     };
-    made.iter().zip(&outputs).map(tensor).collect()
+    made.iter().zip(outputs).map(tensor).collect()
 }
 
 /// The elements as numbers.
@@ -144,7 +159,6 @@ impl Draw {
         Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
     }
 
-    #[allow(dead_code)]
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
         let mut input = |text: &&str| {
@@ -170,7 +184,6 @@ impl Draw {
     }
 }
 
-#[allow(dead_code)]
 /// Compares every sample of these ops, in every dtype but `float64`, with the CPU.
 pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
     let mut draw = Draw::new(7);
@@ -195,4 +208,18 @@ pub fn check(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_
     for (given, expected) in given.iter().zip(&expected) {
         assert_close(&what, given, expected, units, of_largest);
     }
+}
+
+/// Compares an op of a view of `x`, which the device reads where it lies, with the CPU.
+pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&str, &str), units: f64) {
+    let what = format!("{name} {attrs} of {view} {view_attrs}");
+    let (op, moved) = (op(name, attrs), self::op(view, view_attrs));
+    let Meaning::Kernel(Kernel { view: Some(view), .. }) = moved.def.meaning else { panic!("{view} is no view") };
+    let dense_view = compute(&moved, &[Some(x.clone())]).unwrap();
+    let expected = compute(&op, &dense_view.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
+    let layout = view(&moved.attrs, &dense(&x.spec()), dense_view[0].sizes());
+    let outputs: Vec<_> = expected.iter().map(|output| dense(&output.spec())).collect();
+    let given = run_views(&op, &[Some(x.clone())], &[Some(layout)], &outputs);
+    let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
+    given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
 }

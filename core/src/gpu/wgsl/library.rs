@@ -20,7 +20,7 @@ pub struct Library {
 }
 
 /// All functions; each comes after those that it calls.
-const FUNCTIONS: &[&[Function]] = &[CONVERSIONS];
+const FUNCTIONS: &[&[Function]] = &[CONVERSIONS, WIDE];
 
 /// Between elements as they are stored and as they are computed in.
 const CONVERSIONS: &[Function] = &[
@@ -66,6 +66,36 @@ const CONVERSIONS: &[Function] = &[
     if (rest >= 0x400u) { return bitcast<f32>(sign | ((rest << 13u) + 0x38000000u)); }
     let small = f32(rest) * 5.9604644775390625e-8;
     return bitcast<f32>(sign | bitcast<u32>(small));
+}",
+    },
+];
+
+/// Arithmetic on integers of 64 bits, low word first; both words wrap, so signs do not matter.
+const WIDE: &[Function] = &[
+    Function {
+        name: "add_64",
+        calls: &[],
+        text: "fn add_64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = a.x + b.x;
+    return vec2<u32>(low, a.y + b.y + select(0u, 1u, low < a.x));
+}",
+    },
+    Function {
+        name: "mul_64",
+        calls: &[],
+        text: "fn mul_64(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = (a.x & 0xffffu) * (b.x & 0xffffu);
+    let middle = ((a.x >> 16u) * (b.x & 0xffffu)) + (low >> 16u);
+    let other = ((a.x & 0xffffu) * (b.x >> 16u)) + (middle & 0xffffu);
+    let high = ((a.x >> 16u) * (b.x >> 16u)) + (middle >> 16u) + (other >> 16u);
+    return vec2<u32>((other << 16u) | (low & 0xffffu), high + (a.x * b.y) + (a.y * b.x));
+}",
+    },
+    Function {
+        name: "less_u64",
+        calls: &[],
+        text: "fn less_u64(a: vec2<u32>, b: vec2<u32>) -> bool {
+    return (a.y < b.y) || ((a.y == b.y) && (a.x < b.x));
 }",
     },
 ];
