@@ -1,10 +1,16 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
 pub mod elementwise;
+<<<<<<< HEAD
 mod gemm;
 mod movement;
 mod operand;
 mod product;
+=======
+mod keys;
+mod movement;
+mod reduce;
+>>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 
 pub use movement::copy_bytes;
 
@@ -12,6 +18,7 @@ use super::device::Adapter;
 use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::call::Layout;
 use crate::cpu::single;
+<<<<<<< HEAD
 use crate::graph::{Node, op};
 use crate::op::{Meaning, Op};
 use crate::plan::cluster_expression;
@@ -43,6 +50,12 @@ pub fn copy(inputs: &[Option<&Layout>], adapter: &Adapter) -> Result<Recipe, Ref
     let op = op("dense", &[])?;
     movement::dense(&Request { attrs: &op.attrs, inputs, outputs: &[&to], adapter })
 }
+=======
+use crate::op::{Kernel, Meaning, Op};
+
+/// The printers of each file.
+const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, reduce::PRINTERS];
+>>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 
 /// The recipe of an op that is one step, but for clusters.
 ///
@@ -56,6 +69,7 @@ pub fn print(op: &Op, request: &Request) -> Result<Recipe, Refusal> {
             let (expression, result) = single::expression(op, &dtypes);
             elementwise::print(&expression, &[result], request)
         }
+        Meaning::Kernel(Kernel { view: Some(view), .. }) => movement::copied(*view, request),
         Meaning::Kernel(_) => match PRINTERS.iter().copied().flatten().find(|(other, _)| *other == name) {
             Some((_, printer)) => printer(request),
             None => Err(Refusal(format!("{name} has no GPU kernel"))),

@@ -29,6 +29,8 @@ mod sort;
 mod testing;
 
 pub use cluster::MAX_NODES as MAX_CLUSTER;
+pub(crate) use parts::{view_pad as padded, view_slice as sliced};
+pub(crate) use reduce::known_axes as reduced_axes;
 
 use crate::error::{Error, Result};
 use crate::op::OpDef;
