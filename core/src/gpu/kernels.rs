@@ -1,16 +1,12 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
 pub mod elementwise;
-<<<<<<< HEAD
 mod gemm;
+mod keys;
 mod movement;
 mod operand;
 mod product;
-=======
-mod keys;
-mod movement;
 mod reduce;
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 
 pub use movement::copy_bytes;
 
@@ -18,13 +14,12 @@ use super::device::Adapter;
 use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::call::Layout;
 use crate::cpu::single;
-<<<<<<< HEAD
 use crate::graph::{Node, op};
-use crate::op::{Meaning, Op};
+use crate::op::{Kernel, Meaning, Op};
 use crate::plan::cluster_expression;
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS, reduce::PRINTERS];
 
 /// The recipe of a node that is one step.
 ///
@@ -50,12 +45,6 @@ pub fn copy(inputs: &[Option<&Layout>], adapter: &Adapter) -> Result<Recipe, Ref
     let op = op("dense", &[])?;
     movement::dense(&Request { attrs: &op.attrs, inputs, outputs: &[&to], adapter })
 }
-=======
-use crate::op::{Kernel, Meaning, Op};
-
-/// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, reduce::PRINTERS];
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 
 /// The recipe of an op that is one step, but for clusters.
 ///

@@ -7,7 +7,7 @@ use super::kernels;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::cast_slice;
-use crate::cpu::single::{compute, layouts};
+use crate::cpu::single::{compute, layouts, output_specs};
 use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
@@ -31,16 +31,11 @@ pub fn op(name: &str, attrs: &str) -> Op {
     Op { def, attrs: Attrs::from_json(def, attrs.as_object().unwrap()).unwrap() }
 }
 
-fn dense(spec: &Spec) -> Layout {
-    Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())
-}
-
 /// Runs an op on the device, whose inputs lie dense.
 ///
 /// # Errors
 /// Why it has no recipe, or what the device refuses.
 pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
-<<<<<<< HEAD
     let views = layouts(inputs);
     run_on(op, inputs, &views.iter().map(Option::as_ref).collect::<Vec<_>>(), device().adapter())
 }
@@ -75,22 +70,6 @@ pub fn execute(
     views: &[Option<Layout>],
     outputs: &[Layout],
     print: impl FnOnce(&Request) -> Result<Recipe, Refusal>,
-=======
-    let outputs: Vec<_> = output_specs(op, inputs)?.iter().map(dense).collect();
-    let views: Vec<_> = inputs.iter().map(|input| input.as_ref().map(|input| dense(&input.spec()))).collect();
-    run_views(op, inputs, &views, &outputs)
-}
-
-/// Runs an op on the device, whose inputs are views of these tensors.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_views(
-    op: &Op,
-    inputs: &[Option<Tensor>],
-    views: &[Option<Layout>],
-    outputs: &[Layout],
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 ) -> Result<Vec<Tensor>, Error> {
     let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
@@ -205,7 +184,7 @@ impl Draw {
 
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
-        let mut input = |text: &&str| {
+        let input = |text: &&str| {
             let (spec, range) = match text.split_once(" in ") {
                 Some((spec, range)) => {
                     (spec, range.split_once("..").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())))
@@ -228,12 +207,7 @@ impl Draw {
     }
 }
 
-<<<<<<< HEAD
-#[allow(dead_code)]
 /// Compares every sample of these ops with the CPU, in every dtype but `float64`.
-=======
-/// Compares every sample of these ops, in every dtype but `float64`, with the CPU.
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
     let mut draw = Draw::new(7);
     for name in names {
@@ -271,9 +245,8 @@ pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&
     let Meaning::Kernel(Kernel { view: Some(view), .. }) = moved.def.meaning else { panic!("{view} is no view") };
     let dense_view = compute(&moved, &[Some(x.clone())]).unwrap();
     let expected = compute(&op, &dense_view.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
-    let layout = view(&moved.attrs, &dense(&x.spec()), dense_view[0].sizes());
-    let outputs: Vec<_> = expected.iter().map(|output| dense(&output.spec())).collect();
-    let given = run_views(&op, &[Some(x.clone())], &[Some(layout)], &outputs);
+    let layout = view(&moved.attrs, &Layout::dense(x.dtype(), x.sizes()), dense_view[0].sizes());
+    let given = run_on(&op, &[Some(x.clone())], &[Some(&layout)], device().adapter());
     let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
     given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
 }

@@ -1,11 +1,8 @@
 //! Kernels that move elements and compute nothing: they see bits, so one shader serves all dtypes of a width.
 
-<<<<<<< HEAD
-use crate::dtype::DType;
-=======
 use crate::cpu::call::{Layout, dense_strides};
+use crate::dtype::DType;
 use crate::gpu::command::Access;
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
 use crate::gpu::kernel::{Launch, Printer, Recipe, Refusal, Request, Slot};
 use crate::gpu::wgsl::{INVOCATIONS, Source};
 use crate::op::{View, normalize_axis};
@@ -15,11 +12,7 @@ pub const PRINTERS: &[(&str, Printer)] =
     &[("dense", dense), ("concat", concat), ("unslice", unslice), ("pad", pad), ("dim", dim)];
 
 /// The elements of a view in row-major order.
-<<<<<<< HEAD
 pub fn dense(request: &Request) -> Result<Recipe, Refusal> {
-    let (from, to) = (request.input(0)?, request.output(0)?);
-=======
-fn dense(request: &Request) -> Result<Recipe, Refusal> {
     place(0, request.input(0)?, request.output(0)?).map(Recipe::of)
 }
 
@@ -68,7 +61,6 @@ fn dim(request: &Request) -> Result<Recipe, Refusal> {
 
 /// Moves the elements `from` of the input of that index to the places `to` of the output.
 pub fn place(input: usize, from: &Layout, to: &Layout) -> Result<Launch, Refusal> {
->>>>>>> c770ac89837a0f48b7718eb2110a59b3467eead4
     let mut source = Source::new([INVOCATIONS, 1, 1]);
     let x = source.read_bits(Slot::Input(input), from.dtype);
     let y = source.write_bits(Slot::Output(0), to.dtype);

@@ -260,7 +260,7 @@ impl Stage {
                 keys.declare_element(&mut source);
             }
         }
-        ["add_64", "mul_64", "less_u64"].iter().filter(|name| fold.join.contains(**name)).for_each(|name| {
+        ["add_u64", "mul_u64", "less_u64"].iter().filter(|name| fold.join.contains(**name)).for_each(|name| {
             source.import(name);
         });
         let ty = fold.ty;
