@@ -161,7 +161,7 @@ impl Draw {
     #[allow(dead_code)]
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
-        let mut input = |text: &&str| {
+        let input = |text: &&str| {
             let (spec, range) = match text.split_once(" in ") {
                 Some((spec, range)) => {
                     (spec, range.split_once("..").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())))
