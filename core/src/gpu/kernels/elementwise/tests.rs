@@ -6,16 +6,27 @@ use crate::cpu::single::compute;
 use crate::cpu::tape::Tape;
 use crate::cpu::work::{Cursor, Watch, Work};
 use crate::gpu::device::Adapter;
-use crate::gpu::testing::{Draw, assert_close, check, check_samples, execute, op, run};
+use crate::gpu::testing::{Draw, assert_close, check, check_unless_double, execute, op, run};
 use crate::op::Meaning;
 use crate::ops;
 use crate::scalar::{Binary, Comparison};
 use crate::tensor::Tensor;
 
+/// Those that broadcast in `float32` alone: how inputs lie does not depend on the dtype.
 #[test]
 fn samples_of_all_element_wise_ops() {
-    let names = ops::all().filter(|def| matches!(def.meaning, Meaning::Scalar(_))).map(|def| def.name);
-    check_samples(&names.collect::<Vec<_>>(), 4.0, false);
+    let mut draw = Draw::new(2);
+    for def in ops::all().filter(|def| matches!(def.meaning, Meaning::Scalar(_))) {
+        let (first, last) = (def.samples.len().min(1), def.samples.len());
+        for dtype in def.dtypes.iter().filter(|dtype| *dtype != DType::F64) {
+            let is_one_dtype = !def.samples.iter().any(|sample| sample.inputs.iter().any(|input| input.contains('T')));
+            let of_all = dtype == DType::F32 || is_one_dtype;
+            for sample in &def.samples[..if of_all { last } else { first }] {
+                let inputs = draw.inputs(sample.inputs, dtype);
+                check_unless_double(def.name, sample.attrs, &inputs, 4.0, false);
+            }
+        }
+    }
 }
 
 /// Numbers that look random, the same in every run.
@@ -43,7 +54,7 @@ fn worst(name: &str, inputs: &[Vec<f32>]) -> (f64, Vec<f32>) {
         let unit = f64::from(2f32.powi(((rounded.to_bits() >> 23) & 0xff) as i32 - 150));
         let distance = (f64::from(given) - exact).abs();
         let is_same = given.is_nan() && rounded.is_nan() || given.is_infinite() && given == rounded;
-        let error = if is_same || distance < 1.2e-38 { 0.0 } else { distance / unit };
+        let error = if is_same || distance < 2.4e-38 { 0.0 } else { distance / unit };
         if !(error <= worst.0) {
             worst = (error, inputs.iter().map(|x| x[i]).chain([given, rounded]).collect());
         }
@@ -113,8 +124,10 @@ fn functions_of_two_keep_their_error() {
                 2 => (near.abs() * 1e-3, other * 8.0),
                 _ => (a, a * other),
             };
-            x.push(a);
-            y.push(b);
+            if a.abs().min(b.abs()) > 1e-30 {
+                x.push(a);
+                y.push(b);
+            }
         }
         for &a in special {
             x.extend(vec![a; special.len()]);

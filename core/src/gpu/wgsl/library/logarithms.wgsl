@@ -118,6 +118,8 @@ fn erfinv_f32(x: f32) -> f32 {
     if (is_nan(x)) { return x; }
     let magnitude = abs(x);
     if (magnitude >= 1.0) { return select(not_a_number(), copy_sign(infinity(), x), magnitude == 1.0); }
+    // Of smaller ones, what pairs lack may be subnormal.
+    if (magnitude < 1e-10) { return x - (x * 0.11377307); }
     if (magnitude <= 0.85) {
         let z = two_product(x, x);
         var n = pair_step(vec2<f32>(-0.325602233, -1.15114462e-9), z, vec2<f32>(0.0153044043, 2.29824163e-11));
