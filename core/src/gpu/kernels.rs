@@ -1,8 +1,13 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
+mod dynamic;
 pub mod elementwise;
+mod fold;
+mod gather;
 mod keys;
 mod movement;
+mod places;
+mod random;
 mod reduce;
 
 use super::kernel::{Printer, Recipe, Refusal, Request};
@@ -10,7 +15,8 @@ use crate::cpu::single;
 use crate::op::{Kernel, Meaning, Op};
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, reduce::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] =
+    &[dynamic::PRINTERS, gather::PRINTERS, movement::PRINTERS, random::PRINTERS, reduce::PRINTERS];
 
 /// The recipe of an op that is one step, but for clusters.
 ///

@@ -161,7 +161,7 @@ impl Draw {
 
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
-        let mut input = |text: &&str| {
+        let input = |text: &&str| {
             let (spec, range) = match text.split_once(" in ") {
                 Some((spec, range)) => {
                     (spec, range.split_once("..").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())))
@@ -180,7 +180,7 @@ impl Draw {
             };
             Some(self.tensor(spec.dtype, &spec.shape.sizes().unwrap(), range.unwrap_or(own)))
         };
-        inputs.iter().map(|text| input(text)).collect()
+        inputs.iter().map(input).collect()
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Library {
 }
 
 /// All functions; each comes after those that it calls.
-const FUNCTIONS: &[&[Function]] = &[CONVERSIONS, WIDE];
+const FUNCTIONS: &[&[Function]] = &[CONVERSIONS, WIDE, INDICES];
 
 /// Between elements as they are stored and as they are computed in.
 const CONVERSIONS: &[Function] = &[
@@ -96,6 +96,27 @@ const WIDE: &[Function] = &[
         calls: &[],
         text: "fn less_u64(a: vec2<u32>, b: vec2<u32>) -> bool {
     return (a.y < b.y) || ((a.y == b.y) && (a.x < b.x));
+}",
+    },
+];
+
+/// Indices, which are normalised in [-n, n).
+const INDICES: &[Function] = &[
+    Function {
+        name: "nearest_i32",
+        calls: &[],
+        text: "fn nearest_i32(x: vec2<u32>) -> i32 {
+    let low = bitcast<i32>(x.x);
+    let high = bitcast<i32>(x.y);
+    return select((high >> 31u) ^ 0x7fffffff, low, high == (low >> 31u));
+}",
+    },
+    Function {
+        name: "position",
+        calls: &[],
+        text: "fn position(index: i32, size: u32) -> u32 {
+    let at = bitcast<u32>(index) + select(0u, size, index < 0);
+    return select(0xffffffffu, at, at < size);
 }",
     },
 ];
