@@ -1,11 +1,16 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
+mod dynamic;
 pub mod elementwise;
+mod fold;
+mod gather;
 mod gemm;
 mod keys;
 mod movement;
 mod operand;
+mod places;
 mod product;
+mod random;
 mod reduce;
 
 pub use movement::copy_bytes;
@@ -19,7 +24,8 @@ use crate::op::{Kernel, Meaning, Op};
 use crate::plan::cluster_expression;
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS, reduce::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] =
+    &[dynamic::PRINTERS, gather::PRINTERS, movement::PRINTERS, product::PRINTERS, random::PRINTERS, reduce::PRINTERS];
 
 /// The recipe of a node that is one step.
 ///

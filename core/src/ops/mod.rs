@@ -29,6 +29,7 @@ mod sort;
 mod testing;
 
 pub use cluster::MAX_NODES as MAX_CLUSTER;
+pub(crate) use distributions::low_and_span as integer_range;
 pub(crate) use parts::{view_pad as padded, view_slice as sliced};
 pub(crate) use reduce::known_axes as reduced_axes;
 

@@ -1,15 +1,17 @@
 //! Kernels that move elements and compute nothing: they see bits, so one shader serves all dtypes of a width.
 
+use super::places::extent;
 use crate::cpu::call::{Layout, dense_strides};
+use crate::cpu::recurrence::Extent;
 use crate::dtype::DType;
 use crate::gpu::command::Access;
 use crate::gpu::kernel::{Launch, Printer, Recipe, Refusal, Request, Slot};
-use crate::gpu::wgsl::{INVOCATIONS, Source};
+use crate::gpu::wgsl::{INVOCATIONS, Source, compute_type};
 use crate::op::{View, normalize_axis};
 use crate::ops::{padded, sliced};
 
 pub const PRINTERS: &[(&str, Printer)] =
-    &[("dense", dense), ("concat", concat), ("unslice", unslice), ("pad", pad), ("dim", dim)];
+    &[("dense", dense), ("concat", concat), ("unslice", unslice), ("pad", pad), ("iota", iota), ("dim", dim)];
 
 /// The elements of a view in row-major order.
 pub fn dense(request: &Request) -> Result<Recipe, Refusal> {
@@ -47,6 +49,22 @@ fn pad(request: &Request) -> Result<Recipe, Refusal> {
     let value = request.inputs.get(1).copied().flatten().map(|value| (1, value));
     let launches = vec![fill(whole, value)?, place(0, x, &padded(request.attrs, whole, &x.sizes))?];
     Ok(Recipe { launches, workspaces: Vec::new() })
+}
+
+fn iota(request: &Request) -> Result<Recipe, Refusal> {
+    let output = request.output(0)?;
+    let Extent { steps, inner, .. } = extent(request.attrs, &output.sizes)?;
+    let mut source = Source::new([INVOCATIONS, 1, 1]);
+    let y = source.write(Slot::Output(0), output.dtype)?;
+    let (index, groups) = source.for_each(output.elements())?;
+    let (steps, inner) = (source.size(steps as i64), source.size(inner as i64));
+    let number = format!("(({index} / {inner}) % {steps})");
+    let number = match compute_type(output.dtype)? {
+        "vec2<u32>" => format!("vec2<u32>({number}, 0u)"),
+        ty => format!("{ty}({number})"),
+    };
+    source.line(y.store(&index, &number));
+    Ok(Recipe::of(source.launch(groups)))
 }
 
 fn dim(request: &Request) -> Result<Recipe, Refusal> {
@@ -129,7 +147,7 @@ mod tests {
     #[test]
     fn samples_move_as_on_the_cpu() {
         check_samples(&["reshape", "transpose", "broadcast_to", "slice"], 0.0, false);
-        check_samples(&["concat", "unslice", "pad", "dim"], 0.0, false);
+        check_samples(&["concat", "unslice", "pad", "iota", "dim"], 0.0, false);
     }
 
     #[test]

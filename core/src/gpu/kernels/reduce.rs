@@ -1,23 +1,23 @@
 //! Reductions. A workgroup makes the results of some columns, each by several lanes, whose partial results it joins in
 //! its memory. A result of many elements is made in stages: each has a share of them become one partial result.
 
-use super::keys::Keys;
+use super::fold::Fold;
 use crate::cpu::call::Layout;
 use crate::dtype::DType;
 use crate::gpu::command::Access;
 use crate::gpu::kernel::{Launch, Printer, Recipe, Refusal, Request, Slot};
-use crate::gpu::wgsl::{INVOCATIONS, Source, compute_type, cover};
+use crate::gpu::wgsl::{INVOCATIONS, Source, cover};
 use crate::ops::reduced_axes;
 
 pub const PRINTERS: &[(&str, Printer)] = &[
-    ("sum", |request| folded(request, "add")),
-    ("prod", |request| folded(request, "mul")),
-    ("max", |request| extreme(request, false)),
-    ("min", |request| extreme(request, true)),
-    ("any", |request| predicate(request, "0u", "(a | b)")),
-    ("all", |request| predicate(request, "1u", "(a & b)")),
-    ("argmax", |request| search(request, false)),
-    ("argmin", |request| search(request, true)),
+    ("sum", |request| reduced(request, Fold::sum)),
+    ("prod", |request| reduced(request, Fold::product)),
+    ("max", |request| reduced(request, |dtype| Ok(Fold::extreme(dtype, false)))),
+    ("min", |request| reduced(request, |dtype| Ok(Fold::extreme(dtype, true)))),
+    ("any", |request| reduced(request, |dtype| Ok(Fold::predicate(dtype, "0u", "(a | b)")))),
+    ("all", |request| reduced(request, |dtype| Ok(Fold::predicate(dtype, "1u", "(a & b)")))),
+    ("argmax", |request| reduced(request, |dtype| Ok(Fold::search(dtype, false)))),
+    ("argmin", |request| reduced(request, |dtype| Ok(Fold::search(dtype, true)))),
 ];
 
 /// Elements that a lane reads before another one helps it.
@@ -35,133 +35,8 @@ const BUSY: usize = 1024;
 /// Results beside each other that a workgroup makes, so that its lanes read neighbours.
 const COLUMNS: u32 = 32;
 
-/// How elements become one.
-struct Fold {
-    /// The type of a partial result, and an array of it.
-    ty: &'static str,
-    array: &'static str,
-    /// The partial result of no elements.
-    start: String,
-    /// The join of two, `a` and `b`.
-    join: String,
-    /// Whether elements are loaded as bits.
-    reads_bits: bool,
-    /// The partial result that an element becomes: given what it loads as, and its number.
-    element: fn(&str, &str) -> String,
-    /// What is stored of a partial result.
-    result: fn(&str) -> String,
-    /// The keys, if partial results are.
-    keys: Option<Keys>,
-}
-
-fn folded(request: &Request, op: &str) -> Result<Recipe, Refusal> {
-    let (ty, is_sum) = (compute_type(request.input(0)?.dtype)?, op == "add");
-    let start = match ty {
-        "vec2<u32>" => format!("vec2<u32>({}u, 0u)", u32::from(!is_sum)),
-        _ => format!("{ty}({})", u32::from(!is_sum)),
-    };
-    let join = match ty {
-        "vec2<u32>" => format!("{op}_64(a, b)"),
-        _ => format!("(a {} b)", if is_sum { "+" } else { "*" }),
-    };
-    let element = |element: &str, _: &str| element.into();
-    let result = |partial: &str| partial.into();
-    let array = array(ty);
-    reduce(request, &Fold { ty, array, start, join, reads_bits: false, element, result, keys: None })
-}
-
-/// The greatest key; that of NaN is.
-fn extreme(request: &Request, is_inverted: bool) -> Result<Recipe, Refusal> {
-    let keys = Keys { dtype: request.input(0)?.dtype, is_inverted, is_nan_greatest: true, joins_zeros: false };
-    let ty = keys.ty();
-    let join = match ty {
-        "u32" => "max(a, b)",
-        _ => "select(a, b, less_u64(a, b))",
-    };
-    reduce(
-        request,
-        &Fold {
-            ty,
-            array: array(ty),
-            start: keys.least(),
-            join: join.into(),
-            reads_bits: true,
-            element: |element, _| format!("key_of({element})"),
-            result: |partial| format!("element_of({partial})"),
-            keys: Some(keys),
-        },
-    )
-}
-
-/// Whether elements are not 0, as 0 or 1.
-fn predicate(request: &Request, start: &str, join: &str) -> Result<Recipe, Refusal> {
-    // Without the sign of a float. As bits, since drivers may take denormals for 0.
-    let element = match request.input(0)?.dtype {
-        DType::F32 => |element: &str, _: &str| format!("select(0u, 1u, ({element} << 1u) != 0u)"),
-        DType::F16 | DType::BF16 => |element: &str, _: &str| format!("select(0u, 1u, ({element} << 17u) != 0u)"),
-        DType::F64 => |element: &str, _: &str| {
-            format!("select(0u, 1u, any(({element} << vec2<u32>(0u, 1u)) != vec2<u32>(0u, 0u)))")
-        },
-        DType::I64 | DType::U64 => {
-            |element: &str, _: &str| format!("select(0u, 1u, any({element} != vec2<u32>(0u, 0u)))")
-        }
-        _ => |element: &str, _: &str| format!("select(0u, 1u, {element} != 0u)"),
-    };
-    reduce(
-        request,
-        &Fold {
-            ty: "u32",
-            array: array("u32"),
-            start: start.into(),
-            join: join.into(),
-            reads_bits: true,
-            element,
-            result: |partial| partial.into(),
-            keys: None,
-        },
-    )
-}
-
-/// The first of the greatest keys: partial results hold a key and the number of its element.
-fn search(request: &Request, is_inverted: bool) -> Result<Recipe, Refusal> {
-    let keys = Keys { dtype: request.input(0)?.dtype, is_inverted, is_nan_greatest: true, joins_zeros: true };
-    let wins = "(a.x < b.x) || ((a.x == b.x) && (b.y < a.y))";
-    let wins_wide = "less_u64(a.xy, b.xy) || (all(a.xy == b.xy) && (b.z < a.z))";
-    let none = "0xffffffffu";
-    let fold = match keys.ty() {
-        "u32" => Fold {
-            ty: "vec2<u32>",
-            array: array("vec2<u32>"),
-            start: format!("vec2<u32>(0u, {none})"),
-            join: format!("select(a, b, {wins})"),
-            reads_bits: true,
-            element: |element, number| format!("vec2<u32>(key_of({element}), {number})"),
-            result: |partial| format!("vec2<u32>(select({partial}.y, 0u, {partial}.y == 0xffffffffu), 0u)"),
-            keys: Some(keys),
-        },
-        _ => Fold {
-            ty: "vec4<u32>",
-            array: array("vec4<u32>"),
-            start: format!("vec4<u32>(0u, 0u, {none}, 0u)"),
-            join: format!("select(a, b, {wins_wide})"),
-            reads_bits: true,
-            element: |element, number| format!("vec4<u32>(key_of({element}), {number}, 0u)"),
-            result: |partial| format!("vec2<u32>(select({partial}.z, 0u, {partial}.z == 0xffffffffu), 0u)"),
-            keys: Some(keys),
-        },
-    };
-    reduce(request, &fold)
-}
-
-/// The type of an array of partial results.
-fn array(ty: &str) -> &'static str {
-    match ty {
-        "f32" => "array<f32>",
-        "i32" => "array<i32>",
-        "vec2<u32>" => "array<vec2<u32>>",
-        "vec4<u32>" => "array<vec4<u32>>",
-        _ => "array<u32>",
-    }
+fn reduced(request: &Request, fold: fn(DType) -> Result<Fold, Refusal>) -> Result<Recipe, Refusal> {
+    reduce(request, &fold(request.input(0)?.dtype)?)
 }
 
 /// A layout of some of the axes of another one.
@@ -195,12 +70,7 @@ fn reduce(request: &Request, fold: &Fold) -> Result<Recipe, Refusal> {
             recipe.launches.push(stage.launch(fold, Slot::Output(0), output.dtype)?);
             return Ok(recipe);
         }
-        let size = match fold.ty {
-            "vec4<u32>" => 16,
-            "vec2<u32>" => 8,
-            _ => 4,
-        };
-        let work = recipe.work((stage.outputs * stage.parts * size) as u64);
+        let work = recipe.work((stage.outputs * stage.parts * fold.bytes()) as u64);
         recipe.launches.push(stage.launch(fold, work, output.dtype)?);
         let dense = Layout::dense(output.dtype, &[stage.outputs, stage.parts]);
         let (kept, reduced) = (along(&dense, 0, |axis| axis == 0), along(&dense, 0, |axis| axis == 1));
@@ -245,26 +115,14 @@ impl Stage {
         let x = match is_first {
             true if fold.reads_bits => source.read_bits(self.from, self.dtype),
             true => source.read(self.from, self.dtype)?,
-            false => source.raw(self.from, Access::Read, fold.array),
+            false => source.raw(self.from, Access::Read, fold.array()),
         };
         let y = match is_last {
             true if fold.reads_bits => source.write_bits(to, dtype),
             true => source.write(to, dtype)?,
-            false => source.raw(to, Access::Write, fold.array),
+            false => source.raw(to, Access::Write, fold.array()),
         };
-        if let Some(keys) = fold.keys {
-            if is_first {
-                keys.declare_key(&mut source);
-            }
-            if is_last && (fold.result)("x").starts_with("element_of") {
-                keys.declare_element(&mut source);
-            }
-        }
-        ["add_u64", "mul_u64", "less_u64"].iter().filter(|name| fold.join.contains(**name)).for_each(|name| {
-            source.import(name);
-        });
-        let ty = fold.ty;
-        source.declare(&format!("fn join(a: {ty}, b: {ty}) -> {ty} {{ return {}; }}", fold.join));
+        fold.declare(&mut source, is_first, is_last);
         self.print(&mut source, fold, |offset, number| match is_first {
             true => (fold.element)(&x.load(offset), number),
             false => format!("{}[{offset}]", x.name),
