@@ -72,12 +72,12 @@ fn tensors_go_there_and_back() {
 }
 
 /// A graph on the device: its outputs, and the steps that the CPU ran.
-fn run_there(graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<String>) {
+fn run_there(what: &str, graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<String>) {
     let setting = Setting { device: Some(open(0).unwrap()), ..Setting::default() };
     let executable = Executable::with(graph, passes::OPTIMIZED, &setting, &Meter::default()).unwrap();
     let executable = Arc::new(executable);
-    let outputs = execute(&executable, graph, inputs).unwrap_or_else(|error| panic!("{error}"));
-    let outputs = all_to_host(outputs, &Watch::default()).unwrap();
+    let outputs = execute(&executable, graph, inputs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let outputs = all_to_host(outputs, &Watch::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let placement = executable.placement(&[], &Meter::default()).unwrap();
     let host = placement.into_iter().filter(|step| step.device == "cpu");
     (outputs, host.map(|step| format!("{}: {}", step.op, step.why.unwrap_or_default())).collect())
@@ -95,7 +95,7 @@ fn tolerance(dtype: DType) -> f64 {
 /// Checks one graph; adds what is wrong, and why the CPU ran a step.
 fn compare(what: &str, graph: &Graph, inputs: &[Tensor], failures: &mut Vec<String>, host: &mut BTreeSet<String>) {
     let expected = evaluate(graph, inputs.to_vec(), &Limits::none()).unwrap();
-    let (given, there) = run_there(graph, inputs);
+    let (given, there) = run_there(what, graph, inputs);
     host.extend(there);
     for (output, (given, expected)) in given.iter().zip(&expected).enumerate() {
         assert_eq!(given.spec(), expected.spec(), "{what}");
