@@ -1,19 +1,21 @@
 //! What the tests of kernels share: an op on a device beside the same op on the CPU.
 
-use super::device::Device;
+use super::device::{Adapter, Device, DeviceBuffer};
 use super::driver::open;
 use super::kernel::{ReadyLaunch, Recipe, Refusal, Request, Slot};
 use super::kernels;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::cast_slice;
-use crate::cpu::single::{compute, output_specs};
+use crate::cpu::single::{compute, layouts, output_specs};
 use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
+use crate::graph::infer;
 use crate::json;
-use crate::op::{Op, Spec};
+use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::ops;
+use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,11 +36,28 @@ pub fn op(name: &str, attrs: &str) -> Op {
 /// # Errors
 /// Why it has no recipe, or what the device refuses.
 pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
-    let specs = output_specs(op, inputs)?;
-    let dense = |spec: &Spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap());
-    let outputs: Vec<_> = specs.iter().map(dense).collect();
-    let views: Vec<_> = inputs.iter().map(|input| input.as_ref().map(|input| dense(&input.spec()))).collect();
-    execute(&op.attrs, inputs, &views, &outputs, |request| kernels::print(op, request))
+    let views = layouts(inputs);
+    run_on(op, inputs, &views.iter().map(Option::as_ref).collect::<Vec<_>>(), device().adapter())
+}
+
+/// Runs an op on views of inputs, printed for an adapter, on the device.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    op: &Op,
+    inputs: &[Option<Tensor>],
+    views: &[Option<&Layout>],
+    adapter: &Adapter,
+) -> Result<Vec<Tensor>, Error> {
+    let spec = |view: &&Layout| {
+        Spec::new(view.dtype, Shape::new(view.sizes.iter().map(|&size| Dim::constant(size as i64)).collect()).unwrap())
+    };
+    let specs: Vec<_> = views.iter().map(|view| view.as_ref().map(spec)).collect();
+    let (specs, _) = infer(op, &specs.iter().map(Option::as_ref).collect::<Vec<_>>(), &[])?;
+    let outputs: Vec<_> = specs.iter().map(|spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())).collect();
+    let request = Request { attrs: &op.attrs, inputs: views, outputs: &outputs.iter().collect::<Vec<_>>(), adapter };
+    launch(&kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, &outputs)
 }
 
 /// Runs what `print` prints on the device; the bytes of an input are the memory that its layout is within.
@@ -55,14 +74,19 @@ pub fn execute(
     let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
     let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
-    let recipe = print(&request).map_err(|refusal| Error::unsupported(refusal.0))?;
+    launch(&print(&request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, outputs)
+}
+
+/// Launches a recipe on the device.
+fn launch(recipe: &Recipe, inputs: &[Option<Tensor>], outputs: &[Layout]) -> Result<Vec<Tensor>, Error> {
+    let device = device();
     let buffer = |bytes: usize| device.buffer(bytes as u64);
     let watch = Watch::default();
     let mut given = Vec::new();
     for input in inputs {
         let buffer = buffer(input.as_ref().map_or(0, |input| input.bytes().len()))?;
         if let Some(input) = input {
-            device.upload(&buffer, input.bytes(), &watch)?;
+            device.upload(buffer.whole(), input.bytes(), &watch)?;
         }
         given.push(buffer);
     }
@@ -78,8 +102,8 @@ pub fn execute(
         };
         ReadyLaunch::new(&device, launch)?.launch(&device, part, &watch)?;
     }
-    let tensor = |(buffer, layout): (_, &Layout)| {
-        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer, layout.bytes(), &watch)?, None)
+    let tensor = |(buffer, layout): (&DeviceBuffer, &Layout)| {
+        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer.whole(), layout.bytes(), &watch)?, None)
     };
     made.iter().zip(outputs).map(tensor).collect()
 }
@@ -158,7 +182,6 @@ impl Draw {
         Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
     }
 
-    #[allow(dead_code)]
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
         let input = |text: &&str| {
@@ -184,7 +207,6 @@ impl Draw {
     }
 }
 
-#[allow(dead_code)]
 /// Compares every sample of these ops with the CPU, in every dtype but `float64`.
 pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
     let mut draw = Draw::new(7);
@@ -218,4 +240,17 @@ pub fn check(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_
     for (given, expected) in given.iter().zip(&expected) {
         assert_close(&what, given, expected, units, of_largest);
     }
+}
+
+/// Compares an op of a view of `x`, which the device reads where it lies, with the CPU.
+pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&str, &str), units: f64) {
+    let what = format!("{name} {attrs} of {view} {view_attrs}");
+    let (op, moved) = (op(name, attrs), self::op(view, view_attrs));
+    let Meaning::Kernel(Kernel { view: Some(view), .. }) = moved.def.meaning else { panic!("{view} is no view") };
+    let dense_view = compute(&moved, &[Some(x.clone())]).unwrap();
+    let expected = compute(&op, &dense_view.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
+    let layout = view(&moved.attrs, &Layout::dense(x.dtype(), x.sizes()), dense_view[0].sizes());
+    let given = run_on(&op, &[Some(x.clone())], &[Some(&layout)], device().adapter());
+    let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
+    given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
 }

@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     include_str!("library/conversions.wgsl"),
     include_str!("library/numbers.wgsl"),
     include_str!("library/integers64.wgsl"),
+    include_str!("library/indices.wgsl"),
     include_str!("library/pairs.wgsl"),
     include_str!("library/exponentials.wgsl"),
     include_str!("library/logarithms.wgsl"),
