@@ -9,14 +9,25 @@ mod movement;
 mod places;
 mod random;
 mod reduce;
+mod running;
+mod scatter;
+mod sort;
 
 use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::single;
 use crate::op::{Kernel, Meaning, Op};
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] =
-    &[dynamic::PRINTERS, gather::PRINTERS, movement::PRINTERS, random::PRINTERS, reduce::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[
+    dynamic::PRINTERS,
+    gather::PRINTERS,
+    movement::PRINTERS,
+    random::PRINTERS,
+    reduce::PRINTERS,
+    running::PRINTERS,
+    scatter::PRINTERS,
+    sort::PRINTERS,
+];
 
 /// The recipe of an op that is one step, but for clusters.
 ///
