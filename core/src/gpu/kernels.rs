@@ -12,6 +12,9 @@ mod places;
 mod product;
 mod random;
 mod reduce;
+mod running;
+mod scatter;
+mod sort;
 
 pub use movement::copy_bytes;
 
@@ -24,8 +27,17 @@ use crate::op::{Kernel, Meaning, Op};
 use crate::plan::cluster_expression;
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] =
-    &[dynamic::PRINTERS, gather::PRINTERS, movement::PRINTERS, product::PRINTERS, random::PRINTERS, reduce::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[
+    dynamic::PRINTERS,
+    gather::PRINTERS,
+    movement::PRINTERS,
+    product::PRINTERS,
+    random::PRINTERS,
+    reduce::PRINTERS,
+    running::PRINTERS,
+    scatter::PRINTERS,
+    sort::PRINTERS,
+];
 
 /// The recipe of a node that is one step.
 ///

@@ -119,11 +119,6 @@ impl Fold {
 
     /// Declares `join`, what elements need if they are loaded, and what results need if they are stored.
     pub fn declare(&self, source: &mut Source, loads: bool, stores: bool) {
-        for function in ["add_u64", "mul_u64", "less_u64", "f16_of_bits", "bits_of_f16", "bits_of_bf16"] {
-            if self.join.contains(function) {
-                source.import(function);
-            }
-        }
         if let Some(keys) = self.keys {
             if loads {
                 keys.declare_key(source);
@@ -132,8 +127,18 @@ impl Fold {
                 keys.declare_element(source);
             }
         }
+        self.declare_join(source, "join");
+    }
+
+    /// Declares the join of two partial results.
+    pub fn declare_join(&self, source: &mut Source, name: &str) {
+        for function in ["add_u64", "mul_u64", "less_u64", "f16_of_bits", "bits_of_f16", "bits_of_bf16"] {
+            if self.join.contains(function) {
+                source.import(function);
+            }
+        }
         let ty = self.ty;
-        source.declare(&format!("fn join(a: {ty}, b: {ty}) -> {ty} {{ return {}; }}", self.join));
+        source.declare(&format!("fn {name}(a: {ty}, b: {ty}) -> {ty} {{ return {}; }}", self.join));
     }
 
     /// The WGSL type of an array of partial results.
