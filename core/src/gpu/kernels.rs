@@ -1,9 +1,11 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
+mod conv;
 pub mod elementwise;
 mod gemm;
 mod movement;
 mod operand;
+mod pool;
 mod product;
 
 use super::kernel::{Printer, Recipe, Refusal, Request};
@@ -11,7 +13,7 @@ use crate::cpu::single;
 use crate::op::{Meaning, Op};
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS, product::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[conv::PRINTERS, movement::PRINTERS, pool::PRINTERS, product::PRINTERS];
 
 /// The recipe of an op that is one step, but for clusters.
 ///
