@@ -1,5 +1,6 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
+mod conv;
 mod dynamic;
 pub mod elementwise;
 mod fold;
@@ -9,6 +10,7 @@ mod keys;
 mod movement;
 mod operand;
 mod places;
+mod pool;
 mod product;
 mod random;
 mod reduce;
@@ -28,9 +30,11 @@ use crate::plan::cluster_expression;
 
 /// The printers of each file.
 const PRINTERS: &[&[(&str, Printer)]] = &[
+    conv::PRINTERS,
     dynamic::PRINTERS,
     gather::PRINTERS,
     movement::PRINTERS,
+    pool::PRINTERS,
     product::PRINTERS,
     random::PRINTERS,
     reduce::PRINTERS,
