@@ -316,9 +316,9 @@ impl DeviceBuffer {
         self.bytes
     }
 
-    /// All of it, to be bound: at least one word.
+    /// All of it, to be bound: at least one element of any dtype.
     pub fn whole(&self) -> Part {
-        Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(4) }
+        Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(8) }
     }
 }
 

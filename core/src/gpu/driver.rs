@@ -162,6 +162,7 @@ impl Wgpu {
 
     /// Waits for all work so far, a little at a time, until `done` gives something.
     fn wait<R>(&self, watch: &Watch, mut done: impl FnMut(bool) -> Option<Result<R>>) -> Result<R> {
+        let mut idle = 0;
         loop {
             let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LOOK) });
             let is_idle = !matches!(waited, Err(wgpu::PollError::Timeout));
@@ -169,7 +170,12 @@ impl Wgpu {
                 return outcome;
             }
             if is_idle {
-                return Err(Error::internal("the device waits for nothing"));
+                // Another thread that waits may have been given our answer, and be about to hand it over.
+                idle += 1;
+                if idle > 1000 {
+                    return Err(Error::internal("the device waits for nothing"));
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             if let Some(stop) = watch.look(false) {
                 // Nothing else ends a shader that never ends; whoever comes next opens the device anew.

@@ -112,10 +112,13 @@ impl Memories {
     fn part(&self, address: Address, bytes: usize) -> Result<Part> {
         let missing = || Error::internal("a step uses memory that is not there");
         let block = self.blocks.get(address.block).ok_or_else(missing)?;
-        let (offset, bytes) = (address.offset as u64, words(bytes).max(4));
+        if bytes == 0 {
+            return Ok(*block);
+        }
+        let (offset, bytes) = (address.offset as u64, words(bytes));
         // The last element of a slice may end within a word.
         match offset.checked_add(bytes) {
-            Some(end) if end <= block.bytes.max(4) + 3 => Ok(Part { offset, bytes, ..*block }),
+            Some(end) if end <= block.bytes + 3 => Ok(Part { offset, bytes, ..*block }),
             _ => Err(Error::internal(format!("a step uses {bytes} bytes at {offset} of {}", block.bytes))),
         }
     }

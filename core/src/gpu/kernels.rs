@@ -1,7 +1,22 @@
 //! The printers of kernels, by op. An op without one runs on the CPU.
 
+mod conv;
+mod dynamic;
 pub mod elementwise;
+mod fold;
+mod gather;
+mod gemm;
+mod keys;
 mod movement;
+mod operand;
+mod places;
+mod pool;
+mod product;
+mod random;
+mod reduce;
+mod running;
+mod scatter;
+mod sort;
 
 pub use movement::copy_bytes;
 
@@ -10,11 +25,23 @@ use super::kernel::{Printer, Recipe, Refusal, Request};
 use crate::cpu::call::Layout;
 use crate::cpu::single;
 use crate::graph::{Node, op};
-use crate::op::{Meaning, Op};
+use crate::op::{Kernel, Meaning, Op};
 use crate::plan::cluster_expression;
 
 /// The printers of each file.
-const PRINTERS: &[&[(&str, Printer)]] = &[movement::PRINTERS];
+const PRINTERS: &[&[(&str, Printer)]] = &[
+    conv::PRINTERS,
+    dynamic::PRINTERS,
+    gather::PRINTERS,
+    movement::PRINTERS,
+    pool::PRINTERS,
+    product::PRINTERS,
+    random::PRINTERS,
+    reduce::PRINTERS,
+    running::PRINTERS,
+    scatter::PRINTERS,
+    sort::PRINTERS,
+];
 
 /// The recipe of a node that is one step.
 ///
@@ -53,6 +80,7 @@ pub fn print(op: &Op, request: &Request) -> Result<Recipe, Refusal> {
             let (expression, result) = single::expression(op, &dtypes);
             elementwise::print(&expression, &[result], request)
         }
+        Meaning::Kernel(Kernel { view: Some(view), .. }) => movement::copied(*view, request),
         Meaning::Kernel(_) => match PRINTERS.iter().copied().flatten().find(|(other, _)| *other == name) {
             Some((_, printer)) => printer(request),
             None => Err(Refusal(format!("{name} has no GPU kernel"))),

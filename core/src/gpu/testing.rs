@@ -1,19 +1,21 @@
 //! What the tests of kernels share: an op on a device beside the same op on the CPU.
 
-use super::device::{Device, DeviceBuffer};
+use super::device::{Adapter, Device, DeviceBuffer};
 use super::driver::open;
 use super::kernel::{ReadyLaunch, Recipe, Refusal, Request, Slot};
 use super::kernels;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::cast_slice;
-use crate::cpu::single::{compute, output_specs};
+use crate::cpu::single::{compute, layouts, output_specs};
 use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
+use crate::graph::infer;
 use crate::json;
-use crate::op::{Op, Spec};
+use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::ops;
+use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -34,11 +36,28 @@ pub fn op(name: &str, attrs: &str) -> Op {
 /// # Errors
 /// Why it has no recipe, or what the device refuses.
 pub fn run(op: &Op, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, Error> {
-    let specs = output_specs(op, inputs)?;
-    let dense = |spec: &Spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap());
-    let outputs: Vec<_> = specs.iter().map(dense).collect();
-    let views: Vec<_> = inputs.iter().map(|input| input.as_ref().map(|input| dense(&input.spec()))).collect();
-    execute(&op.attrs, inputs, &views, &outputs, |request| kernels::print(op, request))
+    let views = layouts(inputs);
+    run_on(op, inputs, &views.iter().map(Option::as_ref).collect::<Vec<_>>(), device().adapter())
+}
+
+/// Runs an op on views of inputs, printed for an adapter, on the device.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    op: &Op,
+    inputs: &[Option<Tensor>],
+    views: &[Option<&Layout>],
+    adapter: &Adapter,
+) -> Result<Vec<Tensor>, Error> {
+    let spec = |view: &&Layout| {
+        Spec::new(view.dtype, Shape::new(view.sizes.iter().map(|&size| Dim::constant(size as i64)).collect()).unwrap())
+    };
+    let specs: Vec<_> = views.iter().map(|view| view.as_ref().map(spec)).collect();
+    let (specs, _) = infer(op, &specs.iter().map(Option::as_ref).collect::<Vec<_>>(), &[])?;
+    let outputs: Vec<_> = specs.iter().map(|spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())).collect();
+    let request = Request { attrs: &op.attrs, inputs: views, outputs: &outputs.iter().collect::<Vec<_>>(), adapter };
+    launch(&kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, &outputs)
 }
 
 /// Runs what `print` prints on the device; the bytes of an input are the memory that its layout is within.
@@ -55,7 +74,12 @@ pub fn execute(
     let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
     let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
-    let recipe = print(&request).map_err(|refusal| Error::unsupported(refusal.0))?;
+    launch(&print(&request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, outputs)
+}
+
+/// Launches a recipe on the device.
+fn launch(recipe: &Recipe, inputs: &[Option<Tensor>], outputs: &[Layout]) -> Result<Vec<Tensor>, Error> {
+    let device = device();
     let buffer = |bytes: usize| device.buffer(bytes as u64);
     let watch = Watch::default();
     let mut given = Vec::new();
@@ -158,10 +182,18 @@ impl Draw {
         Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
     }
 
-    #[allow(dead_code)]
+    /// A tensor of whole numbers from -2 to 2.
+    pub fn whole(&mut self, dtype: DType, sizes: &[usize]) -> Tensor {
+        let mut bytes = Vec::new();
+        for _ in 0..sizes.iter().product::<usize>() {
+            bytes.extend_from_slice(Tensor::scalar(dtype, (self.next() * 5.0).floor() - 2.0).unwrap().bytes());
+        }
+        Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
+    }
+
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
-        let mut input = |text: &&str| {
+        let input = |text: &&str| {
             let (spec, range) = match text.split_once(" in ") {
                 Some((spec, range)) => {
                     (spec, range.split_once("..").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())))
@@ -184,7 +216,6 @@ impl Draw {
     }
 }
 
-#[allow(dead_code)]
 /// Compares every sample of these ops with the CPU, in every dtype but `float64`.
 pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
     let mut draw = Draw::new(7);
@@ -193,14 +224,18 @@ pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
         assert!(!def.samples.is_empty(), "{name} has no sample");
         for sample in def.samples {
             for dtype in def.dtypes.iter().filter(|dtype| *dtype != DType::F64) {
-                let (op, inputs) = (op(name, sample.attrs), draw.inputs(sample.inputs, dtype));
-                let given = inputs.iter().flatten().map(Tensor::dtype);
-                let made = output_specs(&op, &inputs).unwrap();
-                if given.chain(made.iter().map(|spec| spec.dtype)).all(|dtype| dtype != DType::F64) {
-                    check(name, sample.attrs, &inputs, units, of_largest);
-                }
+                check_unless_double(name, sample.attrs, &draw.inputs(sample.inputs, dtype), units, of_largest);
             }
         }
+    }
+}
+
+/// As [`check`], but nothing for a call that has or makes `float64`.
+pub fn check_unless_double(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_largest: bool) {
+    let made = output_specs(&op(name, attrs), inputs).unwrap();
+    let mut dtypes = inputs.iter().flatten().map(Tensor::dtype).chain(made.iter().map(|spec| spec.dtype));
+    if dtypes.all(|dtype| dtype != DType::F64) {
+        check(name, attrs, inputs, units, of_largest);
     }
 }
 
@@ -213,5 +248,37 @@ pub fn check(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_
     assert_eq!(given.len(), expected.len(), "{what}");
     for (given, expected) in given.iter().zip(&expected) {
         assert_close(&what, given, expected, units, of_largest);
+    }
+}
+
+/// Compares an op of a view of `x`, which the device reads where it lies, with the CPU.
+pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&str, &str), units: f64) {
+    let what = format!("{name} {attrs} of {view} {view_attrs}");
+    let (op, moved) = (op(name, attrs), self::op(view, view_attrs));
+    let Meaning::Kernel(Kernel { view: Some(view), .. }) = moved.def.meaning else { panic!("{view} is no view") };
+    let dense_view = compute(&moved, &[Some(x.clone())]).unwrap();
+    let expected = compute(&op, &dense_view.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
+    let layout = view(&moved.attrs, &Layout::dense(x.dtype(), x.sizes()), dense_view[0].sizes());
+    let given = run_on(&op, &[Some(x.clone())], &[Some(&layout)], device().adapter());
+    let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
+    given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
+}
+
+/// The device as it is, and as if it were one on which workgroups have fast memory of their own.
+pub fn adapters() -> [Adapter; 2] {
+    let adapter = device().adapter().clone();
+    [Adapter { is_software: false, ..adapter.clone() }, adapter]
+}
+
+/// As [`check`] of the largest element, with the shaders of both kinds of device.
+pub fn check_as_any(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64) {
+    let op = op(name, attrs);
+    let views = layouts(inputs);
+    let views: Vec<_> = views.iter().map(Option::as_ref).collect();
+    let expected = compute(&op, inputs).unwrap_or_else(|error| panic!("{name} {attrs}: {error}"));
+    for adapter in adapters() {
+        let what = format!("{name} {attrs} of {views:?}, software: {}", adapter.is_software);
+        let given = run_on(&op, inputs, &views, &adapter).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_close(&what, &given[0], &expected[0], units, true);
     }
 }

@@ -60,7 +60,7 @@ fn axes(attrs: &Attrs, rank: usize) -> Result<List<usize>> {
 }
 
 /// As [`axes`], for kernels, whose attrs infer has checked.
-fn known_axes(attrs: &Attrs, rank: usize) -> List<usize> {
+pub(crate) fn known_axes(attrs: &Attrs, rank: usize) -> List<usize> {
     axes(attrs, rank).unwrap_or_default()
 }
 

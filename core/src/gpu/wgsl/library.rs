@@ -10,6 +10,12 @@ const FILES: &[&str] = &[
     include_str!("library/conversions.wgsl"),
     include_str!("library/numbers.wgsl"),
     include_str!("library/integers64.wgsl"),
+    include_str!("library/indices.wgsl"),
+    include_str!("library/pairs.wgsl"),
+    include_str!("library/exponentials.wgsl"),
+    include_str!("library/logarithms.wgsl"),
+    include_str!("library/angles.wgsl"),
+    include_str!("library/roots.wgsl"),
 ];
 
 /// A function, a constant or a variable.
@@ -44,11 +50,6 @@ impl Library {
     /// Whether an item was imported.
     pub fn has(&self, name: &str) -> bool {
         items().names.get(name).is_some_and(|index| self.items.contains(index))
-    }
-
-    /// Whether a call of a function of f32 is of none that is here.
-    pub fn lacks(&self, call: &str) -> bool {
-        call.split_once('(').is_some_and(|(name, _)| name.ends_with("_f32") && !items().names.contains_key(name))
     }
 
     /// The text of what was imported.
