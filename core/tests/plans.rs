@@ -100,7 +100,7 @@ fn optimised_random_graphs_equal_plain_ones_to_the_bit() {
 fn check_memory(graph: &Graph, sizes: &Bindings) -> usize {
     let graph = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     let plan = Plan::new(&graph, &Meter::default()).unwrap();
-    let instance = Instance::new(&plan, sizes, &Meter::default()).unwrap();
+    let instance = Instance::new(&plan, sizes, None, &Meter::default()).unwrap();
     let mut in_place = 0;
     for (block, real) in plan.blocks.iter().zip(&instance.blocks) {
         let meet = |a: Part, b: Part| a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;

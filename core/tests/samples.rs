@@ -9,7 +9,7 @@ use caudal::json::Json;
 use caudal::meter::Meter;
 use caudal::op::{Control, Meaning, OpDef, Sample, Vjp};
 use caudal::run::eager::{EagerOp, evaluate};
-use caudal::run::function::Executable;
+use caudal::run::function::{Executable, Setting};
 use caudal::run::{Limits, Session};
 use caudal::{Code, DType, Graph, Op, Program, Spec, Tensor, Value, grad, ops, passes, save};
 use std::collections::BTreeSet;
@@ -139,7 +139,8 @@ fn eager_plain_and_optimised_agree_to_the_bit() {
         assert_eq!(eager, plain, "eager and plain: {}", case.what);
         assert_eq!(plain, optimized, "plain and optimised: {}", case.what);
         let checked = Arc::new(
-            Executable::checked(&graph, &Meter::default()).unwrap_or_else(|error| panic!("{}: {error}", case.what)),
+            Executable::with(&graph, &[], &Setting { checked: true, ..Setting::default() }, &Meter::default())
+                .unwrap_or_else(|error| panic!("{}: {error}", case.what)),
         );
         match execute(&checked, &graph, &case.present()) {
             Ok(checked) => assert_eq!(plain, checked, "plain and checked: {}", case.what),

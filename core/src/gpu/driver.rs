@@ -42,9 +42,17 @@ pub fn open(index: usize) -> Result<Arc<Device>> {
             if names.is_empty() { "no GPU driver was found".into() } else { format!("there is {}", names.join(", ")) };
         return Err(Error::device(format!("there is no device gpu:{index}: {there}")).with_argument("device"));
     }
-    let device = Wgpu::open(&found.swap_remove(index))?;
+    let device = Wgpu::open(index, &found.swap_remove(index))?;
     devices.push((index, device.clone()));
     Ok(device)
+}
+
+/// The device that is open as `gpu:index`.
+pub fn opened(index: usize) -> Option<Arc<Device>> {
+    let _section = section();
+    let devices = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = devices.iter().find(|(other, device)| *other == index && device.is_usable());
+    found.map(|(_, device)| device.clone())
 }
 
 /// What wgpu finds. Adapters that only draw are left out.
@@ -117,7 +125,7 @@ fn lose(lost: &Mutex<Option<String>>, reason: String) {
 }
 
 impl Wgpu {
-    fn open(adapter: &wgpu::Adapter) -> Result<Arc<Device>> {
+    fn open(index: usize, adapter: &wgpu::Adapter) -> Result<Arc<Device>> {
         let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             required_features: adapter.features() & wanted,
@@ -135,7 +143,7 @@ impl Wgpu {
         device.set_device_lost_callback(move |reason, message| lose(&callback, format!("{reason:?} {message}")));
         let (adapter, objects) = (described(adapter), Mutex::default());
         let driver = Wgpu { device, queue, objects, lost, is_software: adapter.is_software };
-        Ok(Device::new(adapter, Box::new(driver)))
+        Ok(Device::new(index, adapter, Box::new(driver)))
     }
 
     /// Does something; the errors that wgpu finds in it are ours.
@@ -154,6 +162,7 @@ impl Wgpu {
 
     /// Waits for all work so far, a little at a time, until `done` gives something.
     fn wait<R>(&self, watch: &Watch, mut done: impl FnMut(bool) -> Option<Result<R>>) -> Result<R> {
+        let mut idle = 0;
         loop {
             let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LOOK) });
             let is_idle = !matches!(waited, Err(wgpu::PollError::Timeout));
@@ -161,7 +170,12 @@ impl Wgpu {
                 return outcome;
             }
             if is_idle {
-                return Err(Error::internal("the device waits for nothing"));
+                // Another thread that waits may have taken the news, and hand it over in a moment.
+                idle += 1;
+                if idle > 1000 {
+                    return Err(Error::internal("the device waits for nothing"));
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             if let Some(stop) = watch.look(false) {
                 // Nothing else ends a shader that never ends; whoever comes next opens the device anew.
@@ -313,15 +327,19 @@ impl Driver for Wgpu {
         })
     }
 
-    fn read(&self, part: Part, watch: &Watch) -> Result<Vec<u8>> {
+    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>> {
         let staging = self.scoped(|| {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let descriptor = wgpu::BufferDescriptor { label: None, size: part.bytes, usage, mapped_at_creation: false };
+            let size = parts.iter().map(|part| part.bytes).sum();
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
             let staging = self.device.create_buffer(&descriptor);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-            let source = objects.buffer(part.buffer)?;
-            encoder.copy_buffer_to_buffer(source, part.offset, &staging, 0, part.bytes);
+            let mut offset = 0;
+            for part in parts {
+                encoder.copy_buffer_to_buffer(objects.buffer(part.buffer)?, part.offset, &staging, offset, part.bytes);
+                offset += part.bytes;
+            }
             Recording { wgpu: self, watch, encoder: Some(encoder), pass: None }.submit()?;
             Ok(staging)
         })?;

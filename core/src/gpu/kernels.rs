@@ -4,30 +4,65 @@ mod dynamic;
 pub mod elementwise;
 mod fold;
 mod gather;
+mod gemm;
 mod keys;
 mod movement;
+mod operand;
 mod places;
+mod product;
 mod random;
 mod reduce;
 mod running;
 mod scatter;
 mod sort;
 
+pub use movement::copy_bytes;
+
+use super::device::Adapter;
 use super::kernel::{Printer, Recipe, Refusal, Request};
+use crate::cpu::call::Layout;
 use crate::cpu::single;
+use crate::graph::{Node, op};
 use crate::op::{Kernel, Meaning, Op};
+use crate::plan::cluster_expression;
 
 /// The printers of each file.
 const PRINTERS: &[&[(&str, Printer)]] = &[
     dynamic::PRINTERS,
     gather::PRINTERS,
     movement::PRINTERS,
+    product::PRINTERS,
     random::PRINTERS,
     reduce::PRINTERS,
     running::PRINTERS,
     scatter::PRINTERS,
     sort::PRINTERS,
 ];
+
+/// The recipe of a node that is one step.
+///
+/// # Errors
+/// Why it runs on the CPU.
+pub fn print_node(node: &Node, request: &Request) -> Result<Recipe, Refusal> {
+    match (&node.op.def.meaning, &node.regions[..]) {
+        (Meaning::Cluster, [region]) => {
+            let cluster = cluster_expression(region)?;
+            elementwise::print(&cluster.expression, &cluster.outputs, request)
+        }
+        _ => print(&node.op, request),
+    }
+}
+
+/// A copy of the only input, which may be strided, to where a dense one goes.
+///
+/// # Errors
+/// As [`print`].
+pub fn copy(inputs: &[Option<&Layout>], adapter: &Adapter) -> Result<Recipe, Refusal> {
+    let Some(Some(from)) = inputs.first() else { return Err(Refusal("a copy of nothing".into())) };
+    let to = Layout::dense(from.dtype, &from.sizes);
+    let op = op("dense", &[])?;
+    movement::dense(&Request { attrs: &op.attrs, inputs, outputs: &[&to], adapter })
+}
 
 /// The recipe of an op that is one step, but for clusters.
 ///

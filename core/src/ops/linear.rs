@@ -145,15 +145,15 @@ fn dot_general_vjp(b: &mut Backward) -> Result<Vec<Option<Value>>> {
 }
 
 /// One operand as a batch of matrices.
-struct Matrices {
+pub(crate) struct Matrices {
     /// The operand with its axes in the order in which they are read.
-    layout: Layout,
+    pub layout: Layout,
     /// Whether its axes do not make matrices, so that it is copied into the workspace in that order first.
-    copied: bool,
-    offset: usize,
-    batch: List<isize>,
-    row: isize,
-    column: isize,
+    pub copied: bool,
+    pub offset: usize,
+    pub batch: List<isize>,
+    pub row: isize,
+    pub column: isize,
 }
 
 /// The stride of several axes as one, if their elements are evenly spaced.
@@ -217,18 +217,18 @@ impl Matrices {
 }
 
 /// A dot_general as a batch of matrix products.
-struct Products {
-    batch: List<usize>,
-    m: usize,
-    n: usize,
-    k: usize,
-    x: Matrices,
-    y: Matrices,
+pub(crate) struct Products {
+    pub batch: List<usize>,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub x: Matrices,
+    pub y: Matrices,
 }
 
 impl Products {
     /// None for attrs that infer has not seen.
-    fn new(attrs: &Attrs, x: &Layout, y: &Layout) -> Option<Products> {
+    pub fn new(attrs: &Attrs, x: &Layout, y: &Layout) -> Option<Products> {
         let x_axes = Axes::new(attrs, "x", x.sizes.len()).ok()?;
         let y_axes = Axes::new(attrs, "y", y.sizes.len()).ok()?;
         let size = |layout: &Layout, axes: &[usize]| axes.iter().map(|&axis| layout.sizes[axis]).product();

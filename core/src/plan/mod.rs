@@ -4,6 +4,7 @@ mod arena;
 pub mod instance;
 
 use crate::cpu::tape::Tape;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
@@ -313,8 +314,27 @@ fn scalar_tape(graph: &Graph, node: &Node) -> Tape {
     crate::cpu::single::tape(&node.op, &dtypes)
 }
 
+/// What a cluster computes.
+pub struct ClusterExpression {
+    /// The expression.
+    pub expression: Expression,
+    /// The dtypes of its inputs.
+    pub inputs: Vec<DType>,
+    /// Its results.
+    pub outputs: Vec<Register>,
+}
+
 /// The tape of a cluster.
 fn cluster_tape(region: &Graph) -> Result<Tape> {
+    let cluster = cluster_expression(region)?;
+    Ok(Tape::new(&cluster.expression, &cluster.inputs, &cluster.outputs))
+}
+
+/// The expression of a cluster's region.
+///
+/// # Errors
+/// `internal`: the region holds a constant without a value.
+pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
     let mut expression = Expression::new();
     let mut registers: Vec<Register> = vec![0; region.value_count()];
     let mut dtypes = Vec::new();
@@ -330,6 +350,6 @@ fn cluster_tape(region: &Graph) -> Result<Tape> {
             _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
         };
     }
-    let outputs: Vec<_> = region.outputs().iter().map(|value| registers[value.index()]).collect();
-    Ok(Tape::new(&expression, &dtypes, &outputs))
+    let outputs = region.outputs().iter().map(|value| registers[value.index()]).collect();
+    Ok(ClusterExpression { expression, inputs: dtypes, outputs })
 }

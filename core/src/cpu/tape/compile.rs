@@ -50,17 +50,6 @@ pub fn compile(expression: &Expression, inputs: &[DType], outputs: &[Register]) 
     compiler.finish()
 }
 
-/// The registers that an instruction reads.
-fn operands(instruction: &Instruction) -> impl Iterator<Item = Register> {
-    let list = match *instruction {
-        Instruction::Input(_) | Instruction::Constant(_) => [None; 3],
-        Instruction::Unary(_, x) | Instruction::Cast(_, x) | Instruction::Bitcast(_, x) => [Some(x), None, None],
-        Instruction::Binary(_, x, y) | Instruction::Compare(_, _, x, y) => [Some(x), Some(y), None],
-        Instruction::Select(x, y, z) => [Some(x), Some(y), Some(z)],
-    };
-    list.into_iter().flatten()
-}
-
 /// The last step that reads each register, [`END`] for outputs; `None` for those that no output needs.
 fn last_uses(expression: &Expression, outputs: &[Register]) -> Vec<Option<usize>> {
     let mut last = vec![None; expression.steps().len()];
@@ -69,7 +58,7 @@ fn last_uses(expression: &Expression, outputs: &[Register]) -> Vec<Option<usize>
     }
     for (position, step) in expression.steps().iter().enumerate().rev() {
         if last[position].is_some() {
-            for register in operands(&step.instruction) {
+            for register in step.instruction.operands() {
                 last[register as usize].get_or_insert(position);
             }
         }
@@ -121,7 +110,7 @@ impl Compiler<'_> {
             Instruction::Bitcast(from, x) => self.bitcast(position, from, x),
         };
         self.places[position] = Some(place);
-        for register in operands(&step.instruction) {
+        for register in step.instruction.operands() {
             self.release(position, register);
         }
     }

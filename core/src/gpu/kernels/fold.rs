@@ -26,12 +26,12 @@ pub struct Fold {
 impl Fold {
     /// The sum; integers wrap.
     pub fn sum(dtype: DType) -> Result<Fold, Refusal> {
-        Fold::arithmetic(dtype, 0, "add_64(a, b)", "(a + b)")
+        Fold::arithmetic(dtype, 0, "add_u64(a, b)", "(a + b)")
     }
 
     /// The product; integers wrap.
     pub fn product(dtype: DType) -> Result<Fold, Refusal> {
-        Fold::arithmetic(dtype, 1, "mul_64(a, b)", "(a * b)")
+        Fold::arithmetic(dtype, 1, "mul_u64(a, b)", "(a * b)")
     }
 
     fn arithmetic(dtype: DType, start: u32, wide: &str, join: &str) -> Result<Fold, Refusal> {
@@ -132,7 +132,7 @@ impl Fold {
 
     /// Declares the join of two partial results.
     pub fn declare_join(&self, source: &mut Source, name: &str) {
-        for function in ["add_64", "mul_64", "less_u64", "f16_of_bits", "bits_of_f16", "bits_of_bf16"] {
+        for function in ["add_u64", "mul_u64", "less_u64", "f16_of_bits", "bits_of_f16", "bits_of_bf16"] {
             if self.join.contains(function) {
                 source.import(function);
             }

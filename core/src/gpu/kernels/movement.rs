@@ -3,6 +3,7 @@
 use super::places::extent;
 use crate::cpu::call::{Layout, dense_strides};
 use crate::cpu::recurrence::Extent;
+use crate::dtype::DType;
 use crate::gpu::command::Access;
 use crate::gpu::kernel::{Launch, Printer, Recipe, Refusal, Request, Slot};
 use crate::gpu::wgsl::{INVOCATIONS, Source, compute_type};
@@ -13,7 +14,7 @@ pub const PRINTERS: &[(&str, Printer)] =
     &[("dense", dense), ("concat", concat), ("unslice", unslice), ("pad", pad), ("iota", iota), ("dim", dim)];
 
 /// The elements of a view in row-major order.
-fn dense(request: &Request) -> Result<Recipe, Refusal> {
+pub fn dense(request: &Request) -> Result<Recipe, Refusal> {
     place(0, request.input(0)?, request.output(0)?).map(Recipe::of)
 }
 
@@ -109,6 +110,20 @@ pub fn fill(whole: &Layout, value: Option<(usize, &Layout)>) -> Result<Launch, R
         _ => value,
     };
     source.line(format!("{}[{index}] = {repeated};", y.name));
+    Ok(source.launch(groups))
+}
+
+/// Copies bytes from an offset in `Input(0)` to one in `Output(0)`.
+///
+/// # Errors
+/// More than 32 bits count.
+pub fn copy_bytes(from: u64, to: u64, bytes: usize) -> Result<Launch, Refusal> {
+    let mut source = Source::new([INVOCATIONS, 1, 1]);
+    let x = source.read_bits(Slot::Input(0), DType::U8);
+    let y = source.write_bits(Slot::Output(0), DType::U8);
+    let (index, groups) = source.for_each(bytes)?;
+    let [from, to] = [from, to].map(|offset| source.size(offset as i64));
+    source.line(y.store(&format!("{to} + {index}"), &x.load(&format!("{from} + {index}"))));
     Ok(source.launch(groups))
 }
 

@@ -86,7 +86,7 @@ fn fold_in(request: &Request) -> Result<Recipe, Refusal> {
 fn randint(request: &Request) -> Result<Recipe, Refusal> {
     let output = request.output(0)?;
     let (mut source, index, groups) = keyed(output.elements())?;
-    ["less_u64", "add_64"].iter().for_each(|function| source.import(function));
+    ["less_u64", "add_u64"].iter().for_each(|function| source.import(function));
     source.declare(REMAINDER);
     let y = source.write_bits(Slot::Output(0), output.dtype);
     let (low, span) = integer_range(request.attrs, output.dtype);
@@ -107,7 +107,7 @@ fn randint(request: &Request) -> Result<Recipe, Refusal> {
         };
         words.iter().for_each(|word| source.line(format!("rest = remainder(rest, {word}, span);")));
     }
-    let result = format!("add_64({low}, rest)");
+    let result = format!("add_u64({low}, rest)");
     source.line(y.store(&index, &if output.dtype.size() == 8 { result } else { format!("{result}.x") }));
     Ok(Recipe::of(source.launch(groups)))
 }
@@ -117,20 +117,21 @@ mod tests {
     use crate::dtype::DType;
     use crate::gpu::testing::{check, check_samples};
     use crate::tensor::Tensor;
+    use std::slice::from_ref;
 
     #[test]
     fn words_are_those_of_the_cpu() {
         check_samples(&["random_bits", "random_split", "fold_in", "randint"], 0.0, false);
         let key = Some(Tensor::from_slice(DType::U32, &[2], &[0xdead_beef_u32, 0xffff_fff0]).unwrap());
         for attrs in [r#"{"shape": [1003]}"#, r#"{"shape": [1003], "dtype": "uint64"}"#] {
-            check("random_bits", attrs, &[key.clone()], 0.0, false);
+            check("random_bits", attrs, from_ref(&key), 0.0, false);
         }
         for attrs in [
             r#"{"shape": [500], "low": -1, "high": 2147483648, "dtype": "int32"}"#,
             r#"{"shape": [500], "low": 7, "high": 1099511627783, "dtype": "uint64"}"#,
             r#"{"shape": [500], "low": -9223372036854775808, "high": 9223372036854775806, "dtype": "int64"}"#,
         ] {
-            check("randint", attrs, &[key.clone()], 0.0, false);
+            check("randint", attrs, from_ref(&key), 0.0, false);
         }
         let number = Some(Tensor::from_slice(DType::I64, &[], &[-3i64]).unwrap());
         check("fold_in", "{}", &[key, number], 0.0, false);
