@@ -9,23 +9,23 @@ pub const PRINTERS: &[(&str, Printer)] =
     &[("random_bits", random_bits), ("random_split", random_split), ("fold_in", fold_in), ("randint", randint)];
 
 /// Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC'11. The counter's high word comes first.
-const THREEFRY: &str = "fn mix(x: vec2<u32>, rotation: u32) -> vec2<u32> {
+const THREEFRY: &str = "fn mixed(x: vec2<u32>, rotation: u32) -> vec2<u32> {
     let sum = x.x + x.y;
     return vec2<u32>(sum, ((x.y << rotation) | (x.y >> (32u - rotation))) ^ sum);
 }
-fn mix_4(x: vec2<u32>, rotations: vec4<u32>) -> vec2<u32> {
-    return mix(mix(mix(mix(x, rotations.x), rotations.y), rotations.z), rotations.w);
+fn mixed_4(x: vec2<u32>, rotations: vec4<u32>) -> vec2<u32> {
+    return mixed(mixed(mixed(mixed(x, rotations.x), rotations.y), rotations.z), rotations.w);
 }
 fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
     let even = vec4<u32>(13u, 15u, 26u, 6u);
     let odd = vec4<u32>(17u, 29u, 16u, 24u);
     let last = key.x ^ key.y ^ 0x1bd11bdau;
     var x = counter + key;
-    x = mix_4(x, even) + vec2<u32>(key.y, last + 1u);
-    x = mix_4(x, odd) + vec2<u32>(last, key.x + 2u);
-    x = mix_4(x, even) + vec2<u32>(key.x, key.y + 3u);
-    x = mix_4(x, odd) + vec2<u32>(key.y, last + 4u);
-    x = mix_4(x, even) + vec2<u32>(last, key.x + 5u);
+    x = mixed_4(x, even) + vec2<u32>(key.y, last + 1u);
+    x = mixed_4(x, odd) + vec2<u32>(last, key.x + 2u);
+    x = mixed_4(x, even) + vec2<u32>(key.x, key.y + 3u);
+    x = mixed_4(x, odd) + vec2<u32>(key.y, last + 4u);
+    x = mixed_4(x, even) + vec2<u32>(last, key.x + 5u);
     return x;
 }";
 
