@@ -19,6 +19,7 @@ mod nn;
 mod normalization;
 mod optimizers;
 mod parts;
+pub mod phases;
 mod pool;
 mod random;
 mod reduce;
@@ -29,6 +30,7 @@ mod sort;
 mod testing;
 
 pub use cluster::MAX_NODES as MAX_CLUSTER;
+pub use reduce::loops as reduction_loops;
 
 use crate::error::{Error, Result};
 use crate::op::OpDef;
