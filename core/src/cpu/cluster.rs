@@ -8,8 +8,6 @@
 mod fold;
 mod phased;
 mod places;
-#[cfg(test)]
-mod tests;
 
 use super::call::{List, Target, View};
 use super::reduce::{Loops, chunk_length};

@@ -40,7 +40,7 @@ fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
         Some((reduced, _)) => check_reduced(infer, &reduced)?,
     }
     for &value in region.outputs() {
-        if !region.producer(value).is_some_and(|node| !is_scalar_constant(region, node)) {
+        if region.producer(value).is_none_or(|node| is_scalar_constant(region, node)) {
             return Err(Error::argument(format!("the region gives {value}, which no op of it computes")));
         }
     }

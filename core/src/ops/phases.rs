@@ -25,6 +25,9 @@ pub enum Level {
     Row,
 }
 
+/// The level of each value that the nodes of a cluster make.
+pub type Levels = HashMap<Value, Level>;
+
 /// What the reductions of a cluster have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reduced {
@@ -87,10 +90,10 @@ impl Reduced {
 pub fn levels<'a>(
     graph: &Graph,
     nodes: impl Iterator<Item = &'a Node> + Clone,
-) -> Result<Option<(Reduced, HashMap<Value, Level>)>, Unfit> {
+) -> Result<Option<(Reduced, Levels)>, Unfit> {
     let Some(first) = nodes.clone().find(|node| is_fold(&node.op)) else { return Ok(None) };
     let reduced = Reduced::of(graph, first).ok_or("a reduction over axes in between")?;
-    let mut levels = HashMap::new();
+    let mut levels = Levels::new();
     for node in nodes.filter(|node| !is_scalar_constant(graph, node)) {
         let level = level(graph, node, &reduced, &levels)?;
         levels.insert(node.first, level);
@@ -103,7 +106,7 @@ pub fn is_scalar_constant(graph: &Graph, node: &Node) -> bool {
     node.op.def.name == "constant" && graph.spec(node.first).shape.rank() == 0
 }
 
-fn level(graph: &Graph, node: &Node, reduced: &Reduced, levels: &HashMap<Value, Level>) -> Result<Level, Unfit> {
+fn level(graph: &Graph, node: &Node, reduced: &Reduced, levels: &Levels) -> Result<Level, Unfit> {
     let shape = &graph.spec(node.first).shape;
     let of = |value: &Value| (levels.get(value).copied(), &graph.spec(*value).shape);
     if matches!(node.op.def.meaning, Meaning::Scalar(_)) {

@@ -40,6 +40,9 @@ pub fn compile(region: &Graph, phases: &Phases) -> Result<Cluster> {
     Ok(Cluster { leads, axes: phases.reduced.axes.len(), before, phases: parts, slots: compiler.slots })
 }
 
+/// Values and the slots that they are stored in.
+type Stores = Vec<(Value, usize)>;
+
 struct Compiler<'a> {
     region: &'a Graph,
     phases: &'a Phases,
@@ -49,7 +52,7 @@ struct Compiler<'a> {
     /// The slot that holds a value once it is stored; values by their [`Compiler::root`].
     homes: HashMap<Value, usize>,
     /// What is stored where, by level and phase; what reductions give is not here.
-    stores: BTreeMap<(bool, Option<usize>), Vec<(Value, usize)>>,
+    stores: BTreeMap<(bool, Option<usize>), Stores>,
 }
 
 impl Compiler<'_> {
