@@ -648,3 +648,29 @@ fn a_graph_of_many_constants_inputs_and_requirements_takes_time_in_proportion() 
     let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     assert_eq!(clusters(&made).iter().sum::<usize>(), count as usize);
 }
+
+#[test]
+fn the_text_says_where_clusters_end_and_why() {
+    let before = "graph(%0 x: float32[m, n], %1 w: float32[n, n]) {
+  %2 = exp(%0) : float32[m, n]
+  %3 = sum(%2) {\"axis\":[1],\"keepdims\":true} : float32[m, 1]
+  %4 = div(%2, %3) : float32[m, n]
+  %5 = sum(%4) {\"axis\":[0]} : float32[n]
+  %6 = neg(%5) : float32[n]
+  %7 = exp(%1) : float32[n, n]
+  %8 = add(%7, %6) : float32[n, n]
+  %9 = tanh(%8) : float32[n, n]
+  %10 = matmul(%4, %9) : float32[m, n]
+  return %10
+}";
+    let made = through(&text::parse(before).unwrap(), &["fuse"]);
+    let explained = passes::explain(&made);
+    assert_eq!(text::parse(&explained).as_ref(), Ok(&made));
+    let notes: Vec<_> = explained.lines().filter_map(|line| line.split_once("  # ")).map(|(_, note)| note).collect();
+    let expected = [
+        "ends at %3: a reduction over other axes or of another shape",
+        "ends at %4: another shape",
+        "ends at %5: matmul is not fused",
+    ];
+    assert_eq!(notes, expected, "{explained}");
+}

@@ -30,7 +30,7 @@ mod sort;
 mod testing;
 
 pub use cluster::MAX_NODES as MAX_CLUSTER;
-pub use reduce::loops as reduction_loops;
+pub use reduce::{is_fold, loops as reduction_loops};
 
 use crate::error::{Error, Result};
 use crate::op::OpDef;

@@ -8,6 +8,7 @@
 //! and comes back. Element-wise nodes are then moved to the last stage that their users allow, which brings a producer
 //! to its consumer (an optimiser's update to where the gradient is known).
 
+mod ends;
 mod merge;
 
 use crate::attrs::AttrValue;
@@ -21,6 +22,7 @@ use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub use ends::end;
 use merge::Units;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
