@@ -208,6 +208,10 @@ impl Instance {
         let layout = |value: &Value| made.layouts[value.index()].clone();
         match &block.steps[step].action {
             Action::Tape(_) | Action::CopyOut(_) => Ok(0),
+            Action::Cluster(cluster) => {
+                let shape = made.attrs[step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
+                Ok(cluster.workspace(shape.ok_or_else(|| Error::internal("a cluster without a shape"))?))
+            }
             Action::Kernel(kernel) => {
                 let inputs: List<_> = block.steps[step].inputs.iter().flatten().map(layout).collect();
                 let outputs: List<_> = block.steps[step].outputs.iter().map(layout).collect();
