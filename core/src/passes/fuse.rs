@@ -26,7 +26,15 @@ pub use ends::end;
 use merge::Units;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
-    let units = merge::units(graph, meter)?;
+    fuse(graph, merge::units(graph, meter)?, meter)
+}
+
+/// As [`run`], but no reduction becomes part of a cluster.
+pub fn without_reductions(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    fuse(graph, merge::single(graph), meter)
+}
+
+fn fuse(graph: &Graph, units: Units, meter: &Meter) -> Result<Graph> {
     let edges = unit_edges(graph, &units);
     let stage = stages(graph, &units, &edges);
     let clusters = Clusters::find(graph, &units, &edges, &stage);

@@ -9,6 +9,8 @@ mod fuse;
 mod layout;
 mod simplify;
 
+pub use fuse::without_reductions as fuse_without_reductions;
+
 use crate::error::Result;
 use crate::graph::{Graph, Rewrite, text};
 use crate::meter::Meter;

@@ -169,7 +169,7 @@ impl Instance {
         };
         match &self.device {
             None => self.lay(block, &mut made)?,
-            Some(device) => self.lay_on(device, block, &mut made, meter)?,
+            Some(device) => self.lay_on(device, block, &mut made, sizes, meter)?,
         }
         Ok(made)
     }
@@ -298,7 +298,11 @@ fn valued(dim: &Dim, env: &dyn Fn(&str) -> Option<i64>) -> Result<String> {
     Ok(if dim.is_symbolic() { format!("{dim} = {value}") } else { value.to_string() })
 }
 
-fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
+/// Attrs whose dims are numbers.
+///
+/// # Errors
+/// A symbol has no size.
+pub fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
     attrs.map_dims(|dim| match dim.as_constant() {
         Some(_) => Ok(dim.clone()),
         None => dim.evaluate(&|name| sizes.get(name)).map(Dim::constant),

@@ -280,7 +280,7 @@ impl Execution {
                 let part = sizes.workspaces[frame.step];
                 let shape = sizes.attrs[frame.step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
                 let shape = shape.ok_or_else(|| Error::internal("a cluster without a shape"))?;
-                (Program::Cluster(cluster, shape, frame.base.after(part.offset), part.bytes), None)
+                (Program::Cluster(cluster, shape, frame.workspace(of), part.bytes), None)
             }
             Action::Kernel(kernel) => {
                 let part = sizes.workspaces[frame.step];

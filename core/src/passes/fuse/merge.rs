@@ -28,6 +28,12 @@ pub struct Units {
     pub members: Vec<Vec<usize>>,
 }
 
+/// Units of one node each.
+pub fn single(graph: &Graph) -> Units {
+    let nodes = 0..graph.nodes().len();
+    Units { of: nodes.clone().collect(), members: nodes.map(|node| vec![node]).collect() }
+}
+
 /// The units of a graph.
 ///
 /// # Errors
