@@ -315,6 +315,25 @@ pub unsafe extern "C" fn cdl_session_restore_within(
     })
 }
 
+/// Where the functions of a session run, as JSON by name: `"cpu"`, or on a device a list of steps, each with its `op`, the
+/// `device` that runs it, `why` if that is another one, and the user's `file` and `line`. Steps depend on the sizes: they
+/// are those of the last call, or of 8 for every symbol.
+///
+/// # Safety
+/// `session` is a live handle, `json` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_placement(
+    session: *const cdl_session,
+    json: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("json", json)?) };
+        out.write(give_bytes(json::write(&info::placement(&session.session)?).into_bytes()));
+        Ok(())
+    })
+}
+
 /// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
 ///
 /// # Safety

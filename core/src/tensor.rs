@@ -161,6 +161,11 @@ impl Tensor {
         self.0.device_buffer().map(DeviceBuffer::device)
     }
 
+    /// Whether its elements are on that device, or, if there is none, on the CPU.
+    pub fn is_on(&self, device: Option<&Arc<Device>>) -> bool {
+        self.device().map(Arc::as_ptr) == device.map(Arc::as_ptr)
+    }
+
     /// The part of a device's buffer that its elements are in.
     pub fn part(&self) -> Option<Part> {
         self.0.device_buffer().map(DeviceBuffer::whole)

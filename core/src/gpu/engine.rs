@@ -112,10 +112,13 @@ impl Memories {
     fn part(&self, address: Address, bytes: usize) -> Result<Part> {
         let missing = || Error::internal("a step uses memory that is not there");
         let block = self.blocks.get(address.block).ok_or_else(missing)?;
-        let (offset, bytes) = (address.offset as u64, words(bytes).max(4));
+        if bytes == 0 {
+            return Ok(*block);
+        }
+        let (offset, bytes) = (address.offset as u64, words(bytes));
         // The last element of a slice may end within a word.
         match offset.checked_add(bytes) {
-            Some(end) if end <= block.bytes.max(4) + 3 => Ok(Part { offset, bytes, ..*block }),
+            Some(end) if end <= block.bytes + 3 => Ok(Part { offset, bytes, ..*block }),
             _ => Err(Error::internal(format!("a step uses {bytes} bytes at {offset} of {}", block.bytes))),
         }
     }
@@ -218,8 +221,12 @@ impl Memories {
                 let present: Vec<_> = inputs.iter().flatten().map(|operand| operand.layout.clone()).collect();
                 let targets: Vec<_> = outputs.iter().map(|operand| operand.layout.clone()).collect();
                 let bytes = (kernel.workspace)(attrs, &present, &targets);
-                let bytes = usize::try_from(bytes).map_err(|_| Error::memory("no memory holds the workspace"))?;
-                Program::Kernel(kernel, attrs, host.work_in(Buffer::zeroed(bytes, None)?)?, bytes)
+                let (workspace, bytes) = work_on(&mut host, bytes)?;
+                Program::Kernel(kernel, attrs, workspace, bytes)
+            }
+            Program::Cluster(cluster, shape, ..) => {
+                let (workspace, bytes) = work_on(&mut host, cluster.workspace(shape))?;
+                Program::Cluster(cluster, shape, workspace, bytes)
             }
             program => program,
         };
@@ -247,6 +254,12 @@ impl Memories {
         let bytes = bytes.get(inside..).unwrap_or_default();
         host.share(Tensor::from_bytes(DType::U8, &[bytes.len()], bytes, None)?)
     }
+}
+
+/// Adds a workspace on the CPU; where it is, and its bytes.
+fn work_on(host: &mut engine::Memories, bytes: u64) -> Result<(Address, usize)> {
+    let bytes = usize::try_from(bytes).map_err(|_| Error::memory("no memory holds the workspace"))?;
+    Ok((host.work_in(Buffer::zeroed(bytes, None)?)?, bytes))
 }
 
 /// Copies bytes that may begin and end within a word, which the copy command cannot, to another buffer.

@@ -182,6 +182,15 @@ impl Draw {
         Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
     }
 
+    /// A tensor of whole numbers from -2 to 2.
+    pub fn whole(&mut self, dtype: DType, sizes: &[usize]) -> Tensor {
+        let mut bytes = Vec::new();
+        for _ in 0..sizes.iter().product::<usize>() {
+            bytes.extend_from_slice(Tensor::scalar(dtype, (self.next() * 5.0).floor() - 2.0).unwrap().bytes());
+        }
+        Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
+    }
+
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
         let input = |text: &&str| {
@@ -253,4 +262,23 @@ pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&
     let given = run_on(&op, &[Some(x.clone())], &[Some(&layout)], device().adapter());
     let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
     given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
+}
+
+/// The device as it is, and as if it were one on which workgroups have fast memory of their own.
+pub fn adapters() -> [Adapter; 2] {
+    let adapter = device().adapter().clone();
+    [Adapter { is_software: false, ..adapter.clone() }, adapter]
+}
+
+/// As [`check`] of the largest element, with the shaders of both kinds of device.
+pub fn check_as_any(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64) {
+    let op = op(name, attrs);
+    let views = layouts(inputs);
+    let views: Vec<_> = views.iter().map(Option::as_ref).collect();
+    let expected = compute(&op, inputs).unwrap_or_else(|error| panic!("{name} {attrs}: {error}"));
+    for adapter in adapters() {
+        let what = format!("{name} {attrs} of {views:?}, software: {}", adapter.is_software);
+        let given = run_on(&op, inputs, &views, &adapter).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_close(&what, &given[0], &expected[0], units, true);
+    }
 }

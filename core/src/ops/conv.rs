@@ -294,14 +294,20 @@ fn geometry(attrs: &Attrs, x: &[usize], kernel: &[usize], output: &[usize]) -> O
 
 /// What the output of an op of this family is; its inputs are the other two of image, kernel and convolved image.
 #[derive(Clone, Copy)]
-enum Role {
+pub(crate) enum Role {
     Convolved,
     Image,
     Kernel,
 }
 
 /// The geometry of an op of this family, from the sizes of its inputs and its output.
-fn geometry_for(attrs: &Attrs, role: Role, a: &[usize], b: &[usize], result: &[usize]) -> Option<ConvGeometry> {
+pub(crate) fn geometry_for(
+    attrs: &Attrs,
+    role: Role,
+    a: &[usize],
+    b: &[usize],
+    result: &[usize],
+) -> Option<ConvGeometry> {
     match role {
         Role::Convolved => geometry(attrs, a, b, result),
         Role::Image => geometry(attrs, result, b, a),

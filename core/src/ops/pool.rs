@@ -91,7 +91,7 @@ fn infer_avg_grad(infer: &mut Infer) -> Result<Vec<Spec>> {
 }
 
 /// The geometry of pooling an image of real sizes; `None` for what infer has not seen.
-fn geometry(attrs: &Attrs, x: &[usize], output: &[usize]) -> Option<PoolGeometry> {
+pub(crate) fn geometry(attrs: &Attrs, x: &[usize], output: &[usize]) -> Option<PoolGeometry> {
     let spatial = x.len().checked_sub(2)?;
     let sizes = window_sizes(attrs, spatial).ok()?;
     let windows = Windows::new(attrs, spatial, &sizes).ok()?;

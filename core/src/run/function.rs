@@ -237,14 +237,6 @@ impl Executable {
     }
 }
 
-/// Whether a tensor is on that device, or on the CPU.
-fn is_on(tensor: &Tensor, device: Option<&Arc<Device>>) -> bool {
-    match (tensor.device(), device) {
-        (Some(own), Some(device)) => Arc::ptr_eq(own, device),
-        (own, device) => own.is_none() && device.is_none(),
-    }
-}
-
 /// Bytes that a run takes: the plan's own and the outputs'.
 fn needed(instance: &Instance) -> u64 {
     (instance.bytes() as u64).saturating_add(instance.output_bytes())
@@ -280,7 +272,7 @@ impl Run {
         for (layout, &output) in instance.outputs.iter().zip(&executable.computed) {
             let fits = |tensor: &Tensor| tensor.dtype() == layout.dtype && tensor.sizes() == &layout.sizes[..];
             let output = match (spare(output).filter(fits), &executable.setting.device) {
-                (Some(tensor), device) if is_on(&tensor, device.as_ref()) => tensor,
+                (Some(tensor), device) if tensor.is_on(device.as_ref()) => tensor,
                 (_, None) => Tensor::zeros(layout.dtype, &layout.sizes, Some(budget))?,
                 (_, Some(device)) => Tensor::on_device(layout.dtype, &layout.sizes, device, Charge::to(budget))?,
             };

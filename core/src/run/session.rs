@@ -111,14 +111,23 @@ impl Session {
         &self.limits
     }
 
-    /// Lets no further call begin, and waits for those that run. May be called again.
+    /// Lets no further call begin, waits for those that run, and lets go of the state. May be called again.
     pub fn close(&self) {
         self.close_within(&Watch::default());
     }
 
     /// As [`Session::close`], but waits only as long as `watch` lets it; whether all have ended.
     pub fn close_within(&self, watch: &Watch) -> bool {
-        self.gate.close(watch)
+        let is_closed = self.gate.close(watch);
+        if is_closed {
+            let _section = section();
+            self.cells.write().unwrap_or_else(PoisonError::into_inner).clear();
+            for (entry, state) in self.state.iter().zip(&self.program.state) {
+                let first = Arc::new(Variable::new(state.value.clone()));
+                *entry.variable.write().unwrap_or_else(PoisonError::into_inner) = first;
+            }
+        }
+        is_closed
     }
 
     /// The index of a function.

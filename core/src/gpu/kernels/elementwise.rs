@@ -107,7 +107,7 @@ impl Printer<'_> {
         let count = self.sizes.iter().product::<usize>();
         let most = outputs.iter().map(|output| output.in_word).max().unwrap_or(1);
         let (mut index, groups) = source.for_each(count.div_ceil(most))?;
-        let count = source.size(count as i64);
+        let count = if most > 1 { source.size(count as i64) } else { String::new() };
         if most > 1 {
             for output in outputs.iter_mut().filter(|output| output.in_word > 1) {
                 output.word = source.name("word");

@@ -201,7 +201,9 @@ impl<'a> Printing<'a> {
     ) -> Result<Printing<'a>, Refusal> {
         let mut source = Source::new(workgroup);
         let [x, y] = product.operands;
-        let sides = [Side::new(&mut source, x, product.dtype)?, Side::new(&mut source, y, product.dtype)?];
+        let is_empty = product.inner == 0 || product.outer == Some(0);
+        let mut side = |operand| Side::new(&mut source, operand, product.dtype, is_empty);
+        let sides = [side(x)?, side(y)?];
         let output = source.write(output, dtype)?;
         let ty = compute_type(product.dtype)?;
         if block[1] >= 4 {

@@ -29,8 +29,8 @@ pub trait Operand {
 pub trait Reader {
     /// Adds what is known of a free index before the loops.
     fn find(&self, source: &mut Source, index: &str) -> Vec<String>;
-    /// Adds what is known within the outer loop, whose variable is `outer`.
-    fn place(&self, source: &mut Source, found: &[String]) -> Place;
+    /// Adds what is known within the outer loop, whose variable is `outer`; gives the place of each.
+    fn places(&self, source: &mut Source, found: &[Vec<String>]) -> Vec<Place>;
 }
 
 /// Where the elements of a free index lie within a pass of the outer loop.
@@ -44,7 +44,6 @@ pub struct Place {
 }
 
 /// Which elements of a pass are there.
-#[allow(dead_code)]
 pub enum Valid {
     /// All.
     All,
@@ -113,11 +112,11 @@ pub struct Side {
 }
 
 impl Side {
-    /// Binds an operand.
+    /// Binds an operand. One without elements has no memory for a vector of them.
     ///
     /// # Errors
     /// A dtype that is not computed with.
-    pub fn new(source: &mut Source, operand: &dyn Operand, dtype: DType) -> Result<Side, Refusal> {
+    pub fn new(source: &mut Source, operand: &dyn Operand, dtype: DType, is_empty: bool) -> Result<Side, Refusal> {
         let (ty, slot) = (compute_type(dtype)?, operand.slot());
         let vector = match dtype {
             DType::F32 => Some("array<vec4<f32>>"),
@@ -126,7 +125,7 @@ impl Side {
             DType::F16 | DType::BF16 => Some("array<vec2<u32>>"),
             _ => None,
         };
-        let along = operand.quads().filter(|_| vector.is_some());
+        let along = operand.quads().filter(|_| vector.is_some() && !is_empty);
         let binding = match (along, vector) {
             (Some(_), Some(vector)) => source.raw(slot, Access::Read, vector),
             _ => source.read(slot, dtype)?,
@@ -180,8 +179,7 @@ impl Side {
 
     /// Adds what is known within the outer loop.
     pub fn places(&self, source: &mut Source) -> Vec<Place> {
-        let Some(reader) = &self.reader else { return Vec::new() };
-        self.found.iter().map(|found| reader.place(source, found)).collect()
+        self.reader.as_ref().map_or_else(Vec::new, |reader| reader.places(source, &self.found))
     }
 
     /// Loads `depth` places of the sum from `inner` on; those from `end` on are zeros.
@@ -280,11 +278,14 @@ impl Reader for MatrixReader {
         vec![source.value("at", place)]
     }
 
-    fn place(&self, source: &mut Source, found: &[String]) -> Place {
-        let offset = match &self.outer {
-            Some(stride) => source.value("at", format!("{} + (outer * {stride})", found[0])),
-            None => found[0].clone(),
+    fn places(&self, source: &mut Source, found: &[Vec<String>]) -> Vec<Place> {
+        let place = |found: &Vec<String>| {
+            let offset = match &self.outer {
+                Some(stride) => source.value("at", format!("{} + (outer * {stride})", found[0])),
+                None => found[0].clone(),
+            };
+            Place { offset, step: self.inner.clone(), valid: Valid::All }
         };
-        Place { offset, step: self.inner.clone(), valid: Valid::All }
+        found.iter().map(place).collect()
     }
 }

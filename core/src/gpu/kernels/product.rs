@@ -64,8 +64,7 @@ mod tests {
     use crate::cpu::memory::cast_slice;
     use crate::cpu::single::compute;
     use crate::dtype::DType;
-    use crate::gpu::device::Adapter;
-    use crate::gpu::testing::{Draw, assert_close, check, check_samples, device, op, run_on};
+    use crate::gpu::testing::{Draw, adapters, assert_close, check, check_as_any, check_samples, op, run_on};
     use crate::tensor::Tensor;
 
     const MATMUL: &str = r#"{"x_contract": [1], "y_contract": [0]}"#;
@@ -74,24 +73,6 @@ mod tests {
     #[test]
     fn every_sample() {
         check_samples(&["dot_general"], 8.0, true);
-    }
-
-    /// The device as it is, and as if it were one with fast memory for workgroups.
-    fn adapters() -> [Adapter; 2] {
-        let adapter = device().adapter().clone();
-        [Adapter { is_software: false, ..adapter.clone() }, adapter]
-    }
-
-    fn check_everywhere(attrs: &str, inputs: &[Option<Tensor>], units: f64) {
-        let op = op("dot_general", attrs);
-        let expected = compute(&op, inputs).unwrap();
-        let views: Vec<_> = inputs.iter().flatten().map(|x| Layout::dense(x.dtype(), x.sizes())).collect();
-        for adapter in adapters() {
-            let what = format!("{attrs} of {:?}, software {}", views, adapter.is_software);
-            let views: Vec<_> = views.iter().map(Some).collect();
-            let given = run_on(&op, inputs, &views, &adapter).unwrap();
-            assert_close(&what, &given[0], &expected[0], units, true);
-        }
     }
 
     #[test]
@@ -113,9 +94,9 @@ mod tests {
             [3, 5, 0],
         ] {
             let inputs = [&[m, k], &[k, n]].map(|sizes| Some(draw.tensor(DType::F32, sizes, (-1.0, 1.0))));
-            check_everywhere(MATMUL, &inputs, 16.0);
+            check_as_any("dot_general", MATMUL, &inputs, 16.0);
             let inputs = [&[3, m, k], &[3, k, n]].map(|sizes| Some(draw.tensor(DType::F32, sizes, (-1.0, 1.0))));
-            check_everywhere(BATCHED, &inputs, 16.0);
+            check_as_any("dot_general", BATCHED, &inputs, 16.0);
         }
         check(
             "dot_general",
@@ -139,7 +120,7 @@ mod tests {
                 r#"{"x_contract": [1], "y_contract": [1]}"#,
             ] {
                 let inputs = [(); 2].map(|()| Some(draw.tensor(dtype, &[36, 36], range)));
-                check_everywhere(attrs, &inputs, 4.0);
+                check_as_any("dot_general", attrs, &inputs, 4.0);
             }
         }
     }
@@ -151,7 +132,7 @@ mod tests {
                 (0..count * dtype.size()).map(|i| (i as u8).wrapping_mul(91).wrapping_add(seed)).collect()
             };
             let tensor = |seed| Some(Tensor::from_bytes(dtype, &[20, 20], &bytes(seed, 400), None).unwrap());
-            check_everywhere(MATMUL, &[tensor(1), tensor(200)], 0.0);
+            check_as_any("dot_general", MATMUL, &[tensor(1), tensor(200)], 0.0);
         }
     }
 
@@ -159,18 +140,12 @@ mod tests {
     fn long_sums_are_cut() {
         let mut draw = Draw::new(5);
         // Sums of small whole numbers are exact in any order.
-        let mut whole = |sizes: &[usize]| {
-            let numbers = draw.tensor(DType::I8, sizes, (-9.0, 9.0));
-            let bytes: Vec<u8> =
-                cast_slice::<i8>(numbers.bytes()).iter().flat_map(|&x| f32::from(x).to_le_bytes()).collect();
-            Some(Tensor::from_bytes(DType::F32, sizes, &bytes, None).unwrap())
-        };
         for (m, k, n) in [(2, 100_000, 3), (9, 40_001, 16), (1, 300_000, 1)] {
-            let inputs = [&[m, k], &[k, n]].map(|sizes| whole(sizes));
-            check_everywhere(MATMUL, &inputs, 0.0);
+            let inputs = [&[m, k], &[k, n]].map(|sizes| Some(draw.whole(DType::F32, sizes)));
+            check_as_any("dot_general", MATMUL, &inputs, 0.0);
         }
         let inputs = [&[2, 70_000], &[70_000, 2]].map(|sizes| Some(draw.tensor(DType::I64, sizes, (-9.0, 9.0))));
-        check_everywhere(MATMUL, &inputs, 0.0);
+        check_as_any("dot_general", MATMUL, &inputs, 0.0);
     }
 
     /// What a view shows, as a tensor of its own.
