@@ -75,8 +75,8 @@ def build() -> bytes:
     mine = ("CARGO_PROFILE_", "CARGO_BUILD_", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(FLAGS + remapped())
-    command = ["cargo", "build", "--quiet", "--locked", "--profile", "wasm", "-p", "caudal-c", "--target", TARGET]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    options = ["--locked", "--profile", "wasm", "-p", "caudal-c", "--no-default-features", "--target", TARGET]
+    subprocess.run(["cargo", "build", "--quiet", *options], cwd=ROOT, env=environment, check=True)
     return (ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / TARGET / "wasm" / "caudal.wasm").read_bytes()
 
 

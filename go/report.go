@@ -11,7 +11,7 @@ import (
 type Report struct {
 	// Device is the device that it runs on.
 	Device string
-	// Placement says where each function runs.
+	// Placement gives the device of each function.
 	Placement map[string]string
 	// Memory is what the limits count: the limit (0 if there is none), and the bytes in use now and at most.
 	Memory struct{ Limit, Used, Peak uint64 }
@@ -77,13 +77,62 @@ func (s *Session) Device() (string, error) {
 	return report.Device, nil
 }
 
+// A Placement says where a function runs.
+type Placement struct {
+	// Device is the session's.
+	Device string
+	// Steps are what it does on a GPU, at the sizes of its last call.
+	Steps []Step
+}
+
+// A Step is one of a function on a GPU.
+type Step struct {
+	Op string
+	// Device is the one that runs it, and Why the reason if that is not the session's.
+	Device, Why string
+	// File and Line are where the user's code made it, if that is known.
+	File string
+	Line int
+}
+
 // Placement says where each function runs.
-func (s *Session) Placement() (map[string]string, error) {
-	report, err := s.Report()
+//
+// Errors: ErrClosed.
+func (s *Session) Placement() (map[string]Placement, error) {
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	report, err := s.report()
 	if err != nil {
 		return nil, err
 	}
-	return report.Placement, nil
+	f, err := s.live.space.enter()
+	if err != nil {
+		return nil, err
+	}
+	text, err := f.bytes(engine.SessionPlacement, uint64(s.live.handle.at))
+	f.leave()
+	runtime.KeepAlive(s.live.handle)
+	if err != nil {
+		return nil, err
+	}
+	var found map[string]json.RawMessage
+	if err := json.Unmarshal(text, &found); err != nil {
+		return nil, internal("the placement is no JSON: " + err.Error())
+	}
+	placements := make(map[string]Placement, len(found))
+	for name, steps := range found {
+		placement := Placement{Device: report.Device}
+		// On the CPU it is that name.
+		if steps[0] == '[' {
+			if err := json.Unmarshal(steps, &placement.Steps); err != nil {
+				return nil, internal("the placement is no JSON: " + err.Error())
+			}
+		}
+		placements[name] = placement
+	}
+	return placements, nil
 }
 
 // Memory gives how many bytes a call of a function takes, beside its inputs and the state, at some sizes: of each symbol
@@ -126,36 +175,36 @@ func (s *Session) Memory(name string, dims map[string]int) (uint64, error) {
 
 // Devices gives the devices that sessions can run on.
 func Devices() ([]string, error) {
-	about, err := about()
-	return about.Devices, err
+	var found []struct{ Name string }
+	err := ask(engine.Devices, &found)
+	names := make([]string, len(found))
+	for i, device := range found {
+		names[i] = device.Name
+	}
+	return names, err
 }
 
 // Version gives the version of caudal.
 func Version() (string, error) {
-	about, err := about()
-	return about.Version, err
+	var found struct{ Version string }
+	err := ask(engine.Info, &found)
+	return found.Version, err
 }
 
-type aboutLibrary struct {
-	Version string
-	Devices []string
-	Threads int
-}
-
-func about() (aboutLibrary, error) {
-	var found aboutLibrary
+// ask reads what the library says of itself.
+func ask(about engine.Function, found any) error {
 	s, err := processSpace()
 	if err != nil {
-		return found, err
+		return err
 	}
 	f, err := s.enter()
 	if err != nil {
-		return found, err
+		return err
 	}
 	defer f.leave()
-	text, err := f.bytes(engine.Info)
+	text, err := f.bytes(about)
 	if err != nil {
-		return found, err
+		return err
 	}
-	return found, json.Unmarshal(text, &found)
+	return json.Unmarshal(text, found)
 }

@@ -321,7 +321,7 @@ typedef struct cdl_tensor {
    */
   int32_t dtype;
   /*
-   0 is the CPU.
+   0 is the CPU, `1 + n` the device `gpu:n`.
    */
   int32_t device;
 } cdl_tensor;
@@ -559,10 +559,18 @@ struct cdl_error *cdl_graph_text(const struct cdl_graph *graph, struct cdl_bytes
 uint32_t cdl_abi_version(void);
 
 /*
- The library as JSON: `version`, `devices`, `threads`, `ops`.
+ The library as JSON: `version`, `threads`, `ops`.
 
  */
 struct cdl_error *cdl_info(struct cdl_bytes **json);
+
+/*
+ The devices of this machine as a JSON list: each has a `name`, as the options of a session take it; a GPU also the
+ name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, and the bytes of its
+ buffers in `memory` (`used`, `pooled`, `peak`).
+
+ */
+struct cdl_error *cdl_devices(struct cdl_bytes **json);
 
 /*
  Sets how many threads runs use, the caller's among them. Results do not depend on it.
@@ -726,8 +734,10 @@ void cdl_program_free(struct cdl_program *program);
 const void *cdl_python_methods(const void *functions, size_t *n);
 
 /*
- Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`, `debug`. The limits hold
- for every call that brings none of its own. With `debug` true a call is slower, and it is an error with the user's
+ Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `gpu:0`, ...
+ or `auto`: a GPU of hardware, else the CPU), `strict`, `debug`. On a device the state is there; what it does not run,
+ the CPU does, unless `strict` is true: then that is the error `CDL_UNSUPPORTED`. The limits hold for every call that
+ brings none of its own. With `debug` true a call is slower, and it is an error with the user's
  line (`CDL_INDEX`, else `CDL_ARGUMENT`) where an index is outside of its axis, an integer is divided by 0, a number is
  cast to an integer dtype that does not hold it, or an op makes NaN of operands without.
 
@@ -810,6 +820,14 @@ struct cdl_error *cdl_session_restore_within(const struct cdl_session *session,
                                              int32_t strict,
                                              double seconds,
                                              int32_t *done);
+
+/*
+ Where the functions of a session run, as JSON by name: `"cpu"`, or on a device a list of steps, each with its `op`, the
+ `device` that runs it, `why` if that is another one, and the user's `file` and `line`. Steps depend on the sizes: they
+ are those of the last call, or of 8 for every symbol.
+
+ */
+struct cdl_error *cdl_session_placement(const struct cdl_session *session, struct cdl_bytes **json);
 
 /*
  What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
@@ -897,6 +915,17 @@ struct cdl_error *cdl_tensor_new(int32_t dtype,
                                  struct cdl_tensor **out);
 
 /*
+ The tensor on a device, by the name that the options of a session take. To the CPU it waits for the device that has it.
+ Where it is there already it is another handle of the same tensor.
+
+ */
+struct cdl_error *cdl_tensor_to(const struct cdl_tensor *tensor,
+                                const char *device,
+                                size_t device_len,
+                                const struct cdl_limits *limits,
+                                struct cdl_tensor **out);
+
+/*
  The elements for writing; NULL if others hold the tensor or it is not in host memory.
 
  */
@@ -941,6 +970,18 @@ struct cdl_error *cdl_variable_set_within(const struct cdl_variable *variable,
                                           const struct cdl_tensor *value,
                                           double seconds,
                                           int32_t *done);
+
+/*
+ Moves the value to a device, by the name that the options of a session take, after the runs that write it; waits for
+ those for about `seconds` at most (infinity: without end). `*done` is 1 when it is there; while it is 0 it is where it
+ was, and the call may be made again.
+
+ */
+struct cdl_error *cdl_variable_to_within(const struct cdl_variable *variable,
+                                         const char *device,
+                                         size_t device_len,
+                                         double seconds,
+                                         int32_t *done);
 
 /*
  Frees a handle; null is fine. Sessions that the cell is bound to keep it.

@@ -6,7 +6,7 @@ use crate::{cdl_bytes, cdl_error};
 use caudal::cpu::memory::ALIGNMENT;
 use caudal::cpu::threads;
 use caudal::json::{self, Json, Map};
-use caudal::{Error, ops};
+use caudal::{Error, info, ops};
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::c_void;
 
@@ -16,7 +16,7 @@ pub extern "C" fn cdl_abi_version() -> u32 {
     CDL_ABI
 }
 
-/// The library as JSON: `version`, `devices`, `threads`, `ops`.
+/// The library as JSON: `version`, `threads`, `ops`.
 ///
 /// # Safety
 /// `json` is writable.
@@ -25,12 +25,27 @@ pub unsafe extern "C" fn cdl_info(json: *mut *mut cdl_bytes) -> *mut cdl_error {
     guard(|| {
         // SAFETY: the caller's word.
         let out = unsafe { place("json", json) }?;
-        let mut info: Map<String, Json> = Map::new();
-        info.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-        info.insert("devices".into(), vec!["cpu"].into());
-        info.insert("threads".into(), json::from_unsigned(threads::num_threads() as u64));
-        info.insert("ops".into(), ops::all().map(|def| def.name).collect());
-        out.write(give_bytes(json::write(&Json::Object(info)).into_bytes()));
+        let mut facts: Map<String, Json> = Map::new();
+        facts.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        facts.insert("threads".into(), json::from_unsigned(threads::num_threads() as u64));
+        facts.insert("ops".into(), ops::all().map(|def| def.name).collect());
+        out.write(give_bytes(json::write(&Json::Object(facts)).into_bytes()));
+        Ok(())
+    })
+}
+
+/// The devices of this machine as a JSON list: each has a `name`, as the options of a session take it; a GPU also the
+/// name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, and the bytes of its
+/// buffers in `memory` (`used`, `pooled`, `peak`).
+///
+/// # Safety
+/// `json` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_devices(json: *mut *mut cdl_bytes) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word.
+        let out = unsafe { place("json", json) }?;
+        out.write(give_bytes(json::write(&info::devices()).into_bytes()));
         Ok(())
     })
 }

@@ -11,7 +11,7 @@ use caudal::cpu::work::Watch;
 use caudal::json::{self, Json, Map};
 use caudal::run::{Call, Limits, Session};
 use caudal::shape::Bindings;
-use caudal::{Error, Result, Tensor, info};
+use caudal::{Error, Result, Tensor, gpu, info};
 use std::ffi::{CString, c_char};
 use std::sync::Arc;
 
@@ -116,8 +116,10 @@ impl cdl_call {
     }
 }
 
-/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `auto`), `strict`, `debug`. The limits hold
-/// for every call that brings none of its own. With `debug` true a call is slower, and it is an error with the user's
+/// Makes a session of a program. `options` is a JSON object: `device` (`cpu`, `gpu:0`, ...
+/// or `auto`: a GPU of hardware, else the CPU), `strict`, `debug`. On a device the state is there; what it does not run,
+/// the CPU does, unless `strict` is true: then that is the error `CDL_UNSUPPORTED`. The limits hold for every call that
+/// brings none of its own. With `debug` true a call is slower, and it is an error with the user's
 /// line (`CDL_INDEX`, else `CDL_ARGUMENT`) where an index is outside of its axis, an integer is divided by 0, a number is
 /// cast to an integer dtype that does not hold it, or an op makes NaN of operands without.
 ///
@@ -136,15 +138,18 @@ pub unsafe extern "C" fn cdl_program_session(
         let (program, out) = unsafe { (borrow("program", program)?, place("out", out)?) };
         let options = unsafe { self::options("options", options, options_len, &["device", "strict", "debug"]) }?;
         let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
-        match options.get("device").map_or(Some("cpu"), Json::as_str) {
-            Some("cpu" | "auto") => {}
-            Some(device) => return Err(Error::device(format!("there is no device {device:?}; there is cpu"))),
-            None => return Err(Error::argument("options: device is not text")),
-        }
-        let session = match options.get("debug").map_or(Some(false), Json::as_bool) {
-            Some(true) => Session::checked(program.program.clone(), limits),
-            Some(false) => Session::new(program.program.clone(), limits),
-            None => return Err(Error::argument("options: debug is neither true nor false")),
+        let flag = |name: &str| match options.get(name).map_or(Some(false), Json::as_bool) {
+            Some(flag) => Ok(flag),
+            None => Err(Error::argument(format!("options: {name} is neither true nor false"))),
+        };
+        let (strict, debug, program) = (flag("strict")?, flag("debug")?, program.program.clone());
+        let device = options.get("device").map_or(Some("cpu"), Json::as_str);
+        let device = gpu::named(device.ok_or_else(|| Error::argument("options: device is not text"))?)?;
+        let session = match (device, debug) {
+            (None, true) => Session::checked(program, limits),
+            (None, false) => Session::new(program, limits),
+            (Some(_), true) => return Err(Error::unsupported("debug is for the CPU").with_argument("debug")),
+            (Some(device), false) => Session::on(program, limits, &device, strict)?,
         };
         out.write(cdl_session::give(session));
         Ok(())
@@ -306,6 +311,25 @@ pub unsafe extern "C" fn cdl_session_restore_within(
         let (session, from) = unsafe { (borrow("session", session)?, borrow("from", from)?) };
         let done = unsafe { place("done", done) }?;
         done.write(session.session.restore_within(&from.program, strict != 0, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
+/// Where the functions of a session run, as JSON by name: `"cpu"`, or on a device a list of steps, each with its `op`, the
+/// `device` that runs it, `why` if that is another one, and the user's `file` and `line`. Steps depend on the sizes: they
+/// are those of the last call, or of 8 for every symbol.
+///
+/// # Safety
+/// `session` is a live handle, `json` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_session_placement(
+    session: *const cdl_session,
+    json: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (session, out) = unsafe { (borrow("session", session)?, place("json", json)?) };
+        out.write(give_bytes(json::write(&info::placement(&session.session)?).into_bytes()));
         Ok(())
     })
 }

@@ -1,11 +1,13 @@
 //! Tensors.
 
-use crate::cdl_error;
 use crate::error::guard;
-use crate::text::{array, null, place};
+use crate::limits::limits_or_none;
+use crate::text::{array, null, place, text};
+use crate::{cdl_error, cdl_limits};
 use caudal::cpu::block::{Block, Description};
-use caudal::{DType, Error, Result, Tensor};
-use std::ffi::c_void;
+use caudal::meter::Charge;
+use caudal::{DType, Error, Result, Tensor, gpu};
+use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 use std::ptr::NonNull;
 
@@ -49,7 +51,7 @@ pub struct cdl_tensor {
     pub bytes: usize,
     /// One of the dtypes above.
     pub dtype: i32,
-    /// 0 is the CPU.
+    /// 0 is the CPU, `1 + n` the device `gpu:n`.
     pub device: i32,
 }
 
@@ -173,6 +175,33 @@ pub unsafe extern "C" fn cdl_tensor_new(
             Tensor::from_bytes(dtype, &sizes, unsafe { array("data", data.cast::<u8>(), bytes) }?, None)?
         };
         out.write(give_tensor(tensor));
+        Ok(())
+    })
+}
+
+/// The tensor on a device, by the name that the options of a session take. To the CPU it waits for the device that has it.
+/// Where it is there already it is another handle of the same tensor.
+///
+/// # Safety
+/// `tensor` is a live handle, `device` is readable text, `limits` is NULL or live, `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_tensor_to(
+    tensor: *const cdl_tensor,
+    device: *const c_char,
+    device_len: usize,
+    limits: *const cdl_limits,
+    out: *mut *mut cdl_tensor,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (tensor, out) = unsafe { (self::tensor("tensor", tensor)?, place("out", out)?) };
+        let device = unsafe { text("device", device, device_len) }?;
+        let limits = unsafe { limits_or_none(limits) }.cloned().unwrap_or_default();
+        let moved = match gpu::named(device)? {
+            None => tensor.to_host(&limits.watch())?,
+            Some(device) => tensor.to_device(&device, Charge::to(limits.budget()), &limits.watch())?,
+        };
+        out.write(give_tensor(moved));
         Ok(())
     })
 }

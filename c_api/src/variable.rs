@@ -2,10 +2,12 @@
 
 use crate::error::guard;
 use crate::tensor::{give_tensor, tensor};
-use crate::text::{borrow, place};
+use crate::text::{borrow, place, text};
 use crate::{cdl_error, cdl_tensor};
 use caudal::cpu::work::Watch;
+use caudal::gpu;
 use caudal::run::Variable;
+use std::ffi::c_char;
 use std::sync::Arc;
 
 /// A cell of state.
@@ -73,6 +75,29 @@ pub unsafe extern "C" fn cdl_variable_set_within(
         let (variable, done) = unsafe { (borrow("variable", variable)?, place("done", done)?) };
         let value = unsafe { tensor("value", value) }?;
         done.write(variable.0.set_within(value, &Watch::piece(seconds))?.into());
+        Ok(())
+    })
+}
+
+/// Moves the value to a device, by the name that the options of a session take, after the runs that write it; waits for
+/// those for about `seconds` at most (infinity: without end). `*done` is 1 when it is there; while it is 0 it is where it
+/// was, and the call may be made again.
+///
+/// # Safety
+/// `variable` is a live handle, `device` is readable text, `done` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_variable_to_within(
+    variable: *const cdl_variable,
+    device: *const c_char,
+    device_len: usize,
+    seconds: f64,
+    done: *mut i32,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (variable, done) = unsafe { (borrow("variable", variable)?, place("done", done)?) };
+        let device = gpu::named(unsafe { text("device", device, device_len) }?)?;
+        done.write(variable.0.move_within(device.as_ref(), &Watch::piece(seconds))?.into());
         Ok(())
     })
 }

@@ -1,11 +1,13 @@
 //! What a program holds and what a session did, for people and for bindings.
 
 use crate::error::Result;
+use crate::gpu;
 use crate::graph::Graph;
 use crate::graph::text;
 use crate::json::{self, Json, Map};
 use crate::op::Spec;
 use crate::passes;
+use crate::plan::instance::Placement;
 use crate::program::{Function, Program};
 use crate::run::function::Executable;
 use crate::run::{Limits, Session};
@@ -175,8 +177,9 @@ pub fn graphs(program: &Program) -> String {
 
 /// What a session did: `device`, `placement` (steps of each function by device), `memory`, `notes`.
 pub fn report(session: &Session) -> Json {
-    let placement: Map<String, Json> =
-        session.program().functions.iter().map(|function| (function.name.clone(), "cpu".into())).collect();
+    let device = device_name(session);
+    let names = session.program().functions.iter().map(|function| function.name.clone());
+    let placement: Map<String, Json> = names.map(|name| (name, device.as_str().into())).collect();
     let budget = session.limits().budget();
     let memory = object([
         ("limit", json::from_unsigned(budget.limit())),
@@ -184,9 +187,72 @@ pub fn report(session: &Session) -> Json {
         ("peak", json::from_unsigned(budget.peak())),
     ]);
     object([
-        ("device", "cpu".into()),
+        ("device", device.as_str().into()),
         ("placement", Json::Object(placement)),
         ("memory", memory),
         ("notes", Json::Array(Vec::new())),
     ])
+}
+
+fn device_name(session: &Session) -> String {
+    session.device().map_or_else(|| "cpu".into(), |device| format!("gpu:{}", device.index()))
+}
+
+/// Where the functions of a session run, by name: `cpu`, or on a device a list of steps, each with its op, the device
+/// that runs it, why if that is another one, and the user's line.
+///
+/// # Errors
+/// Those of [`Session::placement`].
+pub fn placement(session: &Session) -> Result<Json> {
+    let mut functions = Map::new();
+    for (index, function) in session.program().functions.iter().enumerate() {
+        let placed = match session.device() {
+            None => "cpu".into(),
+            Some(_) => Json::Array(session.placement(index)?.iter().map(placed).collect()),
+        };
+        functions.insert(function.name.clone(), placed);
+    }
+    Ok(Json::Object(functions))
+}
+
+fn placed(step: &Placement) -> Json {
+    let mut entry: Map<String, Json> = Map::new();
+    entry.insert("op".into(), step.op.into());
+    entry.insert("device".into(), step.device.as_str().into());
+    if let Some(why) = &step.why {
+        entry.insert("why".into(), why.as_str().into());
+    }
+    if let Some(location) = &step.location {
+        entry.insert("file".into(), location.file.as_ref().into());
+        entry.insert("line".into(), json::from_unsigned(location.line.into()));
+    }
+    Json::Object(entry)
+}
+
+/// The devices of this machine: for each its `name`, and of a GPU what its driver says and the bytes of its buffers.
+pub fn devices() -> Json {
+    let mut devices = vec![object([("name", "cpu".into())])];
+    for (index, adapter) in gpu::adapters().iter().enumerate() {
+        let usage = gpu::opened(index).map(|device| device.usage()).unwrap_or_default();
+        let memory = object([
+            ("used", json::from_unsigned(usage.used)),
+            ("pooled", json::from_unsigned(usage.pooled)),
+            ("peak", json::from_unsigned(usage.peak)),
+        ]);
+        devices.push(object([
+            ("name", format!("gpu:{index}").as_str().into()),
+            ("adapter", adapter.name.as_str().into()),
+            ("backend", adapter.backend.as_str().into()),
+            ("software", adapter.is_software.into()),
+            ("binding_bytes", json::from_unsigned(adapter.binding_bytes)),
+            ("buffer_bytes", json::from_unsigned(adapter.buffer_bytes)),
+            ("storage_buffers", json::from_unsigned(adapter.storage_buffers.into())),
+            ("invocations", json::from_unsigned(adapter.invocations.into())),
+            ("workgroup_bytes", json::from_unsigned(adapter.workgroup_bytes.into())),
+            ("f16", adapter.has_f16.into()),
+            ("subgroups", adapter.has_subgroups.into()),
+            ("memory", memory),
+        ]));
+    }
+    Json::Array(devices)
 }

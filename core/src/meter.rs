@@ -56,6 +56,11 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Nothing yet, to be counted in a budget.
+    pub fn to(budget: &Arc<Budget>) -> Charge {
+        Charge { budget: Some(budget.clone()), bytes: 0 }
+    }
+
     /// Counts `bytes` more.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Expressions over scalars: what an element-wise op computes for one element.
 //!
-//! The CPU tape, constant folding and, later, the WGSL printer all derive from these few instructions. Every
+//! The CPU tape, constant folding and the WGSL printer all derive from these few instructions. Every
 //! instruction rounds to its dtype, so that fused and unfused give the same bits: `float16` and `bfloat16` compute in
 //! `float32` and round, 8- and 16-bit integers compute in 32 bits and wrap.
 
@@ -110,6 +110,19 @@ pub enum Instruction {
     Bitcast(DType, Register),
 }
 
+impl Instruction {
+    /// The registers that it reads.
+    pub fn operands(&self) -> impl Iterator<Item = Register> + use<> {
+        let list = match *self {
+            Instruction::Input(_) | Instruction::Constant(_) => [None; 3],
+            Instruction::Unary(_, x) | Instruction::Cast(_, x) | Instruction::Bitcast(_, x) => [Some(x), None, None],
+            Instruction::Binary(_, x, y) | Instruction::Compare(_, _, x, y) => [Some(x), Some(y), None],
+            Instruction::Select(x, y, z) => [Some(x), Some(y), Some(z)],
+        };
+        list.into_iter().flatten()
+    }
+}
+
 /// An instruction and the dtype of its result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
@@ -210,6 +223,18 @@ impl Expression {
     /// The same bits as another dtype of the same width.
     pub fn bitcast(&mut self, dtype: DType, x: Register) -> Register {
         self.push(Instruction::Bitcast(self.dtype(x), x), dtype)
+    }
+
+    /// The registers that `results` need, in order; what those `known` need is not counted.
+    pub fn needed(&self, results: &[Register], known: impl Fn(Register) -> bool) -> Vec<Register> {
+        let mut is_needed = vec![false; self.steps.len()];
+        results.iter().for_each(|&register| is_needed[register as usize] = true);
+        for (position, step) in self.steps.iter().enumerate().rev() {
+            if is_needed[position] && !known(position as Register) {
+                step.instruction.operands().for_each(|register| is_needed[register as usize] = true);
+            }
+        }
+        (0..self.steps.len() as Register).filter(|&register| is_needed[register as usize]).collect()
     }
 
     fn push(&mut self, instruction: Instruction, dtype: DType) -> Register {

@@ -2,8 +2,12 @@
 
 use crate::cpu::block::{Block, Description};
 use crate::cpu::memory::{Budget, Buffer, Watched, as_bytes, cast_slice};
+use crate::cpu::work::Watch;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::gpu::command::Part;
+use crate::gpu::device::{Device, DeviceBuffer, words};
+use crate::meter::Charge;
 use crate::op::Spec;
 use crate::shape::Shape;
 use std::fmt;
@@ -152,7 +156,59 @@ impl Tensor {
         self.0.is_empty()
     }
 
-    /// Its elements as bytes in native order.
+    /// The device that its elements are on; none if it is the CPU.
+    pub fn device(&self) -> Option<&Arc<Device>> {
+        self.0.device_buffer().map(DeviceBuffer::device)
+    }
+
+    /// Whether its elements are on that device, or, if there is none, on the CPU.
+    pub fn is_on(&self, device: Option<&Arc<Device>>) -> bool {
+        self.device().map(Arc::as_ptr) == device.map(Arc::as_ptr)
+    }
+
+    /// The part of a device's buffer that its elements are in.
+    pub fn part(&self) -> Option<Part> {
+        self.0.device_buffer().map(DeviceBuffer::whole)
+    }
+
+    /// The same elements on a device.
+    ///
+    /// # Errors
+    /// `memory`: the device has no more, or does not hold a tensor of so many bytes; `device`: it is lost.
+    pub fn to_device(&self, device: &Arc<Device>, charge: Charge, watch: &Watch) -> Result<Tensor> {
+        match self.device() {
+            Some(own) if Arc::ptr_eq(own, device) => Ok(self.clone()),
+            Some(_) => self.to_host(watch)?.to_device(device, charge, watch),
+            None => {
+                let made = Tensor::on_device(self.dtype(), self.sizes(), device, charge)?;
+                let part = made.part().ok_or_else(|| Error::internal("a tensor of a device is not on it"))?;
+                device.upload(part, self.bytes(), watch)?;
+                Ok(made)
+            }
+        }
+    }
+
+    /// A tensor on a device; what it holds is not defined.
+    ///
+    /// # Errors
+    /// As [`Tensor::to_device`].
+    pub fn on_device(dtype: DType, sizes: &[usize], device: &Arc<Device>, mut charge: Charge) -> Result<Tensor> {
+        let bytes = byte_count(dtype, sizes)?;
+        charge.add(bytes as u64)?;
+        Block::of_device(dtype, sizes, bytes, device.buffer(bytes as u64)?, charge).map(Tensor)
+    }
+
+    /// The same elements on the CPU; waits for the device that has them.
+    ///
+    /// # Errors
+    /// `device`: it is lost; `memory`, `deadline`, `cancelled`.
+    pub fn to_host(&self, watch: &Watch) -> Result<Tensor> {
+        let (Some(device), Some(part)) = (self.device(), self.part()) else { return Ok(self.clone()) };
+        let bytes = device.read(part, self.0.len(), watch)?;
+        Tensor::from_bytes(self.dtype(), self.sizes(), &bytes, None)
+    }
+
+    /// Its elements as bytes in native order; none if they are on a device.
     pub fn bytes(&self) -> &[u8] {
         self.0.bytes()
     }
@@ -164,6 +220,9 @@ impl Tensor {
     pub fn elements<T: Element>(&self) -> Result<&[T]> {
         if !T::DTYPES.contains(self.dtype()) {
             return Err(Error::dtype(format!("a {} tensor was read as {}", self.dtype(), T::DTYPES)));
+        }
+        if self.device().is_some() {
+            return Err(Error::device("the elements are on a device; copy the tensor to the CPU"));
         }
         Ok(cast_slice(self.bytes()))
     }
@@ -229,10 +288,33 @@ pub fn check_watched<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Resul
     Ok(())
 }
 
+/// The same tensors on the CPU; those of one device are waited for once.
+///
+/// # Errors
+/// Those of [`Tensor::to_host`].
+pub fn all_to_host(mut tensors: Vec<Tensor>, watch: &Watch) -> Result<Vec<Tensor>> {
+    while let Some(device) = tensors.iter().find_map(Tensor::device).cloned() {
+        let is_there = |tensor: &Tensor| tensor.device().is_some_and(|other| Arc::ptr_eq(other, &device));
+        let part = |tensor: &Tensor| tensor.part().map(|part| Part { bytes: words(tensor.0.len()), ..part });
+        let parts: Vec<_> = tensors.iter().filter(|tensor| is_there(tensor)).filter_map(part).collect();
+        let bytes = device.read_all(&parts, watch)?;
+        let mut start = 0;
+        for tensor in tensors.iter_mut().filter(|tensor| is_there(tensor)) {
+            let own = bytes.get(start..start + tensor.0.len()).unwrap_or_default();
+            start += words(tensor.0.len()) as usize;
+            *tensor = Tensor::from_bytes(tensor.dtype(), tensor.sizes(), own, None)?;
+        }
+    }
+    Ok(tensors)
+}
+
 impl PartialEq for Tensor {
-    /// Equal to the bit: NaN equals the same NaN, 0 differs from -0.
+    /// Equal to the bit: NaN equals the same NaN, 0 differs from -0. On a device, whether they are the same memory.
     fn eq(&self, other: &Tensor) -> bool {
         let same_memory = std::ptr::eq(self.bytes(), other.bytes());
+        if self.device().is_some() || other.device().is_some() {
+            return self.part() == other.part() && self.description().device == other.description().device;
+        }
         self.dtype() == other.dtype() && self.sizes() == other.sizes() && (same_memory || self.bytes() == other.bytes())
     }
 }

@@ -6,7 +6,7 @@ use caudal::graph::{Builder, Notes, text};
 use caudal::json::Json;
 use caudal::meter::Meter;
 use caudal::program::Program;
-use caudal::run::function::Executable;
+use caudal::run::function::{Executable, Setting};
 use caudal::run::{Limits, Session};
 use caudal::{Code, DType, Graph, Result, Tensor, ops, passes};
 use std::sync::Arc;
@@ -15,7 +15,13 @@ use support::{execute, run_through, tensor};
 /// Runs a graph that is given as text, checked.
 fn checked(body: &str, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
     let graph = text::parse(body).unwrap_or_else(|error| panic!("{error}\n{body}"));
-    execute(&Arc::new(Executable::checked(&graph, &Meter::default()).unwrap()), &graph, inputs)
+    execute(
+        &Arc::new(
+            Executable::with(&graph, &[], &Setting { checked: true, ..Setting::default() }, &Meter::default()).unwrap(),
+        ),
+        &graph,
+        inputs,
+    )
 }
 
 fn integers(sizes: &[usize], elements: &[f64]) -> Tensor {
@@ -222,7 +228,9 @@ fn pauses_change_nothing() {
         indices[count as usize - 1] = last;
         [x.clone(), integers(&[count as usize], &indices)]
     };
-    let executable = Arc::new(Executable::checked(&graph, &Meter::default()).unwrap());
+    let executable = Arc::new(
+        Executable::with(&graph, &[], &Setting { checked: true, ..Setting::default() }, &Meter::default()).unwrap(),
+    );
     let mut sizes = caudal::shape::Bindings::new();
     sizes.set(&"n".into(), 5);
     sizes.set(&"m".into(), i64::from(count));

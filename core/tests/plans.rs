@@ -100,7 +100,7 @@ fn optimised_random_graphs_equal_plain_ones_to_the_bit() {
 fn check_memory(graph: &Graph, sizes: &Bindings) -> usize {
     let graph = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     let plan = Plan::new(&graph, &Meter::default()).unwrap();
-    let instance = Instance::new(&plan, sizes, &Meter::default()).unwrap();
+    let instance = Instance::new(&plan, sizes, None, &Meter::default()).unwrap();
     let mut in_place = 0;
     for (block, real) in plan.blocks.iter().zip(&instance.blocks) {
         let meet = |a: Part, b: Part| a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
@@ -119,7 +119,7 @@ fn check_memory(graph: &Graph, sizes: &Bindings) -> usize {
                 assert!(write.1.offset + write.1.bytes <= real.bytes);
                 assert!(writes[..position].iter().all(|other| !meet(other.1, write.1)), "step {index} writes twice");
                 let over: Vec<_> = reads.iter().filter(|read| meet(read.1, write.1)).collect();
-                let is_tape = matches!(step.action, Action::Tape(_));
+                let is_tape = matches!(step.action, Action::Tape(_) | Action::Cluster(_));
                 assert!(over.is_empty() || is_tape && over.iter().all(|read| read.1 == write.1), "step {index}");
                 in_place += over.len();
             }

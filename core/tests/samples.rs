@@ -7,13 +7,14 @@ use caudal::cpu::threads::set_num_threads;
 use caudal::graph::{Builder, Notes, text};
 use caudal::json::Json;
 use caudal::meter::Meter;
-use caudal::op::{Control, Meaning, OpDef, Sample, Vjp};
+use caudal::op::{Control, Meaning, OpDef, Vjp};
 use caudal::run::eager::{EagerOp, evaluate};
-use caudal::run::function::Executable;
+use caudal::run::function::{Executable, Setting};
 use caudal::run::{Limits, Session};
-use caudal::{Code, DType, Graph, Op, Program, Spec, Tensor, Value, grad, ops, passes, save};
+use caudal::{Code, DType, Graph, Program, Tensor, Value, grad, ops, passes, save};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use support::cases::{Case, difference, draw, for_samples, weigh};
 use support::{Generator, execute, numbers, run_through, tensor};
 
 /// An op without samples, and why.
@@ -24,90 +25,6 @@ fn reason_without_samples(def: &OpDef) -> Option<&'static str> {
         }
         Meaning::Cluster => Some("made by the pass fuse; see passes.rs"),
         _ => None,
-    }
-}
-
-/// An op on drawn inputs.
-struct Case {
-    what: String,
-    op: Op,
-    inputs: Vec<Option<Tensor>>,
-}
-
-impl Case {
-    fn new(def: &'static OpDef, sample: &Sample, dtype: DType) -> Case {
-        let mut generator = Generator(7);
-        let inputs = sample.inputs.iter().map(|input| draw(&mut generator, input, dtype)).collect();
-        let what = format!("{} {} of {:?} in {dtype}", def.name, sample.attrs, sample.inputs);
-        let op = support::op(def.name, sample.attrs).unwrap_or_else(|error| panic!("{what}: {error}"));
-        Case { what, op, inputs }
-    }
-
-    /// The same with the inputs that have the case's dtype converted to another.
-    fn cast(&self, sample: &Sample, dtype: DType) -> Case {
-        let inputs = self.inputs.iter().zip(sample.inputs);
-        let inputs = inputs.map(|(input, text)| match input {
-            Some(input) if text.starts_with('T') => Some(tensor(dtype, input.sizes(), &numbers(input))),
-            other => other.clone(),
-        });
-        Case { what: format!("{} against {dtype}", self.what), op: self.op.clone(), inputs: inputs.collect() }
-    }
-
-    fn present(&self) -> Vec<Tensor> {
-        self.inputs.iter().flatten().cloned().collect()
-    }
-
-    /// Applies the op in a graph; gives its inputs and outputs.
-    fn trace(&self, graph: &mut Graph) -> (Vec<Value>, Vec<Value>) {
-        let mut operands = Vec::new();
-        for (index, input) in self.inputs.iter().enumerate() {
-            operands.push(match input {
-                Some(input) => graph.input(&format!("x{index}"), input.spec()).unwrap(),
-                None => Value::ABSENT,
-            });
-        }
-        let outputs =
-            graph.apply(&self.op, Vec::new(), &operands).unwrap_or_else(|error| panic!("{}: {error}", self.what));
-        (operands.into_iter().filter(|value| *value != Value::ABSENT).collect(), outputs)
-    }
-
-    fn graph(&self) -> Graph {
-        let mut graph = Graph::new();
-        let (_, outputs) = self.trace(&mut graph);
-        graph.set_outputs(outputs).unwrap();
-        graph
-    }
-
-    fn eager(&self) -> Vec<Tensor> {
-        let outputs = EagerOp::new(self.op.clone()).call(&self.inputs, &Limits::none());
-        outputs.unwrap_or_else(|error| panic!("{}: {error}", self.what))
-    }
-}
-
-/// An input of a sample: `T[2, 3] in 0..1`, or `-` for one that is left out. Integers of a range are below its end.
-fn draw(generator: &mut Generator, input: &str, dtype: DType) -> Option<Tensor> {
-    if input == "-" {
-        return None;
-    }
-    let (spec, range) = input.split_once(" in ").map_or((input, None), |(spec, range)| (spec, Some(range)));
-    let spec = support::spec(&spec.replace('T', dtype.name()));
-    let (low, high) = match range.map(|range| range.split_once("..").expect("a range has two ends")) {
-        Some((low, high)) => (low.parse().expect("a number"), high.parse().expect("a number")),
-        None if spec.dtype.is_float() => (-2.0, 2.0),
-        None if spec.dtype.is_signed() => (-5.0, 6.0),
-        None => (0.0, 6.0),
-    };
-    Some(generator.tensor(&spec, low, high))
-}
-
-/// Calls `test` with each sample of each op in each dtype of the op; once where no input depends on it.
-fn for_samples(mut test: impl FnMut(&'static OpDef, &'static Sample, DType)) {
-    for def in ops::all() {
-        for sample in def.samples {
-            let depends = sample.inputs.iter().any(|input| input.starts_with('T'));
-            let dtypes = def.dtypes.iter().take(if depends { usize::MAX } else { 1 });
-            dtypes.for_each(|dtype| test(def, sample, dtype));
-        }
     }
 }
 
@@ -139,7 +56,8 @@ fn eager_plain_and_optimised_agree_to_the_bit() {
         assert_eq!(eager, plain, "eager and plain: {}", case.what);
         assert_eq!(plain, optimized, "plain and optimised: {}", case.what);
         let checked = Arc::new(
-            Executable::checked(&graph, &Meter::default()).unwrap_or_else(|error| panic!("{}: {error}", case.what)),
+            Executable::with(&graph, &[], &Setting { checked: true, ..Setting::default() }, &Meter::default())
+                .unwrap_or_else(|error| panic!("{}: {error}", case.what)),
         );
         match execute(&checked, &graph, &case.present()) {
             Ok(checked) => assert_eq!(plain, checked, "plain and checked: {}", case.what),
@@ -217,15 +135,6 @@ fn shifts_by_the_width_or_backwards_leave_the_sign() {
     }
 }
 
-/// The first element where `narrow` is further from `wide` than `tolerance` allows.
-fn difference(narrow: &Tensor, wide: &Tensor, tolerance: f64) -> Option<String> {
-    let (narrow, wide) = (numbers(narrow), numbers(wide));
-    let scale = wide.iter().filter(|value| value.is_finite()).fold(1f64, |scale, value| scale.max(value.abs()));
-    let far = |(a, b): (f64, f64)| !(a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * scale);
-    let index = narrow.iter().zip(&wide).position(|(a, b)| far((*a, *b)))?;
-    Some(format!("[{index}] is {}, not {}", narrow[index], wide[index]))
-}
-
 /// Ops that draw other numbers in `float64`.
 const DRAWN: &[&str] = &["bernoulli", "categorical"];
 
@@ -255,28 +164,6 @@ fn narrow_floats_are_near_float64() {
     });
     println!("{count} outputs compared");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-/// The sum over all float values of weight * (value + value^2 / 2), so that linear ops have second derivatives too.
-fn weigh(graph: &mut Graph, values: &[Value], generator: &mut Generator) -> Value {
-    let mut loss = graph.scalar(DType::F64, 0.0).unwrap();
-    for &value in values {
-        let spec = graph.spec(value).clone();
-        if !spec.dtype.is_float() {
-            continue;
-        }
-        let weight = generator.tensor(&Spec::new(DType::F64, spec.shape.clone()), -0.5, 0.5);
-        let weight = graph.constant(weight).unwrap();
-        let value = graph.cast(value, DType::F64).unwrap();
-        let half = graph.scalar(DType::F64, 0.5).unwrap();
-        let square = graph.mul(value, value).unwrap();
-        let square = graph.mul(square, half).unwrap();
-        let term = graph.add(value, square).unwrap();
-        let term = graph.mul(term, weight).unwrap();
-        let sum = graph.op("sum", &[], &[term]).unwrap();
-        loss = graph.add(loss, sum).unwrap();
-    }
-    loss
 }
 
 /// Compares gradients of a loss with central differences of it: in random directions and by single elements.
@@ -356,7 +243,7 @@ fn first_and_second_gradients_follow_finite_differences() {
         let mut generator = Generator(13);
         let mut values = outputs;
         for order in 1..=2 {
-            let loss = weigh(&mut graph, &values, &mut generator);
+            let loss = weigh(&mut graph, &values, DType::F64, &mut generator);
             values = grad::grad(&mut graph, loss, &wrt).unwrap_or_else(|error| panic!("{}: {error}", case.what));
             differences.check(order, &graph, loss, &by, &values);
         }

@@ -10,6 +10,6 @@ import { init } from "./wasm.js";
  */
 export async function devices(): Promise<string[]> {
   await init();
-  const info = JSON.parse(sharedInstance().begin().answer("cdl_info")) as { devices: string[] };
-  return info.devices;
+  const found = JSON.parse(sharedInstance().begin().answer("cdl_devices")) as { name: string }[];
+  return found.map((device) => device.name);
 }

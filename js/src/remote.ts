@@ -15,6 +15,7 @@ import {
   sendTensor,
 } from "./protocol.js";
 import {
+  type Placement,
   type Report,
   type RunOptions,
   type Session,
@@ -307,8 +308,8 @@ class RemoteSession<F extends Functions> implements Session<F> {
     return this.#call("memory", [name, dims]);
   }
 
-  async placement(): Promise<Report["placement"]> {
-    return (await this.report()).placement;
+  placement(): Promise<Placement> {
+    return this.#call("placement", []);
   }
 
   report(): Promise<Report> {

@@ -32,10 +32,25 @@ export interface RunOptions extends Limits {
   signal?: AbortSignal | undefined;
 }
 
+/** A step of a function on a device. */
+export interface Step {
+  readonly op: string;
+  /** The device that runs it. */
+  readonly device: string;
+  /** Why that is not the session's; of control flow, what it waits for. */
+  readonly why?: string;
+  /** Where the user's code made it. */
+  readonly file?: string;
+  readonly line?: number;
+}
+
+/** Where each function runs: `"cpu"`, or on a device its steps, at the sizes of the last call. */
+export type Placement = Readonly<Record<string, string | readonly Step[]>>;
+
 /** What a session did. */
 export interface Report {
   readonly device: string;
-  /** Where each function runs. */
+  /** The device of each function. */
   readonly placement: Readonly<Record<string, string>>;
   /** Bytes under the session's limits: the limit (0 is none), what is in use now and what was at most. */
   readonly memory: { readonly limit: number; readonly used: number; readonly peak: number };
@@ -97,7 +112,7 @@ export interface Session<F extends Functions = Functions> {
   /** As `Program.memory`. */
   memory(name: keyof F & string, dims?: Record<string, number>): Promise<number>;
   /** Where each function runs. */
-  placement(): Promise<Report["placement"]>;
+  placement(): Promise<Placement>;
   /** What it did. */
   report(): Promise<Report>;
   /** Waits for the calls that were made; later ones get `closed`. It may be called twice. */
@@ -265,8 +280,9 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     return (JSON.parse(plan) as { memory: number }).memory;
   }
 
-  async placement(): Promise<Report["placement"]> {
-    return (await this.report()).placement;
+  async placement(): Promise<Placement> {
+    const text = this.#open().begin().answer("cdl_session_placement", this.#handle.pointer);
+    return JSON.parse(text) as Placement;
   }
 
   async report(): Promise<Report> {

@@ -147,6 +147,9 @@ const sessions = {
   async memory(session: LocalSession, _: AbortSignal, name: string, dims: Record<string, number>): Promise<Result> {
     return { value: await session.memory(name, dims) };
   },
+  async placement(session: LocalSession): Promise<Result> {
+    return { value: await session.placement() };
+  },
   async report(session: LocalSession): Promise<Result> {
     return { value: await session.report() };
   },

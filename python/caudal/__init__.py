@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import clipping, creation, functions, manipulation, ops, optimizers, random, schedules
 from .control import cond, scan, while_loop
+from .device import Device, device, devices
 from .dims import Dim
 from .dtypes import (
     DType,
@@ -49,7 +50,7 @@ from .errors import (
 from .function import Function, function
 from .gradient import grad, value_and_grad
 from .graph import Graph
-from .info import devices, num_threads, set_num_threads, version
+from .info import num_threads, set_num_threads, version
 from .limits import Limits
 from .program import Program, load, save
 from .session import Session
@@ -81,6 +82,7 @@ __all__ = [
     "DType",
     "DTypeError",
     "DeadlineError",
+    "Device",
     "DeviceError",
     "Dim",
     "Error",
@@ -105,6 +107,7 @@ __all__ = [
     "bool",
     "cond",
     "datasets",
+    "device",
     "devices",
     "e",
     "float16",

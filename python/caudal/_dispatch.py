@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from . import _convert, _quick
+from . import _convert, _placement, _quick
 from . import tensor as _tensor
 from . import tracer as _tracer
 from ._ffi import Handle, check_quick, dumps, lib, owned_op
@@ -94,7 +94,7 @@ def apply(name: str, inputs: Sequence[Any], attrs: Mapping[str, object], dtypes:
             else:
                 break
         else:
-            result = _quick.eager(*operands)
+            result = _placement.eager(*operands) if _placement.contexts else _quick.eager(*operands)
             return _tensor.Tensor(result if type(result) is not int else _raise(result))
     return _apply(name, op, symbolic, inputs, dtypes)[0]
 
@@ -157,8 +157,9 @@ def _raise(error: int) -> NoReturn:
 
 
 def run(op: Handle, tensors: Sequence[Tensor | None]) -> list[Tensor]:
-    """Applies an op to tensors at hand, at once."""
-    result = _quick.eager(op, *[None if tensor is None else tensor._handle for tensor in tensors])
+    """Applies an op to tensors at hand, at once: where the context says, else where the first input on a device is."""
+    handles = [None if tensor is None else tensor._handle for tensor in tensors]
+    result = _placement.eager(op, *handles) if _placement.contexts else _quick.eager(op, *handles)
     if type(result) is int:
         _raise(result)
     return [_tensor.Tensor(handle) for handle in (result if type(result) is tuple else (result,))]

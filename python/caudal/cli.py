@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .device import facts
 from .errors import Error, FileError, make
-from .info import devices
 from .program import Program, load
 from .spec import TensorSpec
 
@@ -50,7 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-o", "--output", metavar="FILE.npz", help="write the outputs there, by name")
     run.add_argument("--save", metavar="FILE", help="write the program with the state after the run there")
     run.add_argument("--device", default="cpu", help="cpu (default), gpu:0 or auto")
-    commands.add_parser("devices", help="list the devices", description="List the devices that sessions can run on.")
+    devices = commands.add_parser(
+        "devices",
+        help="list the devices",
+        description="List the devices that sessions can run on: of GPUs also what they are, can do and hold.",
+    )
+    devices.add_argument("--json", action="store_true", help="print it as JSON")
     return parser
 
 
@@ -123,8 +128,37 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"{name}: {array.dtype}{list(array.shape)}\n{array}")
 
 
-def _devices(_: argparse.Namespace) -> None:
-    print("\n".join(devices()))
+def _devices(arguments: argparse.Namespace) -> None:
+    found = facts()
+    print(json.dumps(found, indent=2) if arguments.json else "\n".join(map(_device, found)))
+
+
+def _device(fact: Mapping[str, Any]) -> str:
+    """What is known of a device, one thing a line."""
+    if "adapter" not in fact:
+        return str(fact["name"])
+    size, memory = _bytes, {key: _bytes(count) for key, count in fact["memory"].items()}
+    kind = "software" if fact["software"] else "hardware"
+    features = [name for name in ("f16", "subgroups") if fact[name]]
+    return "\n".join(
+        (
+            f"{fact['name']}: {fact['adapter']} ({kind}, {fact['backend']})",
+            f"    features   {', '.join(features) or 'none beyond those of WebGPU'}",
+            f"    buffers    {size(fact['buffer_bytes'])} at most, {size(fact['binding_bytes'])} in a binding, "
+            f"{fact['storage_buffers']} bindings in a shader",
+            f"    workgroup  {fact['invocations']} invocations, {size(fact['workgroup_bytes'])}",
+            f"    memory     {memory['used']} used ({memory['peak']} at most), {memory['pooled']} pooled",
+        )
+    )
+
+
+def _bytes(count: int) -> str:
+    """Bytes in the unit that people read."""
+    value, units = float(count), iter(("B", "KiB", "MiB", "GiB"))
+    unit = next(units)
+    while value >= 1024 and unit != "GiB":
+        value, unit = value / 1024, next(units)
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,10 +11,11 @@ import numpy as np
 from . import _dispatch
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
+from .device import Device
 from .dims import Dim, DimLike, as_shape
 from .dtypes import DType, DTypeLike, as_dtype, float32, int64
 from .errors import ArgumentError, make
-from .tensor import Tensor, from_dlpack
+from .tensor import Tensor, from_dlpack, placed
 from .variable import Variable
 
 __all__ = [
@@ -36,14 +37,14 @@ ShapeLike: TypeAlias = "Sequence[DimLike | str] | DimLike"
 
 
 def asarray(
-    obj: ArrayLike, /, *, dtype: DTypeLike | None = None, device: str | None = None, copy: bool | None = None
+    obj: ArrayLike, /, *, dtype: DTypeLike | None = None, device: str | Device | None = None, copy: bool | None = None
 ) -> Tensor:
     """A tensor of numbers, lists, an array of another library, or a tensor.
 
     Args:
         obj: Numbers and (nested) lists become float32, int64 or bool; arrays keep their dtype.
         dtype: The dtype of the result; what has another is cast.
-        device: ``"cpu"``.
+        device: Where to: ``"cpu"``, ``"gpu:0"``, ...; left out, where the context says, else the CPU.
         copy: False refuses to copy: the tensor then shares the memory of ``obj``, which must not change any more.
 
     Raises:
@@ -59,21 +60,24 @@ def asarray(
     """
     wanted = None if dtype is None else as_dtype(dtype)
     if copy is False and not isinstance(obj, Tensor | Variable):
-        return _lend(obj, wanted)
+        return _lend(obj, wanted, device)
     tensor = as_tensor(obj, wanted)
     if wanted is not None:
         if copy is False and tensor.dtype is not wanted:
             raise _refuse_copy(tensor)
         tensor = _dispatch.cast(tensor, wanted)
-    return tensor if device is None else tensor.to_device(device)
+    result = placed(tensor, device)
+    if copy is False and result is not tensor:
+        raise _refuse_copy(tensor)
+    return result
 
 
-def _lend(obj: object, wanted: DType | None) -> Tensor:
+def _lend(obj: object, wanted: DType | None, device: str | Device | None) -> Tensor:
     """A tensor over the memory of another library's array."""
     if not hasattr(obj, "__dlpack__") or (isinstance(obj, np.ndarray) and not obj.dtype.isnative):
         raise _refuse_copy(obj)
     try:
-        tensor = from_dlpack(obj, copy=False)
+        tensor = from_dlpack(obj, device=device, copy=False)
     except (BufferError, ArgumentError):
         raise _refuse_copy(obj) from None
     if wanted is not None and tensor.dtype is not wanted:
@@ -87,7 +91,7 @@ def _refuse_copy(obj: object) -> ArgumentError:
 
 
 def full(
-    shape: ShapeLike, fill_value: ArrayLike, *, dtype: DTypeLike | None = None, device: str | None = None
+    shape: ShapeLike, fill_value: ArrayLike, *, dtype: DTypeLike | None = None, device: str | Device | None = None
 ) -> Tensor:
     """A tensor whose elements are all one number.
 
@@ -95,7 +99,7 @@ def full(
         shape: Its shape; the dims may be those of a traced tensor.
         fill_value: The number, or a scalar tensor.
         dtype: Its dtype; left out, that of the number: float32, int64 or bool.
-        device: ``"cpu"``.
+        device: Where to: ``"cpu"``, ``"gpu:0"``, ...; left out, where the context says, else the CPU.
 
     Raises:
         ArgumentError: not a shape, or a negative size.
@@ -106,8 +110,8 @@ def full(
         >>> cd.full((2,), 7)
         Tensor([7, 7], dtype=int64)
     """
-    value = asarray(fill_value, dtype=dtype, device=device)
-    return apply("broadcast_to", (value,), {"shape": checked_shape(shape)})
+    filled = apply("broadcast_to", (asarray(fill_value, dtype=dtype),), {"shape": checked_shape(shape)})
+    return filled if device is None else filled.to_device(device)
 
 
 def checked_shape(shape: object) -> tuple[DimLike, ...]:
@@ -119,13 +123,13 @@ def checked_shape(shape: object) -> tuple[DimLike, ...]:
     return dims
 
 
-def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
+def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | Device | None = None) -> Tensor:
     """A tensor of zeros.
 
     Args:
         shape: Its shape; the dims may be those of a traced tensor.
         dtype: Its dtype.
-        device: ``"cpu"``.
+        device: Where to: ``"cpu"``, ``"gpu:0"``, ...; left out, where the context says, else the CPU.
 
     Raises:
         ArgumentError: not a shape, or a negative size.
@@ -140,7 +144,7 @@ def zeros(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = 
     return full(shape, False, dtype=dtype, device=device)
 
 
-def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
+def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | Device | None = None) -> Tensor:
     """A tensor of ones; see `zeros`.
 
     Example:
@@ -151,7 +155,7 @@ def ones(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = N
     return full(shape, True, dtype=dtype, device=device)
 
 
-def empty(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | None = None) -> Tensor:
+def empty(shape: ShapeLike, *, dtype: DTypeLike = float32, device: str | Device | None = None) -> Tensor:
     """A tensor whose elements nobody may rely on; they are zeros.
 
     Example:
@@ -205,7 +209,7 @@ def arange(
     step: int | float = 1,
     *,
     dtype: DTypeLike | None = None,
-    device: str | None = None,
+    device: str | Device | None = None,
 ) -> Tensor:
     """Numbers from ``start`` to before ``stop``, ``step`` apart; with one number, from 0 to before it.
 
@@ -214,7 +218,7 @@ def arange(
         stop: The number before which they end.
         step: The difference between neighbours.
         dtype: The dtype; left out, int64, or float32 if one of the numbers is a float.
-        device: ``"cpu"``.
+        device: Where to: ``"cpu"``, ``"gpu:0"``, ...; left out, where the context says, else the CPU.
 
     Raises:
         ArgumentError: a step of 0.

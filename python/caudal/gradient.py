@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeAlias
 
-from . import _dispatch, tree
+from . import _dispatch, _placement, tree
 from . import tensor as _tensor
 from . import tracer as _tracer
 from ._ffi import CData, Handle
@@ -32,11 +32,20 @@ class Recorder(_tracer.Tracer):
     def watch(self, tensor: Tensor) -> Tensor:
         """The same tensor as an input of the record."""
         spec = str(TensorSpec(tensor.shape, tensor.dtype))
-        return self._known(tensor._handle, self.builder.input(f"input_{len(self.values)}", spec))
+        return self._known(_placement.placed(tensor._handle), self.builder.input(f"input_{len(self.values)}", spec))
 
     def _known(self, handle: Handle, value: int) -> Tensor:
         tensor = self.values[value] = _tensor.Tensor(handle, self, value)
         return tensor
+
+    def _constant(self, tensor: Tensor) -> int:
+        if _placement.of(tensor._handle) == "cpu":
+            return super()._constant(tensor)
+        # Graphs hold constants on the CPU; as an input it stays where it is.
+        found = self._constants.get(id(tensor))
+        if found is None:
+            found = self._constants[id(tensor)] = (tensor, self.watch(tensor)._value)
+        return found[1]
 
     def apply(self, op: Handle, inputs: Sequence[Tensor | None], regions: Sequence[CData] = ()) -> list[Tensor]:
         """Runs an op and records it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import _dispatch, tree
+from . import _dispatch, _placement, tree
 from . import tensor as _tensor
 from . import tracer as _tracer
 from ._dispatch import ArrayLike
@@ -62,7 +62,7 @@ class Graph:
         if role not in ROLES:
             text = f"there is no role {role!r}; there are {', '.join(ROLES)}"
             raise make(ArgumentError, text, op="state", argument="role")
-        value = _dispatch.as_tensor(initial)._concrete("value")
+        value = _placement.host(_dispatch.as_tensor(initial)._concrete("value"))
         made = _tensor.Tensor(None, self._root, self._root.builder.state(name, role, value))
         if name == RANDOM_KEY:
             # What draws takes it then, and not the generator.
@@ -162,7 +162,7 @@ class GraphFunction:
         root.locate()
         grads = root.builder.grad(root.lift(loss), values)
         op = _dispatch.make_op(optimizer._op, optimizer._attrs)[0]
-        rate = optimizer.learning_rate.value._handle
+        rate = _placement.host(optimizer.learning_rate.value._handle)
         schedule = optimizer.schedule
         if schedule is not None:
             root.builder.schedule(optimizer.name, _dispatch.make_op(schedule._op, schedule._attrs)[0])

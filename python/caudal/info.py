@@ -1,4 +1,4 @@
-"""The library itself: its version, devices and threads."""
+"""The library itself: its version and threads."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from typing import Any
 from ._ffi import bytes_of, check, lib
 from .errors import ArgumentError, make
 
-__all__ = ["devices", "num_threads", "set_num_threads"]
+__all__ = ["num_threads", "set_num_threads"]
 
 
 def _info() -> dict[str, Any]:
     info: dict[str, Any] = json.loads(bytes_of(lib.cdl_info))
     return info
-
-
-def devices() -> list[str]:
-    """The devices that sessions can run on.
-
-    Example:
-        >>> import caudal as cd
-        >>> "cpu" in cd.devices()
-        True
-    """
-    return list(_info()["devices"])
 
 
 def num_threads() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _dispatch, tree
 from . import tracer as _tracer
-from .creation import zeros
+from .creation import asarray, zeros
 from .errors import ArgumentError, make
 from .schedules import Schedule
 from .tensor import Tensor
@@ -48,7 +48,7 @@ class Optimizer:
         """The variables that it keeps beside a parameter, in the order of the op; made at the first step."""
         kept = self._slots.get(variable)
         if kept is None:
-            zeros = np.zeros(tuple(map(int, variable.shape)), np.float32)
+            zeros = asarray(np.zeros(tuple(map(int, variable.shape)), np.float32), device=variable.device)
             kept = self._slots[variable] = [
                 Variable(zeros, name=f"{self.name}/{slot}/{variable.name}", role="optimizer", dtype=variable.dtype)
                 for slot in self._slot_names

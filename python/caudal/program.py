@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from ._ffi import CData, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor
+from .device import Device
 from .dtypes import DType
 from .errors import ArgumentError, UnknownNameError, make
 from .limits import Limits, handle
@@ -290,7 +291,7 @@ class Program:
         return text
 
     def session(
-        self, *, device: str = "cpu", strict: bool = False, debug: bool = False, limits: Limits | None = None
+        self, *, device: str | Device = "cpu", strict: bool = False, debug: bool = False, limits: Limits | None = None
     ) -> Session:
         """A session of it; see `caudal.load` for the arguments."""
         from .session import Session
@@ -340,7 +341,7 @@ def save(
 def load(
     source: Source,
     *,
-    device: str = "cpu",
+    device: str | Device = "cpu",
     strict: bool = False,
     debug: bool = False,
     limits: Limits | None = None,
@@ -351,7 +352,8 @@ def load(
     Args:
         source: The path, the bytes, or an open binary file.
         device: ``"cpu"``, ``"gpu:0"``, or ``"auto"``: a hardware GPU, else the CPU.
-        strict: Whether it is an error if something would run elsewhere than on the device.
+        strict: Whether it is an error (`UnsupportedError`, with the op and the line) if a step would run elsewhere than
+            on the device; else the CPU runs what the device does not, and `Session.placement` tells.
         debug: Whether calls are checked, for finding mistakes: they are slower, and they raise, with the line, where
             an index is outside of its axis (`OutOfBoundsError`), an integer is divided by 0, a number is cast to an
             integer dtype that does not hold it, or an op makes NaN of operands without (`ArgumentError`).

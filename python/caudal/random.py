@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _dispatch
+from . import _dispatch, _placement
 from . import tracer as _tracer
 from ._dispatch import ArrayLike, apply, as_tensor
 from .builder import RANDOM_KEY
 from .dims import Dim, DimLike, as_shape
 from .dtypes import DTypeLike, as_dtype, float32, int64, uint32
 from .errors import ArgumentError, make
-from .tensor import Tensor
+from .tensor import Tensor, placed
 from .variable import Variable
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def key(seed: int) -> Tensor:
     number = seed.__index__()
     if not 0 <= number < 2**64:
         raise make(ArgumentError, f"{number} is not in 0 to 2^64 - 1", op="key", argument="seed")
-    return as_tensor(np.array([number >> 32, number & 0xFFFFFFFF], np.uint32))
+    return placed(as_tensor(np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)), None)
 
 
 def split(key: ArrayLike, num: int = 2) -> Tensor:
@@ -307,7 +307,7 @@ def seed(number: int) -> None:
         >>> bool(cd.all(first == cd.dropout(cd.ones(64), 0.5)))
         True
     """
-    with _tracer.aside():
+    with _tracer.aside(), _placement.aside():
         generator.assign(key(number))
 
 
@@ -316,6 +316,8 @@ def draw(x: Tensor | None = None) -> Tensor:
     tracer = _tracer.active() or _tracer.owner((x,))
     if tracer is not None:
         return tracer.draw()
-    both = split(generator._read())
-    generator._set(both[0])
-    return _dispatch.apply("fold_in", (both[1], 0), {}, (None, "int64"))
+    # Drawn on the CPU: the ops that take the key bring it to where they run.
+    with _placement.aside():
+        both = split(generator.value.to_device("cpu"))
+        generator._set(both[0])
+        return _dispatch.apply("fold_in", (both[1], 0), {}, (None, "int64"))

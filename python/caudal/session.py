@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any
 
-from . import _convert, _run, tree
+from . import _convert, _placement, _run, tree
 from ._ffi import CData, address, bytes_of, check, dumps, ffi, lib, names, owned, owned_tensor, tensors_of, wait
+from .device import Device, name_of
 from .errors import ArgumentError, Error, UnknownNameError, make
 from .limits import Limits, handle
 from .program import FunctionInfo, Program
@@ -165,13 +166,14 @@ class Session:
         self,
         program: Program,
         *,
-        device: str = "cpu",
+        device: str | Device = "cpu",
         strict: bool = False,
         debug: bool = False,
         limits: Limits | None = None,
     ) -> None:
         self.program = program
-        options: dict[str, object] = {"device": device}
+        name = name_of(device)
+        options: dict[str, object] = {"device": name}
         if strict:
             options["strict"] = True
         if debug:
@@ -180,6 +182,8 @@ class Session:
         self._handle: CData = owned(
             "session", lib.cdl_program_session, program._handle, text, len(text), handle(limits)
         )
+        if name != "cpu":
+            _placement.note()
         self._functions: dict[str, SessionFunction] = {}
         for note in self.report()["notes"]:
             warnings.warn(str(note), stacklevel=3)
@@ -272,12 +276,16 @@ class Session:
 
     @property
     def device(self) -> str:
-        """The device that it runs on."""
+        """The device that it runs on, where its state and outputs are."""
         return str(self.report()["device"])
 
     def placement(self) -> dict[str, Any]:
-        """Where each function runs."""
-        placement: dict[str, Any] = self.report()["placement"]
+        """Where each function runs, by its name: ``"cpu"``, or on a device the list of its steps.
+
+        A step is a dict with its ``op``, the ``device`` that runs it, ``why`` if that is not the session's, and the
+        user's ``file`` and ``line``. They are those at the sizes of the last call; before one, at 8 for each symbol.
+        """
+        placement: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_placement, self._handle))
         return placement
 
     def report(self) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import _dispatch, _indexing, _quick, dtypes
+from . import _dispatch, _indexing, _placement, _quick, dtypes
 from . import tracer as _tracer
 from ._ffi import Handle, address, tensor_of
 from ._operators import Operators
+from .device import Device, name_of
 from .dims import DimLike, Shape, shape_text
 from .dtypes import DType
 from .errors import ArgumentError, ShapeError, make
@@ -82,8 +83,8 @@ class Tensor(Operators):
 
     @property
     def device(self) -> str:
-        """Where it is: ``"cpu"``."""
-        return "cpu"
+        """Where its elements are: ``"cpu"``, ``"gpu:0"``, ...; that of a traced tensor is ``"cpu"``."""
+        return "cpu" if self._handle is None else _placement.of(self._handle)
 
     @property
     def nbytes(self) -> int:
@@ -117,25 +118,40 @@ class Tensor(Operators):
         axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
         return _dispatch.apply("transpose", (self,), {"axes": axes})
 
-    def to_device(self, device: str, /) -> Tensor:
-        """The tensor on a device.
+    def to_device(self, device: str | Device, /) -> Tensor:
+        """The tensor on a device; itself if it is there, or traced: a graph runs on one device.
+
+        Args:
+            device: ``"cpu"``, ``"gpu:0"``, ..., ``"auto"``, or what `device` gives.
 
         Raises:
-            ArgumentError: not ``"cpu"``.
+            DeviceError: there is no such device, or it is lost.
+            OutOfMemoryError: the device does not hold it.
         """
-        if device != "cpu":
-            raise make(ArgumentError, f"there is no device {device!r}; there is cpu", argument="device")
-        return self
+        name = name_of(device)
+        if self._handle is None or name == _placement.of(self._handle):
+            return self
+        # Gradients pass: in a record it is the same value.
+        return Tensor(_placement.move(self._handle, name), self._tracer, self._value)
+
+    def to(self, device: str | Device, /) -> Tensor:
+        """The tensor on a device; see `to_device`."""
+        return self.to_device(device)
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The elements as a NumPy array: read-only, over the same memory; ``bfloat16`` is converted to ``float32``.
 
+        From a device they are copied; that waits for what the device has to do before.
+
         Raises:
             ArgumentError: it is traced.
+            DeviceError: the device is lost.
         """
-        self._concrete("elements")
-        tensor = _dispatch.cast(Tensor(self._handle), dtypes.float32) if self.dtype is dtypes.bfloat16 else self
-        return np.asarray(_Memory(tensor._handle))
+        handle = _placement.host(self._concrete("elements"))
+        if self.dtype is dtypes.bfloat16:
+            with _placement.aside():
+                handle = _dispatch.cast(Tensor(handle), dtypes.float32)._handle
+        return np.asarray(_Memory(handle))
 
     def item(self) -> Any:
         """The only element, as a Python number.
@@ -158,8 +174,8 @@ class Tensor(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy()
         wanted = array.dtype if dtype is None else np.dtype(dtype)
-        if copy is False and (wanted != array.dtype or self.dtype is dtypes.bfloat16):
-            raise ValueError(f"a {self.dtype} tensor cannot be a {wanted} array without a copy")
+        if copy is False and (wanted != array.dtype or self.dtype is dtypes.bfloat16 or self.device != "cpu"):
+            raise ValueError(f"a {self.dtype} tensor on {self.device} cannot be a {wanted} array without a copy")
         return array.astype(wanted) if copy or wanted != array.dtype else array
 
     def __array_namespace__(self, *, api_version: str | None = None) -> ModuleType:
@@ -178,14 +194,17 @@ class Tensor(Operators):
         from . import _dlpack
 
         if dl_device not in (None, self.__dlpack_device__()) or stream is not None:
-            raise BufferError("the tensor is on the CPU, where there are no streams")
-        handle = self._concrete("elements")
-        if copy:
-            handle = _dispatch.run(_dispatch.make_op("cast", {"dtype": self.dtype})[0], [self])[0]._handle
+            raise BufferError("the tensor is handed over on the CPU, where there are no streams")
+        own = self._concrete("elements")
+        handle = _placement.host(own)
+        if copy is False and handle is not own:
+            raise BufferError(f"the tensor is on {self.device}, and goes to other libraries by a copy")
+        if copy and handle is own:
+            handle = _copy(Tensor(own))._handle
         return _dlpack.export(handle, max_version is not None and max_version[0] >= 1)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        # DLPack's type and number of the CPU.
+        # DLPack's type and number of the CPU, from where others get what is on a device, too.
         return (1, 0)
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -228,7 +247,8 @@ class Tensor(Operators):
         if self._handle is None:
             return f"Tensor({self.dtype}{shape_text(self.shape)})"
         text = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
-        return f"Tensor({text}, dtype={self.dtype})"
+        device = "" if self.device == "cpu" else f", device={self.device}"
+        return f"Tensor({text}, dtype={self.dtype}{device})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (np.array(self.numpy()), self.dtype.name)
@@ -259,6 +279,20 @@ class Tensor(Operators):
         raise make(ArgumentError, text, location=_tracer.user_location())
 
 
+def _copy(tensor: Tensor) -> Tensor:
+    """A tensor with memory of its own, where it is."""
+    with _placement.aside():
+        return _dispatch.run(_dispatch.make_op("cast", {"dtype": tensor.dtype})[0], [tensor])[0]
+
+
+def placed(tensor: Tensor, device: str | Device | None) -> Tensor:
+    """A tensor that was made, on the device that is wanted: left out, that of the innermost context."""
+    if device is not None:
+        return tensor.to_device(device)
+    name = _placement.current() if _placement.contexts else None
+    return tensor if name is None else tensor.to_device(name)
+
+
 def _unpickle(array: np.ndarray[Any, Any], dtype: str) -> Tensor:
     return _dispatch.cast(_dispatch.as_tensor(array), dtypes.as_dtype(dtype))
 
@@ -279,14 +313,14 @@ class _Memory:
         }
 
 
-def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(x: Any, /, *, device: str | Device | None = None, copy: bool | None = None) -> Tensor:
     """A tensor over the data of another library's array, without a copy where that is row-major and aligned.
 
     Whoever shares the data must not change it: a tensor never changes.
 
     Args:
         x: Anything with ``__dlpack__``, on the CPU.
-        device: Where to; ``"cpu"``.
+        device: Where to; left out, where the context says, else the CPU.
         copy: Whether to copy; None copies where it must, False refuses to.
 
     Raises:
@@ -304,5 +338,9 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = Non
 
     tensor = Tensor(_dlpack.take(x, copy=copy is not False))
     if copy:
-        tensor = _dispatch.run(_dispatch.make_op("cast", {"dtype": tensor.dtype})[0], [tensor])[0]
-    return tensor if device is None else tensor.to_device(device)
+        tensor = _copy(tensor)
+    result = placed(tensor, device)
+    if copy is False and result is not tensor:
+        text = f"the data cannot be had on {result.device} without a copy"
+        raise make(ArgumentError, text, op="from_dlpack", argument="copy")
+    return result

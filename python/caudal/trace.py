@@ -6,15 +6,17 @@ import inspect
 import struct
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
-from . import _dispatch, _run, tree
+from . import _dispatch, _placement, _run, tree
 from . import tracer as _tracer
 from ._ffi import NULL, CData, address, bytes_of, check, check_json, dumps, ffi, lib, owned
 from .builder import Builder, Draft
 from .dims import Dim
-from .errors import ArgumentError, make
+from .errors import ArgumentError, DeviceError, make
 from .spec import TensorSpec
+from .tensor import Tensor
 from .variable import Variable
 
 __all__ = ["Trace"]
@@ -61,9 +63,13 @@ class Trace:
         self._function: int | None = None
         self._session: CData | None = None
         self._program: CData | None = None
+        # On devices, by name: the generation of what lies there, the session, and the function.
+        self._there: dict[str, tuple[int, CData, int]] = {}
+        # Where all variables are, as of how many moves.
+        self._settled: tuple[str, int] | None = None
         what = "the function" if getattr(f, "__name__", "<lambda>") == "<lambda>" else f"the function {name}"
         self._root = root = _tracer.Root(what, placeholders=True)
-        with _tracer.aside(), _tracer.recording(root):
+        with _tracer.aside(), _placement.aside(), _tracer.recording(root):
             arguments = {key: self._arguments(key, tree_of) for key, tree_of in specs.items()}
             bound = inspect.BoundArguments(parameters, arguments)
             self._finish(f(*bound.args, **bound.kwargs))
@@ -119,8 +125,57 @@ class Trace:
         fitted = _run.Inputs(self.name, bool(self._updates) or self._root.draws)
         for value, (name, spec) in zip(inputs, self.inputs.items(), strict=True):
             fitted.add(value, spec, name)
-        outputs = _run.run(self._function or self._compile(), fitted, None)
+        if _placement.in_use:
+            outputs = self._run_placed(self._device(inputs), fitted)
+        else:
+            outputs = _run.run(self._function or self._compile(), fitted, None)
         return outputs[0] if self.structure == tree.LEAF else tree.unflatten(self.structure, list(outputs))
+
+    def _device(self, inputs: Sequence[Any]) -> str:
+        """Where a call runs: as the context says, else where its first tensor is, else where its variables are."""
+        name = _placement.current()
+        if name is None:
+            first = next((value for value in inputs if type(value) is Tensor), None)
+            name = "cpu" if first is None else first.device
+            if name == "cpu" and (variable := self._first) is not None:
+                settled = self._settled
+                known = settled is not None and settled[1] == _placement.moves
+                name = settled[0] if known and settled is not None else variable.device
+        return name
+
+    @cached_property
+    def _first(self) -> Variable | None:
+        """The first variable that it uses, other than the generator, which all share."""
+        from .random import generator
+
+        return next((variable for variable in self._root.states if variable is not generator), None)
+
+    def _run_placed(self, name: str, inputs: _run.Inputs) -> list[Tensor]:
+        """Runs it on a device, where its variables are from then on."""
+        before = _placement.moves
+        if self._settled != (name, before):
+            moved = sum(variable._move(name) for variable in self._root.states)
+            self._settled = (name, before + moved)
+        if name == "cpu":
+            return _run.run(self._function or self._compile(), inputs, None)
+        found = self._there.get(name)
+        if found is None or found[0] != _placement.generation:
+            found = self._compile_on(name)
+        try:
+            return _run.run(found[2], inputs, None)
+        except DeviceError:
+            _placement.forget()
+            raise
+
+    def _compile_on(self, name: str) -> tuple[int, CData, int]:
+        """The function of a session on a device."""
+        self._compile()
+        assert self._program is not None
+        with self._lock:
+            generation = _placement.generation
+            session = session_of(self._program, self._root.states, name)
+            found = self._there[name] = (generation, session, function_of(session, self.name))
+        return found
 
     def _compile(self) -> int:
         """The function of a session whose state is the variables; made at the first call."""
@@ -133,10 +188,7 @@ class Trace:
                 self._root.builder.function(self._draft(self.name, outputs, []))
                 self._program = program_of([self._root.builder], None)
                 self._session = session_of(self._program, self._root.states)
-                function = ffi.new("cdl_function **")
-                name = self.name.encode()
-                check(lib.cdl_session_function(self._session, name, len(name), function))
-                self._function = address(function[0])
+                self._function = function_of(self._session, self.name)
         return self._function
 
     def _draft(self, name: str, outputs: dict[str, int], training: list[tuple[int, int]]) -> Draft:
@@ -173,9 +225,17 @@ def program_of(builders: Sequence[Builder], metadata: object) -> CData:
     return owned("program", lib.cdl_program_new, graphs, len(builders), text, len(text))
 
 
-def session_of(program: CData, states: dict[Variable, tuple[str, int]]) -> CData:
+def function_of(session: CData, name: str) -> int:
+    """The address of a session's function."""
+    function, data = ffi.new("cdl_function **"), name.encode()
+    check(lib.cdl_session_function(session, data, len(data), function))
+    return address(function[0])
+
+
+def session_of(program: CData, states: dict[Variable, tuple[str, int]], device: str = "cpu") -> CData:
     """A session of a program whose state is variables, each known there by a name."""
-    session = owned("session", lib.cdl_program_session, program, b"", 0, NULL)
+    options = dumps({"device": device}, "options")
+    session = owned("session", lib.cdl_program_session, program, options, len(options), NULL)
     used = used_state(program)
     for variable, (name, _) in states.items():
         if name in used:

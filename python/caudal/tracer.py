@@ -14,6 +14,7 @@ from functools import lru_cache
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from . import _placement
 from . import tensor as _tensor
 from ._ffi import ABSENT, CData, Handle
 from .builder import RANDOM_KEY, Builder
@@ -136,7 +137,7 @@ class Tracer:
     def _constant(self, tensor: Tensor) -> int:
         found = self._constants.get(id(tensor))
         if found is None:
-            found = self._constants[id(tensor)] = (tensor, self.builder.constant(tensor._handle))
+            found = self._constants[id(tensor)] = (tensor, self.builder.constant(_placement.host(tensor._handle)))
         return found[1]
 
     def _left(self) -> str:
@@ -218,7 +219,7 @@ class Root(Tracer):
             while name in taken:
                 count += 1
                 name = f"{variable.name}_{count}"
-            initial = variable._placeholder() if self.placeholders else variable.value._handle
+            initial = variable._placeholder() if self.placeholders else _placement.host(variable.value._handle)
             found = self.states[variable] = (name, self.builder.state(name, variable.role, initial))
         return found[1]
 

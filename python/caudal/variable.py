@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _dispatch
+from . import _dispatch, _placement
 from . import tensor as _tensor
 from . import tracer as _tracer
 from ._ffi import NULL, CData, Handle, ffi, lib, owned, owned_tensor, tensor_of, wait
@@ -68,7 +68,8 @@ class Variable(Operators):
             value = _dispatch.as_tensor(init() if callable(init) else init, None if dtype is None else as_dtype(dtype))
         if dtype is not None:
             value = _dispatch.cast(value, as_dtype(dtype))
-        self._cell: CData = owned("variable", lib.cdl_variable_new, tensor_of(value._concrete("value")))
+        handle = _placement.placed(value._concrete("value"))
+        self._cell: CData = owned("variable", lib.cdl_variable_new, tensor_of(handle))
         self.dtype: DType = value.dtype
         self.shape: Shape = value.shape
         self._zeros: Handle | None = None
@@ -88,8 +89,13 @@ class Variable(Operators):
         """Its value now, at hand; also while a function is traced."""
         return _tensor.Tensor(owned_tensor(lib.cdl_variable_get, self._cell))
 
+    @property
+    def device(self) -> str:
+        """Where its value is now: ``"cpu"``, ``"gpu:0"``, ..."""
+        return self.value.device
+
     def assign(self, value: Any) -> Tensor:
-        """Gives it a new value, and gives that back.
+        """Gives it a new value, and gives that back; it stays on its device, or goes to that of the context.
 
         Args:
             value: A value of the same dtype and shape; numbers and lists take the dtype.
@@ -123,7 +129,22 @@ class Variable(Operators):
         return self._read().tolist()
 
     def _set(self, tensor: Tensor) -> None:
-        wait(lib.cdl_variable_set_within, self._cell, tensor_of(tensor._handle))
+        handle = tensor._handle
+        if _placement.in_use:
+            before = self.device
+            name = _placement.current() or before
+            handle = _placement.on(handle, name)
+            _placement.note_moves(int(name != before))
+        wait(lib.cdl_variable_set_within, self._cell, tensor_of(handle))
+
+    def _move(self, name: str) -> bool:
+        """Takes its value to a device; whether it was elsewhere."""
+        if self.device == name:
+            return False
+        data = name.encode()
+        wait(lib.cdl_variable_to_within, self._cell, data, len(data))
+        _placement.note_moves(1)
+        return True
 
     def _read(self) -> Tensor:
         """Its value for what runs: in a graph it is a value of that."""

@@ -27,6 +27,8 @@ def peers() -> str:
 
 
 collect_ignore = [] if peers_python() else ["test_jax.py"]
+if cd.devices() == ["cpu"]:
+    collect_ignore.append("test_gpu.py")
 
 
 class Pictures(NamedTuple):

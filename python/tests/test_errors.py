@@ -450,9 +450,9 @@ FILES: list[Case] = [
     ),
     (lambda: cd.load(3), cd.ArgumentError, "open: int is no path, no bytes and no open file"),  # type: ignore[arg-type]
     (
-        lambda: cd.Program.of({"both": both}).session(device="gpu:9"),
+        lambda: cd.Program.of({"both": both}).session(device="none"),
         cd.DeviceError,
-        'there is no device "gpu:9"; there is cpu',
+        'there is no device "none"; a device is cpu, gpu:0, ... or auto',
     ),
     (
         lambda: cd.Program.of({"both": both}).select(["h"]),

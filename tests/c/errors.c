@@ -172,8 +172,8 @@ static void files(void) {
 static void sessions(void) {
     cdl_program *program = classifier();
     cdl_session *none = NULL;
-    FAILS(CDL_DEVICE, "there is no device \"gpu:0\"; there is cpu",
-          cdl_program_session(program, S("{\"device\": \"gpu:0\"}"), NULL, &none));
+    FAILS(CDL_DEVICE, "there is no device \"none\"; a device is cpu, gpu:0, ... or auto",
+          cdl_program_session(program, S("{\"device\": \"none\"}"), NULL, &none));
     FAILS(CDL_ARGUMENT, "options has no \"dvice\"; there are: device, strict, debug",
           cdl_program_session(program, S("{\"dvice\": \"cpu\"}"), NULL, &none));
     FAILS(CDL_ARGUMENT, "options: debug is neither true nor false",

@@ -3,6 +3,7 @@
 use super::memory::{ALIGNMENT, Budget, Buffer, Watched};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::gpu::device::DeviceBuffer;
 use crate::meter::Charge;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 /// What every language reads of a tensor without a call. It never changes while a block lives.
 #[repr(C)]
 pub struct Description {
-    /// The elements.
+    /// The elements; null while they are on a device.
     pub data: *const u8,
     /// The sizes.
     pub dims: *const i64,
@@ -22,7 +23,7 @@ pub struct Description {
     pub bytes: usize,
     /// The dtype's number.
     pub dtype: i32,
-    /// 0 is the CPU.
+    /// 0 is the CPU, `1 + n` the device `gpu:n`.
     pub device: i32,
 }
 
@@ -34,6 +35,18 @@ enum Memory {
     Buffer(Arc<Buffer>),
     /// Another block's.
     Block(Block),
+    /// A device's; its bytes count in a budget.
+    Device(DeviceBuffer, #[allow(dead_code, reason = "held for its drop")] Charge),
+}
+
+impl Memory {
+    fn device_number(&self) -> i32 {
+        match self {
+            Memory::Device(buffer, _) => 1 + buffer.device().index() as i32,
+            Memory::Block(other) => other.description().device,
+            Memory::Own(_) | Memory::Buffer(_) => 0,
+        }
+    }
 }
 
 /// The start of a block; the sizes as `i64` follow, then the sizes as `usize`, then the block's own elements. Aligned for
@@ -88,6 +101,20 @@ impl Block {
         Block::allocate(dtype, sizes, buffer.len(), Memory::Buffer(buffer), Some(data))
     }
 
+    /// The elements that a device's buffer holds.
+    ///
+    /// # Errors
+    /// `memory`: the system has no more.
+    pub fn of_device(
+        dtype: DType,
+        sizes: &[usize],
+        bytes: usize,
+        buffer: DeviceBuffer,
+        charge: Charge,
+    ) -> Result<Block> {
+        Block::allocate(dtype, sizes, bytes, Memory::Device(buffer, charge), Some(std::ptr::null()))
+    }
+
     /// The elements as a buffer, which keeps the block, and what was charged for it, as long as it lives.
     pub fn into_buffer(self, held: Charge) -> Buffer {
         let (data, len) = (NonNull::from(self.bytes()).cast(), self.len());
@@ -124,8 +151,8 @@ impl Block {
             }
             let after = start.as_ptr().add(described);
             let data = data.unwrap_or_else(|| after.add(after.align_offset(ALIGNMENT)).cast_const());
-            let (rank, dtype_number) = (sizes.len(), dtype as i32);
-            let description = Description { data, dims, rank, bytes, dtype: dtype_number, device: 0 };
+            let (rank, dtype_number, device) = (sizes.len(), dtype as i32, memory.device_number());
+            let description = Description { data, dims, rank, bytes, dtype: dtype_number, device };
             let holders = AtomicUsize::new(1);
             start.cast().write(Header { description, holders, sizes: own_sizes, layout, dtype, memory });
         }
@@ -164,16 +191,28 @@ impl Block {
         self.len() == 0
     }
 
-    /// The elements.
+    /// The buffer of a device that the elements are in, if they are on one.
+    pub fn device_buffer(&self) -> Option<&DeviceBuffer> {
+        match &self.header().memory {
+            Memory::Device(buffer, _) => Some(buffer),
+            Memory::Block(other) => other.device_buffer(),
+            Memory::Own(_) | Memory::Buffer(_) => None,
+        }
+    }
+
+    /// The elements; nothing if they are on a device.
     pub fn bytes(&self) -> &[u8] {
         let description = self.description();
+        if description.data.is_null() {
+            return &[];
+        }
         // SAFETY: valid for as many bytes while the block lives; see `Memory`.
         unsafe { std::slice::from_raw_parts(description.data, description.bytes) }
     }
 
     /// The elements for writing: none while others hold the block, or where they are someone else's memory.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        if !self.is_sole() {
+        if !self.is_sole() || self.device_buffer().is_some() {
             return None;
         }
         let description = self.description();
@@ -184,7 +223,7 @@ impl Block {
     /// Whether nobody else holds the block, and the elements are its own.
     pub fn is_sole(&self) -> bool {
         let header = self.header();
-        matches!(header.memory, Memory::Own(_)) && header.holders.load(Ordering::Acquire) == 1
+        matches!(header.memory, Memory::Own(_) | Memory::Device(..)) && header.holders.load(Ordering::Acquire) == 1
     }
 
     /// Whoever owns the elements, where they may be lost.
@@ -195,7 +234,7 @@ impl Block {
         }
         match &block.header().memory {
             Memory::Buffer(buffer) => buffer.watched_owner(),
-            Memory::Own(_) | Memory::Block(_) => None,
+            Memory::Own(_) | Memory::Block(_) | Memory::Device(..) => None,
         }
     }
 

@@ -49,11 +49,11 @@ pub trait Driver: Send + Sync {
     /// the watch says. A device whose work does not end in time is lost.
     fn execute(&self, commands: Vec<Command>, watch: &Watch) -> Result<()>;
 
-    /// Waits for all commands so far, and copies a part of a buffer out.
+    /// Waits for all commands so far, and copies parts of buffers out, one after the other.
     ///
     /// # Errors
     /// As [`Driver::execute`].
-    fn read(&self, part: Part, watch: &Watch) -> Result<Vec<u8>>;
+    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>>;
 
     /// Why the device does no more, if so.
     fn lost(&self) -> Option<String>;
@@ -78,6 +78,7 @@ const LEAST: u64 = 256;
 
 /// A GPU that is open.
 pub struct Device {
+    index: usize,
     adapter: Adapter,
     driver: Box<dyn Driver>,
     /// The process that opened it; a child has to open its own.
@@ -105,9 +106,14 @@ pub struct DeviceBuffer {
 }
 
 impl Device {
-    /// A device that a driver executes.
-    pub fn new(adapter: Adapter, driver: Box<dyn Driver>) -> Arc<Device> {
-        Arc::new(Device { adapter, driver, generation: generation(), state: Mutex::default() })
+    /// The device `gpu:index`, whose commands a driver executes.
+    pub fn new(index: usize, adapter: Adapter, driver: Box<dyn Driver>) -> Arc<Device> {
+        Arc::new(Device { index, adapter, driver, generation: generation(), state: Mutex::default() })
+    }
+
+    /// Its number among the devices of its kind.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// What it is and can do.
@@ -197,11 +203,11 @@ impl Device {
         if state.dispatches >= GATHERED { self.submit(&mut state, watch) } else { Ok(()) }
     }
 
-    /// Writes bytes to the start of a buffer; the last word is filled with zeros.
+    /// Writes bytes to the start of a part; the last word is filled with zeros.
     ///
     /// # Errors
     /// Those of [`Driver::execute`].
-    pub fn upload(&self, buffer: &DeviceBuffer, bytes: &[u8], watch: &Watch) -> Result<()> {
+    pub fn upload(&self, part: Part, bytes: &[u8], watch: &Watch) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -210,7 +216,7 @@ impl Device {
         words.try_reserve_exact(length).map_err(|_| Error::memory("the system has no more memory"))?;
         words.extend_from_slice(bytes);
         words.resize(length, 0);
-        self.push(Command::Upload(buffer.id, 0, words), watch)
+        self.push(Command::Upload(part.buffer, part.offset, words), watch)
     }
 
     /// The pipeline of a shader, compiled when it is first asked for.
@@ -243,15 +249,23 @@ impl Device {
     ///
     /// # Errors
     /// Those of [`Driver::read`].
-    pub fn read(&self, buffer: &DeviceBuffer, bytes: usize, watch: &Watch) -> Result<Vec<u8>> {
-        if bytes == 0 {
+    pub fn read(&self, part: Part, bytes: usize, watch: &Watch) -> Result<Vec<u8>> {
+        let mut read = self.read_all(&[Part { bytes: words(bytes), ..part }], watch)?;
+        read.truncate(bytes);
+        Ok(read)
+    }
+
+    /// Waits for all commands so far; gives the bytes of parts one after the other.
+    ///
+    /// # Errors
+    /// Those of [`Driver::read`].
+    pub fn read_all(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>> {
+        let parts: Vec<_> = parts.iter().copied().filter(|part| part.bytes != 0).collect();
+        if parts.is_empty() {
             return self.check().map(|_| Vec::new());
         }
         self.flush(watch)?;
-        let words = (bytes as u64).next_multiple_of(4);
-        let mut read = self.driver.read(Part { buffer: buffer.id, offset: 0, bytes: words }, watch)?;
-        read.truncate(bytes);
-        Ok(read)
+        self.driver.read(&parts, watch)
     }
 
     /// Whether it can be used.
@@ -279,6 +293,11 @@ impl Device {
     }
 }
 
+/// Bytes rounded up to whole words.
+pub fn words(bytes: usize) -> u64 {
+    (bytes as u64).next_multiple_of(4)
+}
+
 /// The bytes of the buffer that is made for so many: few enough kinds that buffers find a next user, within an eighth.
 fn capacity(bytes: u64) -> u64 {
     let bytes = bytes.max(LEAST);
@@ -297,9 +316,9 @@ impl DeviceBuffer {
         self.bytes
     }
 
-    /// All of it, to be bound: at least one word.
+    /// All of it, to be bound: at least one element of any dtype.
     pub fn whole(&self) -> Part {
-        Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(4) }
+        Part { buffer: self.id, offset: 0, bytes: self.bytes.next_multiple_of(4).max(8) }
     }
 }
 
@@ -341,9 +360,9 @@ mod tests {
             Ok(())
         }
 
-        fn read(&self, part: Part, _: &Watch) -> Result<Vec<u8>> {
-            *self.text.lock().unwrap() += &format!("read {part}\n");
-            Ok(vec![7; part.bytes as usize])
+        fn read(&self, parts: &[Part], _: &Watch) -> Result<Vec<u8>> {
+            parts.iter().for_each(|part| *self.text.lock().unwrap() += &format!("read {part}\n"));
+            Ok(vec![7; parts.iter().map(|part| part.bytes as usize).sum()])
         }
 
         fn lost(&self) -> Option<String> {
@@ -367,7 +386,7 @@ mod tests {
             has_f16: false,
             has_subgroups: false,
         };
-        (Device::new(adapter, Box::new(driver.clone())), driver)
+        (Device::new(0, adapter, Box::new(driver.clone())), driver)
     }
 
     #[test]
@@ -378,11 +397,11 @@ mod tests {
         let pipelines = [device.pipeline(&shader).unwrap(), device.pipeline(&shader.clone()).unwrap()];
         assert_eq!(pipelines, [0, 0]);
         let (a, b) = (device.buffer(6).unwrap(), device.buffer(300).unwrap());
-        device.upload(&a, &[1, 2, 3, 4, 5, 6], &Watch::default()).unwrap();
+        device.upload(a.whole(), &[1, 2, 3, 4, 5, 6], &Watch::default()).unwrap();
         device.push(Command::Dispatch(0, vec![a.whole(), b.whole()], [2, 1, 1]), &Watch::default()).unwrap();
         device.push(Command::Copy(a.whole(), 1, 256), &Watch::default()).unwrap();
         device.push(Command::Clear(b.whole()), &Watch::default()).unwrap();
-        assert_eq!(device.read(&a, 6, &Watch::default()).unwrap(), [7; 6]);
+        assert_eq!(device.read(a.whole(), 6, &Watch::default()).unwrap(), [7; 6]);
         let expected = "pipeline p0 (read, write, uniform)\n    fn f() {\n    }\ncreate b0 256\ncreate b1 512\n\
                         upload b0+0:8\ndispatch p0 (b0+0:8, b1+0:300) 2x1x1\ncopy b0+0:8 to b1+256\nclear b1+0:300\n\
                         read b0+0:8\n";

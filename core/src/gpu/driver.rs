@@ -42,9 +42,17 @@ pub fn open(index: usize) -> Result<Arc<Device>> {
             if names.is_empty() { "no GPU driver was found".into() } else { format!("there is {}", names.join(", ")) };
         return Err(Error::device(format!("there is no device gpu:{index}: {there}")).with_argument("device"));
     }
-    let device = Wgpu::open(&found.swap_remove(index))?;
+    let device = Wgpu::open(index, &found.swap_remove(index))?;
     devices.push((index, device.clone()));
     Ok(device)
+}
+
+/// The device that is open as `gpu:index`.
+pub fn opened(index: usize) -> Option<Arc<Device>> {
+    let _section = section();
+    let devices = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = devices.iter().find(|(other, device)| *other == index && device.is_usable());
+    found.map(|(_, device)| device.clone())
 }
 
 /// What wgpu finds. Adapters that only draw are left out.
@@ -105,6 +113,8 @@ struct Objects {
 struct Wgpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    /// The last that the queue was handed.
+    submitted: Mutex<Option<wgpu::SubmissionIndex>>,
     objects: Mutex<Objects>,
     lost: Arc<Mutex<Option<String>>>,
     /// Whether handing it work waits for the work before.
@@ -117,7 +127,7 @@ fn lose(lost: &Mutex<Option<String>>, reason: String) {
 }
 
 impl Wgpu {
-    fn open(adapter: &wgpu::Adapter) -> Result<Arc<Device>> {
+    fn open(index: usize, adapter: &wgpu::Adapter) -> Result<Arc<Device>> {
         let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             required_features: adapter.features() & wanted,
@@ -134,8 +144,9 @@ impl Wgpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| lose(&uncaptured, error.to_string())));
         device.set_device_lost_callback(move |reason, message| lose(&callback, format!("{reason:?} {message}")));
         let (adapter, objects) = (described(adapter), Mutex::default());
-        let driver = Wgpu { device, queue, objects, lost, is_software: adapter.is_software };
-        Ok(Device::new(adapter, Box::new(driver)))
+        let driver =
+            Wgpu { device, queue, submitted: Mutex::default(), objects, lost, is_software: adapter.is_software };
+        Ok(Device::new(index, adapter, Box::new(driver)))
     }
 
     /// Does something; the errors that wgpu finds in it are ours.
@@ -154,14 +165,26 @@ impl Wgpu {
 
     /// Waits for all work so far, a little at a time, until `done` gives something.
     fn wait<R>(&self, watch: &Watch, mut done: impl FnMut(bool) -> Option<Result<R>>) -> Result<R> {
+        let mut idle = 0;
         loop {
-            let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LOOK) });
+            // By its index: wgpu panics where it is to wait for what another thread is submitting.
+            let submission_index = self.submitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let poll = match submission_index {
+                Some(_) => wgpu::PollType::Wait { submission_index, timeout: Some(LOOK) },
+                None => wgpu::PollType::Poll,
+            };
+            let waited = self.device.poll(poll);
             let is_idle = !matches!(waited, Err(wgpu::PollError::Timeout));
             if let Some(outcome) = done(is_idle) {
                 return outcome;
             }
             if is_idle {
-                return Err(Error::internal("the device waits for nothing"));
+                // Another thread that waits may have been given our answer, and be about to hand it over.
+                idle += 1;
+                if idle > 1000 {
+                    return Err(Error::internal("the device waits for nothing"));
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             if let Some(stop) = watch.look(false) {
                 // Nothing else ends a shader that never ends; whoever comes next opens the device anew.
@@ -241,7 +264,8 @@ impl Recording<'_> {
         if self.wgpu.is_software {
             self.wgpu.wait(self.watch, |is_idle| is_idle.then_some(Ok(())))?;
         }
-        self.wgpu.queue.submit([encoder.finish()]);
+        let index = self.wgpu.queue.submit([encoder.finish()]);
+        *self.wgpu.submitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
         Ok(())
     }
 
@@ -313,15 +337,19 @@ impl Driver for Wgpu {
         })
     }
 
-    fn read(&self, part: Part, watch: &Watch) -> Result<Vec<u8>> {
+    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>> {
         let staging = self.scoped(|| {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            let descriptor = wgpu::BufferDescriptor { label: None, size: part.bytes, usage, mapped_at_creation: false };
+            let size = parts.iter().map(|part| part.bytes).sum();
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
             let staging = self.device.create_buffer(&descriptor);
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-            let source = objects.buffer(part.buffer)?;
-            encoder.copy_buffer_to_buffer(source, part.offset, &staging, 0, part.bytes);
+            let mut offset = 0;
+            for part in parts {
+                encoder.copy_buffer_to_buffer(objects.buffer(part.buffer)?, part.offset, &staging, offset, part.bytes);
+                offset += part.bytes;
+            }
             Recording { wgpu: self, watch, encoder: Some(encoder), pass: None }.submit()?;
             Ok(staging)
         })?;

@@ -126,7 +126,7 @@ impl ReadyLaunch {
                 let bytes = as_bytes(&launch.params);
                 // A uniform array is one of vec4.
                 let buffer = device.buffer(bytes.len().next_multiple_of(16) as u64)?;
-                device.upload(&buffer, bytes, &Watch::default())?;
+                device.upload(buffer.whole(), bytes, &Watch::default())?;
                 Some(buffer)
             }
         };

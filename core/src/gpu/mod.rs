@@ -8,8 +8,64 @@ pub mod command;
 pub mod device;
 #[cfg(feature = "gpu")]
 pub mod driver;
+pub mod engine;
 pub mod kernel;
 pub mod kernels;
 #[cfg(all(test, feature = "gpu"))]
 mod testing;
 pub mod wgsl;
+
+use crate::error::{Error, Result};
+use device::{Adapter, Device};
+use std::sync::Arc;
+
+/// The adapters of this machine, `gpu:0`, `gpu:1`, ...; those of hardware first. None in a build without a driver.
+pub fn adapters() -> Vec<Adapter> {
+    #[cfg(feature = "gpu")]
+    return driver::adapters();
+    #[cfg(not(feature = "gpu"))]
+    Vec::new()
+}
+
+/// The device `gpu:index`; all who ask get the same one, until it is lost.
+///
+/// # Errors
+/// `device`: there is none, or it does not open.
+pub fn open(index: usize) -> Result<Arc<Device>> {
+    #[cfg(feature = "gpu")]
+    return driver::open(index);
+    #[cfg(not(feature = "gpu"))]
+    Err(Error::device(format!("there is no device gpu:{index}: this build has no GPU driver")).with_argument("device"))
+}
+
+/// The device that is open as `gpu:index`.
+pub fn opened(index: usize) -> Option<Arc<Device>> {
+    #[cfg(feature = "gpu")]
+    return driver::opened(index);
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = index;
+        None
+    }
+}
+
+/// The device of a name: `cpu` is none, `gpu:0`, or `auto`: a GPU of hardware, else the CPU.
+///
+/// # Errors
+/// `device`: there is no such device, or it does not open.
+pub fn named(name: &str) -> Result<Option<Arc<Device>>> {
+    match name {
+        "cpu" => Ok(None),
+        "auto" => match adapters().iter().position(|adapter| !adapter.is_software) {
+            Some(index) => open(index).map(Some),
+            None => Ok(None),
+        },
+        _ => match name.strip_prefix("gpu:").and_then(|index| index.parse().ok()) {
+            Some(index) => open(index).map(Some),
+            None => {
+                let error = Error::device(format!("there is no device {name:?}; a device is cpu, gpu:0, ... or auto"));
+                Err(error.with_argument("device"))
+            }
+        },
+    }
+}

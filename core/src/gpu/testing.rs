@@ -1,19 +1,19 @@
 //! What the tests of kernels share: an op on a device beside the same op on the CPU.
 
-use super::device::{Adapter, Device};
+use super::device::{Adapter, Device, DeviceBuffer};
 use super::driver::open;
-use super::kernel::{ReadyLaunch, Request, Slot};
+use super::kernel::{ReadyLaunch, Recipe, Refusal, Request, Slot};
 use super::kernels;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::cast_slice;
-use crate::cpu::single::{compute, layouts};
+use crate::cpu::single::{compute, layouts, output_specs};
 use crate::cpu::work::Watch;
 use crate::dtype::{DType, bf16, f16};
 use crate::error::Error;
 use crate::graph::infer;
 use crate::json;
-use crate::op::{Op, Spec};
+use crate::op::{Kernel, Meaning, Op, Spec};
 use crate::ops;
 use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
@@ -50,23 +50,43 @@ pub fn run_on(
     views: &[Option<&Layout>],
     adapter: &Adapter,
 ) -> Result<Vec<Tensor>, Error> {
-    let device = device();
     let spec = |view: &&Layout| {
         Spec::new(view.dtype, Shape::new(view.sizes.iter().map(|&size| Dim::constant(size as i64)).collect()).unwrap())
     };
     let specs: Vec<_> = views.iter().map(|view| view.as_ref().map(spec)).collect();
     let (specs, _) = infer(op, &specs.iter().map(Option::as_ref).collect::<Vec<_>>(), &[])?;
     let outputs: Vec<_> = specs.iter().map(|spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())).collect();
-    let layouts: Vec<_> = outputs.iter().collect();
-    let request = Request { attrs: &op.attrs, inputs: views, outputs: &layouts, adapter };
-    let recipe = kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?;
+    let request = Request { attrs: &op.attrs, inputs: views, outputs: &outputs.iter().collect::<Vec<_>>(), adapter };
+    launch(&kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, &outputs)
+}
+
+/// Runs what `print` prints on the device; the bytes of an input are the memory that its layout is within.
+///
+/// # Errors
+/// As [`run`].
+pub fn execute(
+    attrs: &Attrs,
+    inputs: &[Option<Tensor>],
+    views: &[Option<Layout>],
+    outputs: &[Layout],
+    print: impl FnOnce(&Request) -> Result<Recipe, Refusal>,
+) -> Result<Vec<Tensor>, Error> {
+    let device = device();
+    let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
+    let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
+    launch(&print(&request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, outputs)
+}
+
+/// Launches a recipe on the device.
+fn launch(recipe: &Recipe, inputs: &[Option<Tensor>], outputs: &[Layout]) -> Result<Vec<Tensor>, Error> {
+    let device = device();
     let buffer = |bytes: usize| device.buffer(bytes as u64);
     let watch = Watch::default();
     let mut given = Vec::new();
     for input in inputs {
         let buffer = buffer(input.as_ref().map_or(0, |input| input.bytes().len()))?;
         if let Some(input) = input {
-            device.upload(&buffer, input.bytes(), &watch)?;
+            device.upload(buffer.whole(), input.bytes(), &watch)?;
         }
         given.push(buffer);
     }
@@ -82,10 +102,10 @@ pub fn run_on(
         };
         ReadyLaunch::new(&device, launch)?.launch(&device, part, &watch)?;
     }
-    let tensor = |(buffer, layout): (_, &Layout)| {
-        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer, layout.bytes(), &watch)?, None)
+    let tensor = |(buffer, layout): (&DeviceBuffer, &Layout)| {
+        Tensor::from_bytes(layout.dtype, &layout.sizes, &device.read(buffer.whole(), layout.bytes(), &watch)?, None)
     };
-    made.iter().zip(&outputs).map(tensor).collect()
+    made.iter().zip(outputs).map(tensor).collect()
 }
 
 /// The elements as numbers.
@@ -171,10 +191,9 @@ impl Draw {
         Tensor::from_bytes(dtype, sizes, &bytes, None).unwrap()
     }
 
-    #[allow(dead_code)]
     /// The inputs of a sample: `T[2, 3] in 0..1` for a dtype.
     pub fn inputs(&mut self, inputs: &[&str], dtype: DType) -> Vec<Option<Tensor>> {
-        let mut input = |text: &&str| {
+        let input = |text: &&str| {
             let (spec, range) = match text.split_once(" in ") {
                 Some((spec, range)) => {
                     (spec, range.split_once("..").map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())))
@@ -193,12 +212,11 @@ impl Draw {
             };
             Some(self.tensor(spec.dtype, &spec.shape.sizes().unwrap(), range.unwrap_or(own)))
         };
-        inputs.iter().map(|text| input(text)).collect()
+        inputs.iter().map(input).collect()
     }
 }
 
-#[allow(dead_code)]
-/// Compares every sample of these ops, in every dtype but `float64`, with the CPU.
+/// Compares every sample of these ops with the CPU, in every dtype but `float64`.
 pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
     let mut draw = Draw::new(7);
     for name in names {
@@ -206,9 +224,18 @@ pub fn check_samples(names: &[&str], units: f64, of_largest: bool) {
         assert!(!def.samples.is_empty(), "{name} has no sample");
         for sample in def.samples {
             for dtype in def.dtypes.iter().filter(|dtype| *dtype != DType::F64) {
-                check(name, sample.attrs, &draw.inputs(sample.inputs, dtype), units, of_largest);
+                check_unless_double(name, sample.attrs, &draw.inputs(sample.inputs, dtype), units, of_largest);
             }
         }
+    }
+}
+
+/// As [`check`], but nothing for a call that has or makes `float64`.
+pub fn check_unless_double(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_largest: bool) {
+    let made = output_specs(&op(name, attrs), inputs).unwrap();
+    let mut dtypes = inputs.iter().flatten().map(Tensor::dtype).chain(made.iter().map(|spec| spec.dtype));
+    if dtypes.all(|dtype| dtype != DType::F64) {
+        check(name, attrs, inputs, units, of_largest);
     }
 }
 
@@ -222,6 +249,19 @@ pub fn check(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_
     for (given, expected) in given.iter().zip(&expected) {
         assert_close(&what, given, expected, units, of_largest);
     }
+}
+
+/// Compares an op of a view of `x`, which the device reads where it lies, with the CPU.
+pub fn check_strided(name: &str, attrs: &str, x: &Tensor, (view, view_attrs): (&str, &str), units: f64) {
+    let what = format!("{name} {attrs} of {view} {view_attrs}");
+    let (op, moved) = (op(name, attrs), self::op(view, view_attrs));
+    let Meaning::Kernel(Kernel { view: Some(view), .. }) = moved.def.meaning else { panic!("{view} is no view") };
+    let dense_view = compute(&moved, &[Some(x.clone())]).unwrap();
+    let expected = compute(&op, &dense_view.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
+    let layout = view(&moved.attrs, &Layout::dense(x.dtype(), x.sizes()), dense_view[0].sizes());
+    let given = run_on(&op, &[Some(x.clone())], &[Some(&layout)], device().adapter());
+    let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
+    given.iter().zip(&expected).for_each(|(given, expected)| assert_close(&what, given, expected, units, true));
 }
 
 /// The device as it is, and as if it were one on which workgroups have fast memory of their own.

@@ -5,6 +5,7 @@
 //! elements load their bits: `u32`, or `vec2<u32>` for 8 bytes.
 
 mod library;
+mod scalar;
 
 use super::command::{Access, Shader};
 use super::device::Adapter;
@@ -12,6 +13,8 @@ use super::kernel::{Launch, Refusal, Slot};
 use crate::cpu::call::Layout;
 use crate::dtype::DType;
 use std::fmt::Write;
+
+pub use scalar::Values;
 
 /// The most workgroups along an axis that every device has.
 const GROUPS: u64 = 65_535;
@@ -41,6 +44,8 @@ enum Elements {
     Values(DType),
     /// As bits, so many bytes each.
     Bits(usize),
+    /// By words of so many elements, which the printer stores by the name of the binding.
+    Words,
     /// By the printer itself, declared as the text says.
     Raw(&'static str),
 }
@@ -125,6 +130,17 @@ impl Source {
     /// A binding that elements of any dtype are written to as bits.
     pub fn write_bits(&mut self, slot: Slot, dtype: DType) -> Binding {
         self.bind(slot, Access::Write, Elements::Bits(dtype.size()))
+    }
+
+    /// A binding of whole words, 4 bytes each, that the printer makes of the [`bits`](Source::bits) of elements.
+    pub fn write_words(&mut self, slot: Slot) -> Binding {
+        self.bind(slot, Access::Write, Elements::Words)
+    }
+
+    /// The bits that a value of a dtype of less than 4 bytes is stored as; those above are 0.
+    pub fn bits(&mut self, dtype: DType, value: &str) -> String {
+        let bits = self.library.bits_of(dtype, value);
+        if dtype == DType::Bool { bits } else { format!("({bits} & {:#x}u)", (1u32 << (8 * dtype.size())) - 1) }
     }
 
     /// A binding of a type that the printer names, such as `array<atomic<u32>>`, and uses by its name.
@@ -224,7 +240,11 @@ impl Source {
     }
 
     /// The launch of the shader in so many workgroups.
-    pub fn launch(self, groups: [u32; 3]) -> Launch {
+    pub fn launch(mut self, groups: [u32; 3]) -> Launch {
+        if self.library.has("zero") {
+            let zero = self.param(0);
+            self.body.insert_str(0, &format!("    zero = {zero};\n"));
+        }
         let mut text = String::new();
         for (index, (_, access, elements)) in self.bindings.iter().enumerate() {
             let ty = elements.array(*access == Access::Write);
@@ -291,6 +311,7 @@ impl Elements {
     fn array(self, is_written: bool) -> &'static str {
         let bytes = match self {
             Elements::Raw(ty) => return ty,
+            Elements::Words => return "array<u32>",
             Elements::Values(DType::F32) => return "array<f32>",
             Elements::Values(DType::I32) => return "array<i32>",
             Elements::Values(dtype) => dtype.size(),
@@ -307,7 +328,7 @@ impl Elements {
     /// The function that loads or stores an element.
     fn accessor(self, index: usize, is_written: bool, library: &mut library::Library) -> String {
         let (bytes, ty) = match self {
-            Elements::Raw(_) => return String::new(),
+            Elements::Raw(_) | Elements::Words => return String::new(),
             Elements::Values(dtype) => (dtype.size(), compute_type(dtype).unwrap_or("u32")),
             Elements::Bits(bytes) => (bytes, if bytes == 8 { "vec2<u32>" } else { "u32" }),
         };
@@ -322,7 +343,7 @@ impl Elements {
         let (mask, low) = ((1u32 << bits) - 1, (1u32 << power) - 1);
         if is_written {
             let value = match self {
-                Elements::Values(dtype) => library.to_bits(dtype, "value"),
+                Elements::Values(dtype) => library.bits_of(dtype, "value"),
                 _ => "value".into(),
             };
             return format!(

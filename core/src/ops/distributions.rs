@@ -73,14 +73,18 @@ fn infer_randint(infer: &mut Infer) -> Result<Vec<Spec>> {
     Ok(vec![Spec::new(dtype, super::movement::shape_attr(infer.attrs)?)])
 }
 
-/// Bounds that were symbols are cut to the dtype; where high is not above low, low comes out.
+/// The least integer that `randint` gives, and how many there are. Bounds that were symbols are cut to the dtype; where
+/// high is not above low, low comes out.
+pub(crate) fn low_and_span(attrs: &Attrs, dtype: DType) -> (i128, u64) {
+    let (least, end) = range(dtype);
+    let bound = |name| attrs.dim(name).ok().and_then(|dim| dim.as_constant()).map_or(0, i128::from);
+    let low = bound("low").clamp(least, end - 1);
+    (low, (bound("high").clamp(least, end) - low).max(1) as u64)
+}
+
 fn run_randint(call: &mut Call) -> Result<(), Stop> {
     let (key, output) = (key(call), &mut call.outputs[0]);
-    let (least, end) = range(output.dtype());
-    let bound = |name| call.attrs.dim(name).ok().and_then(|dim| dim.as_constant()).map_or(0, i128::from);
-    let low = bound("low").clamp(least, end - 1);
-    // 2^64 values are a span of 0.
-    let span = (bound("high").clamp(least, end) - low).max(1) as u64;
+    let (low, span) = low_and_span(call.attrs, output.dtype());
     let work = &mut call.work;
     match output.dtype() {
         DType::I32 => {

@@ -179,7 +179,7 @@ fn infer_slice(infer: &mut Infer) -> Result<Vec<Spec>> {
     Ok(vec![Spec::new(x.dtype, bounds.sliced(&x.shape)?)])
 }
 
-fn view_slice(attrs: &Attrs, x: &Layout, _: &[usize]) -> Layout {
+pub(crate) fn view_slice(attrs: &Attrs, x: &Layout, _: &[usize]) -> Layout {
     match Bounds::new(attrs, x.sizes.len()) {
         Ok(bounds) => bounds.view(x),
         Err(_) => unreachable!("infer has checked start, stop and step"),
@@ -247,12 +247,16 @@ fn infer_pad(infer: &mut Infer) -> Result<Vec<Spec>> {
     Ok(vec![Spec::new(x.dtype, Shape::new(dims)?)])
 }
 
+/// Where the elements of x are in what `pad` makes of it.
+pub(crate) fn view_pad(attrs: &Attrs, whole: &Layout, x: &[usize]) -> Layout {
+    let low = attrs.int_list("low").unwrap_or(&[]);
+    let offset = low.iter().zip(&whole.strides).map(|(&low, &stride)| low as usize * stride as usize).sum();
+    Layout { sizes: x.into(), offset, ..whole.clone() }
+}
+
 fn run_pad(call: &mut Call) -> Result<(), Stop> {
     let (x, value) = (call.input(0), call.optional(1));
-    let mut to = Layout::dense(x.dtype(), call.outputs[0].sizes());
-    let low = call.attrs.int_list("low").unwrap_or(&[]);
-    to.offset = low.iter().zip(&to.strides).map(|(&low, &stride)| low as usize * stride as usize).sum();
-    to.sizes = x.sizes().into();
+    let to = view_pad(call.attrs, &Layout::dense(x.dtype(), call.outputs[0].sizes()), x.sizes());
     dispatch_width!(x.dtype(), T => {
         let given = value.and_then(|value| value.elements::<T>().get(value.layout().offset).copied());
         let value = given.unwrap_or_default();

@@ -1,20 +1,28 @@
-//! A plan at real sizes: layouts, offsets, bytes.
+//! A plan at real sizes: layouts, offsets, bytes; on a device, slots and kernels.
+
+mod on_device;
+
+pub use on_device::Placement;
 
 use super::arena::{Arena, aligned};
 use super::{Action, Block, Place, Plan};
 use crate::attrs::{AttrValue, Attrs};
 use crate::cpu::call::{Layout, List};
+use crate::cpu::engine::Address;
 use crate::error::{Error, Result};
+use crate::gpu::device::Device;
+use crate::gpu::kernel::{ReadyLaunch, Refusal};
 use crate::graph::Value;
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Meaning};
 use crate::shape::{Bindings, Dim};
 use crate::tensor::byte_count;
+use std::sync::Arc;
 
-/// A part of a block's memory.
+/// A part of a block's memory: of bytes in a row, or on a device of slots, which are buffers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Bytes from the start of the block's memory.
+    /// Bytes from the start of the block's memory; on a device, slots.
     pub offset: usize,
     /// How many bytes.
     pub bytes: usize,
@@ -35,6 +43,20 @@ pub struct BlockInstance {
     pub loops: Vec<Vec<usize>>,
     /// Bytes of memory the block needs.
     pub bytes: usize,
+    /// On a device, the bytes of each slot.
+    pub slots: Vec<u64>,
+    /// On a device, how it runs each step.
+    pub kernels: Vec<Kernel>,
+}
+
+/// How a device runs a step.
+pub enum Kernel {
+    /// By these launches.
+    Launches(Vec<ReadyLaunch>),
+    /// Not at all, for this reason; the CPU does.
+    Host(Refusal),
+    /// It is control flow, which launches nothing itself.
+    Control,
 }
 
 /// A plan at real sizes.
@@ -43,6 +65,8 @@ pub struct Instance {
     pub blocks: Vec<BlockInstance>,
     /// The layouts of the function's outputs.
     pub outputs: Vec<Layout>,
+    /// The device that runs it; none is the CPU.
+    device: Option<Arc<Device>>,
     /// What the instance takes.
     held: Charge,
 }
@@ -54,14 +78,15 @@ const AXIS: usize = size_of::<usize>() + size_of::<isize>();
 const STEP: usize = size_of::<Option<Attrs>>() + 3 * size_of::<Part>() + size_of::<[usize; 8]>();
 
 impl Instance {
-    /// Works out a plan for known dims.
+    /// Works out a plan for known dims, on a device or, without one, on the CPU.
     ///
     /// # Errors
     /// `shape`: dims that must be equal are not; `memory`: more than memory can be; what a kernel's attrs refuse;
-    /// what the meter refuses.
-    pub fn new(plan: &Plan, sizes: &Bindings, meter: &Meter) -> Result<Instance> {
+    /// what the meter refuses; `device`: it is lost.
+    pub fn new(plan: &Plan, sizes: &Bindings, device: Option<&Arc<Device>>, meter: &Meter) -> Result<Instance> {
         let blocks = Vec::with_capacity(plan.blocks.len());
-        let mut instance = Instance { blocks, outputs: Vec::new(), held: meter.charge(0)? };
+        let device = device.cloned();
+        let mut instance = Instance { blocks, outputs: Vec::new(), device, held: meter.charge(0)? };
         for block in &plan.blocks {
             instance.held.add(cost(block))?;
             let block = instance.block(block, sizes, meter)?;
@@ -76,6 +101,19 @@ impl Instance {
     /// Bytes that a run needs beside its inputs and outputs.
     pub fn bytes(&self) -> usize {
         self.blocks.last().map_or(0, |block| block.bytes)
+    }
+
+    /// The bytes of each slot that a run needs on a device.
+    pub fn slots(&self) -> &[u64] {
+        self.blocks.last().map_or(&[], |block| &block.slots)
+    }
+
+    /// The place of a block's part whose memory begins at `base`.
+    pub fn place(&self, base: Address, offset: usize) -> Address {
+        match self.device {
+            Some(_) => Address { block: base.block.saturating_add(offset), ..base },
+            None => base.after(offset),
+        }
     }
 
     /// Bytes that the outputs of a run take.
@@ -119,15 +157,25 @@ impl Instance {
             attrs.push(block.node(step).map(|node| known_attrs(&node.op.attrs, sizes)).transpose()?);
         }
         let steps = block.steps.len();
-        let (buffers, workspaces, loops) = (Vec::new(), Vec::with_capacity(steps), vec![Vec::new(); steps]);
-        let mut made = BlockInstance { layouts, attrs, buffers, workspaces, loops, bytes: 0 };
-        self.lay(block, &mut made)?;
+        let mut made = BlockInstance {
+            layouts,
+            attrs,
+            buffers: vec![Part::default(); block.buffers.len()],
+            workspaces: Vec::with_capacity(steps),
+            loops: vec![Vec::new(); steps],
+            bytes: 0,
+            slots: Vec::new(),
+            kernels: Vec::new(),
+        };
+        match &self.device {
+            None => self.lay(block, &mut made)?,
+            Some(device) => self.lay_on(device, block, &mut made, sizes, meter)?,
+        }
         Ok(made)
     }
 
     /// Lays buffers and workspaces into the block's memory, step by step.
     fn lay(&self, block: &Block, made: &mut BlockInstance) -> Result<()> {
-        made.buffers = vec![Part::default(); block.buffers.len()];
         let mut arena = Arena::default();
         let (mut begin, mut end) = (block.begin.iter().peekable(), block.end.iter().peekable());
         for index in 0..block.steps.len() {
@@ -160,6 +208,10 @@ impl Instance {
         let layout = |value: &Value| made.layouts[value.index()].clone();
         match &block.steps[step].action {
             Action::Tape(_) | Action::CopyOut(_) => Ok(0),
+            Action::Cluster(cluster) => {
+                let shape = made.attrs[step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
+                Ok(cluster.workspace(shape.ok_or_else(|| Error::internal("a cluster without a shape"))?))
+            }
             Action::Kernel(kernel) => {
                 let inputs: List<_> = block.steps[step].inputs.iter().flatten().map(layout).collect();
                 let outputs: List<_> = block.steps[step].outputs.iter().map(layout).collect();
@@ -174,8 +226,8 @@ impl Instance {
         }
     }
 
-    /// The memory of a control step: its regions' (one runs at a time), then two sets of carried values, then the
-    /// condition's. Where all but the first lie, and the bytes of all.
+    /// The memory of a control step: its regions' (one runs at a time), then its parts. Where those lie, and the bytes of
+    /// all.
     fn loop_memory(
         &self,
         block: &Block,
@@ -185,22 +237,26 @@ impl Instance {
         made: &BlockInstance,
     ) -> Result<(Vec<usize>, u64)> {
         let mut bytes = self.region_bytes(blocks)?;
-        if !matches!(control, Control::WhileLoop | Control::Scan) {
-            return Ok((Vec::new(), bytes));
-        }
-        let attrs = made.attrs[step].as_ref().ok_or_else(|| Error::internal("a loop without a node"))?;
-        let carried = attrs.int("carried")? as usize;
-        let outputs = block.steps[step].outputs.get(..carried);
-        let outputs = outputs.ok_or_else(|| Error::internal("a loop carries what it does not give"))?;
-        let part = |value: &Value| made.layouts[value.index()].bytes() as u64;
-        let condition = (control == Control::WhileLoop).then_some(1);
-        let mut offsets = Vec::with_capacity(2 * carried + 1);
-        for part in outputs.iter().chain(outputs).map(part).chain(condition) {
+        let mut offsets = Vec::new();
+        for part in self.loop_parts(block, step, control, made)? {
             let too_large = || Error::memory("a loop is larger than memory can be");
             offsets.push(usize::try_from(bytes).map_err(|_| too_large())?);
             bytes = bytes.checked_add(aligned(part)?).ok_or_else(too_large)?;
         }
         Ok((offsets, bytes))
+    }
+
+    /// The bytes of what a loop has for itself: two sets of carried values, then the condition's result.
+    fn loop_parts(&self, block: &Block, step: usize, control: Control, made: &BlockInstance) -> Result<Vec<u64>> {
+        if !matches!(control, Control::WhileLoop | Control::Scan) {
+            return Ok(Vec::new());
+        }
+        let attrs = made.attrs[step].as_ref().ok_or_else(|| Error::internal("a loop without a node"))?;
+        let outputs = block.steps[step].outputs.get(..attrs.int("carried")? as usize);
+        let outputs = outputs.ok_or_else(|| Error::internal("a loop carries what it does not give"))?;
+        let part = |value: &Value| made.layouts[value.index()].bytes() as u64;
+        let condition = (control == Control::WhileLoop).then_some(1);
+        Ok(outputs.iter().chain(outputs).map(part).chain(condition).collect())
     }
 
     /// Bytes of the memory that the regions of a step share, aligned.
@@ -242,7 +298,11 @@ fn valued(dim: &Dim, env: &dyn Fn(&str) -> Option<i64>) -> Result<String> {
     Ok(if dim.is_symbolic() { format!("{dim} = {value}") } else { value.to_string() })
 }
 
-fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
+/// Attrs whose dims are numbers.
+///
+/// # Errors
+/// A symbol has no size.
+pub fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
     attrs.map_dims(|dim| match dim.as_constant() {
         Some(_) => Ok(dim.clone()),
         None => dim.evaluate(&|name| sizes.get(name)).map(Dim::constant),

@@ -1,13 +1,17 @@
 //! Plans: the order of steps, and where each value lies. Made once from the symbolic graph; see [`instance`] for sizes.
 
 mod arena;
+mod cluster;
 pub mod instance;
 
+use crate::cpu::cluster::Cluster;
 use crate::cpu::tape::Tape;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
+use crate::ops::phases::Phases;
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
@@ -32,6 +36,8 @@ pub enum Place {
 pub enum Action {
     /// Runs an element-wise cluster.
     Tape(Tape),
+    /// Runs a cluster with reductions.
+    Cluster(Box<Cluster>),
     /// Runs a kernel.
     Kernel(Kernel),
     /// Copies the input to the block's output of that index.
@@ -200,7 +206,10 @@ impl Planner<'_> {
             }
             Meaning::Kernel(kernel) => Action::Kernel(*kernel),
             Meaning::Scalar(_) => Action::Tape(scalar_tape(&block.graph, node)),
-            Meaning::Cluster => Action::Tape(cluster_tape(&node.regions[0])?),
+            Meaning::Cluster => match Phases::new(&node.regions[0]).map_err(Error::internal)? {
+                Some(phases) => Action::Cluster(Box::new(cluster::compile(&node.regions[0], &phases)?)),
+                None => Action::Tape(cluster_tape(&node.regions[0])?),
+            },
             Meaning::Control(control) => {
                 let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
                 Action::Control(*control, blocks)
@@ -211,8 +220,10 @@ impl Planner<'_> {
             }
             Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
         };
-        if let Action::Tape(tape) = &action {
-            self.plan.held.add(tape.bytes() as u64)?;
+        match &action {
+            Action::Tape(tape) => self.plan.held.add(tape.bytes() as u64)?,
+            Action::Cluster(cluster) => self.plan.held.add(cluster.bytes() as u64)?,
+            _ => {}
         }
         for value in node.outputs() {
             block.places[value.index()] = Place::Buffer(block.buffers.len());
@@ -256,13 +267,13 @@ fn set_lifetimes(block: &mut Block) {
 /// Lets the result of a cluster take the memory of an operand that ends there.
 fn share_memory(block: &mut Block) {
     for index in 0..block.steps.len() {
-        if !matches!(block.steps[index].action, Action::Tape(_)) {
+        if !matches!(block.steps[index].action, Action::Tape(_) | Action::Cluster(_)) {
             continue;
         }
         let operands: Vec<Value> = block.steps[index].inputs.iter().flatten().copied().collect();
         let roots: Vec<Value> = operands.iter().map(|&value| block.root(value)).collect();
         let mut taken = vec![false; operands.len()];
-        for output in block.steps[index].outputs.clone() {
+        for (number, output) in block.steps[index].outputs.clone().into_iter().enumerate() {
             let Place::Buffer(own) = block.places[output.index()] else { continue };
             let fits = |position: usize| match block.places[roots[position].index()] {
                 Place::Buffer(buffer) if buffer != own && !taken[position] => {
@@ -273,8 +284,13 @@ fn share_memory(block: &mut Block) {
                         block.buffers[buffer].last >= index && block.buffers[buffer].first < index
                     );
                     let once = roots.iter().filter(|root| **root == roots[position]).count() == 1;
+                    let may = match &block.steps[index].action {
+                        Action::Cluster(cluster) => cluster.may_share(position, number),
+                        _ => true,
+                    };
                     // A value that is its own root is dense.
                     ends && once
+                        && may
                         && operands[position] == roots[position]
                         && from.shape == to.shape
                         && from.dtype.size() == to.dtype.size()
@@ -313,8 +329,27 @@ fn scalar_tape(graph: &Graph, node: &Node) -> Tape {
     crate::cpu::single::tape(&node.op, &dtypes)
 }
 
+/// What a cluster computes.
+pub struct ClusterExpression {
+    /// The expression.
+    pub expression: Expression,
+    /// The dtypes of its inputs.
+    pub inputs: Vec<DType>,
+    /// Its results.
+    pub outputs: Vec<Register>,
+}
+
 /// The tape of a cluster.
 fn cluster_tape(region: &Graph) -> Result<Tape> {
+    let cluster = cluster_expression(region)?;
+    Ok(Tape::new(&cluster.expression, &cluster.inputs, &cluster.outputs))
+}
+
+/// The expression of a cluster's region.
+///
+/// # Errors
+/// `internal`: the region holds a constant without a value.
+pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
     let mut expression = Expression::new();
     let mut registers: Vec<Register> = vec![0; region.value_count()];
     let mut dtypes = Vec::new();
@@ -330,6 +365,6 @@ fn cluster_tape(region: &Graph) -> Result<Tape> {
             _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
         };
     }
-    let outputs: Vec<_> = region.outputs().iter().map(|value| registers[value.index()]).collect();
-    Ok(Tape::new(&expression, &dtypes, &outputs))
+    let outputs = region.outputs().iter().map(|value| registers[value.index()]).collect();
+    Ok(ClusterExpression { expression, inputs: dtypes, outputs })
 }

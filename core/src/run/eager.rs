@@ -1,13 +1,14 @@
 //! Eager calls: one op on tensors, at once.
 
 use super::Limits;
-use super::function::Executable;
+use super::function::{Executable, Setting};
 use crate::cpu::call::Layout;
 use crate::cpu::fork::section;
 use crate::cpu::memory::Budget;
 use crate::cpu::single::{self, Prepared};
 use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
+use crate::gpu::device::Device;
 use crate::graph::{Graph, Value, check_inputs, op};
 use crate::meter::Meter;
 use crate::op::{Meaning, Op};
@@ -32,17 +33,24 @@ pub struct EagerOp {
 enum Ready {
     /// One step.
     Step(Prepared),
-    /// A composite; its inputs, `None` where one was left out.
-    Composite(Vec<Option<Layout>>, Arc<Executable>),
+    /// A composite, or any op on a device; its inputs, `None` where one was left out.
+    Composite(Vec<Option<Layout>>, Option<Arc<Device>>, Arc<Executable>),
 }
 
 impl Ready {
     fn fits(&self, inputs: &[Option<Tensor>]) -> bool {
         match self {
-            Ready::Step(prepared) => prepared.fits(inputs),
-            Ready::Composite(layouts, _) => single::fits(layouts, inputs),
+            Ready::Step(prepared) => device_of(inputs).is_none() && prepared.fits(inputs),
+            Ready::Composite(layouts, device, _) => {
+                device_of(inputs).map(Arc::as_ptr) == device.as_ref().map(Arc::as_ptr) && single::fits(layouts, inputs)
+            }
         }
     }
+}
+
+/// Where a call runs: where its first input is that is on a device, else on the CPU.
+fn device_of(inputs: &[Option<Tensor>]) -> Option<&Arc<Device>> {
+    inputs.iter().flatten().find_map(Tensor::device)
 }
 
 impl EagerOp {
@@ -87,7 +95,8 @@ impl EagerOp {
         }
         let specs: Vec<_> = inputs.iter().map(|input| input.as_ref().map(Tensor::spec)).collect();
         let casts = check_inputs(self.op.def, &specs.iter().map(Option::as_ref).collect::<Vec<_>>())?;
-        if casts.is_empty() {
+        // On a device the graph that is made of the call has the casts.
+        if casts.is_empty() || device_of(inputs).is_some() {
             let ready = self.prepare(inputs)?;
             return self.run(&ready, inputs, limits, each);
         }
@@ -109,10 +118,15 @@ impl EagerOp {
 
     fn prepare(&self, inputs: &[Option<Tensor>]) -> Result<Arc<Ready>> {
         let ready = Arc::new(match &self.op.def.meaning {
-            Meaning::Scalar(_) | Meaning::Kernel(_) => Ready::Step(Prepared::new(&self.op, inputs)?),
-            Meaning::Lower(_) => Ready::Composite(single::layouts(inputs), self.composite(inputs)?),
             Meaning::Control(_) | Meaning::Cluster => {
                 return Err(Error::unsupported("it has regions; apply it in a graph"));
+            }
+            Meaning::Scalar(_) | Meaning::Kernel(_) if device_of(inputs).is_none() => {
+                Ready::Step(Prepared::new(&self.op, inputs)?)
+            }
+            _ => {
+                let device = device_of(inputs).cloned();
+                Ready::Composite(single::layouts(inputs), device.clone(), self.composite(inputs, device)?)
             }
         });
         let _section = section();
@@ -137,7 +151,7 @@ impl EagerOp {
         let budget = limits.map(Limits::budget);
         match ready {
             Ready::Step(prepared) => prepared.run(&self.op, inputs, budget, &watch, each),
-            Ready::Composite(_, executable) => {
+            Ready::Composite(_, _, executable) => {
                 let budget = budget.unwrap_or(&self.budget);
                 let present = inputs.iter().flatten();
                 let run = executable.run(present, budget, &watch, &mut each);
@@ -147,8 +161,9 @@ impl EagerOp {
         }
     }
 
-    /// The executable of a composite on such inputs.
-    fn composite(&self, inputs: &[Option<Tensor>]) -> Result<Arc<Executable>> {
+    /// The executable of the op on such inputs.
+    fn composite(&self, inputs: &[Option<Tensor>], device: Option<Arc<Device>>) -> Result<Arc<Executable>> {
+        let setting = Setting { device, ..Setting::default() };
         let made = || {
             let mut graph = Graph::new();
             let mut operands = Vec::new();
@@ -160,7 +175,7 @@ impl EagerOp {
             }
             let outputs = graph.apply(&self.op, Vec::new(), &operands)?;
             graph.set_outputs(outputs)?;
-            Executable::new(&graph, passes::OPTIMIZED, &Meter::default())
+            Executable::with(&graph, passes::OPTIMIZED, &setting, &Meter::default())
         };
         made().map(Arc::new).map_err(|error| Error::new(error.code(), error.text()))
     }
@@ -171,7 +186,8 @@ impl EagerOp {
 /// # Errors
 /// As [`EagerOp::call`].
 pub fn evaluate(graph: &Graph, inputs: Vec<Tensor>, limits: &Limits) -> Result<Vec<Tensor>> {
-    let executable = Arc::new(Executable::new(graph, passes::PLAIN, &limits.meter())?);
+    let setting = Setting { device: inputs.iter().find_map(Tensor::device).cloned(), ..Setting::default() };
+    let executable = Arc::new(Executable::with(graph, passes::PLAIN, &setting, &limits.meter())?);
     let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_| None)?;
     run.advance(&limits.watch())?;
     run.finish()

@@ -4,15 +4,16 @@
 //! for one run after the other: its lists keep their memory, so that a run allocates nothing once they have grown.
 
 use super::checked::{Ended, Stage, Subject};
+use super::memories::Memories;
 use crate::attrs::Attrs;
-use crate::cpu::engine::{self, Address, Memories, Operand, Operands, Program};
-use crate::cpu::memory::{Buffer, push};
+use crate::cpu::engine::{self, Address, Operand, Operands, Program};
+use crate::cpu::memory::{Budget, Buffer, push};
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Cursor, Stop, Watch, Work};
 use crate::error::{Error, Result};
 use crate::graph::{Node, Value};
 use crate::op::{Control, Meaning};
-use crate::plan::instance::{BlockInstance, Instance};
+use crate::plan::instance::{BlockInstance, Instance, Kernel};
 use crate::plan::{Action, Block, Place, Plan, Step};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -79,13 +80,9 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// For runs of this plan; with `checked` they look at operands and results.
-    ///
-    /// # Errors
-    /// `memory`: the system has no more.
-    pub fn new(plan: Arc<Plan>, checked: bool) -> Result<Execution> {
-        let memories = Memories::new(&plan.constants)?;
-        Ok(Execution {
+    /// For runs of this plan in memory that holds its constants; with `checked` they look at operands and results.
+    pub fn new(plan: Arc<Plan>, memories: Memories, checked: bool) -> Execution {
+        Execution {
             plan,
             instance: None,
             memories,
@@ -96,15 +93,15 @@ impl Execution {
             cursor: Cursor::default(),
             checked,
             stage: Stage::Run,
-        })
+        }
     }
 
-    /// Adds an input of the run that is to begin.
+    /// Adds an input of the run that is to begin; one that is elsewhere is brought to where it runs.
     ///
     /// # Errors
-    /// `memory`: the system has no more.
-    pub fn add_input(&mut self, tensor: Tensor) -> Result<()> {
-        let address = self.memories.share(tensor)?;
+    /// `memory`: no more is there; `device`; `deadline`, `cancelled`: while it was brought.
+    pub fn add_input(&mut self, tensor: Tensor, watch: &Watch) -> Result<()> {
+        let address = self.memories.share(tensor, watch)?;
         push(&mut self.addresses, address)
     }
 
@@ -121,8 +118,8 @@ impl Execution {
     ///
     /// # Errors
     /// `memory`: the system has no more.
-    pub fn add_memory(&mut self, arena: Buffer) -> Result<()> {
-        self.base = self.memories.work_in(arena)?;
+    pub fn add_memory(&mut self, instance: &Instance, budget: &Arc<Budget>) -> Result<()> {
+        self.base = self.memories.work_in(instance, budget)?;
         Ok(())
     }
 
@@ -168,7 +165,7 @@ impl Execution {
             let Some(step) = block.steps.get(frame.step) else {
                 self.addresses.truncate(frame.first);
                 self.frames.pop();
-                self.returned(of)?;
+                self.returned(of, watch)?;
                 continue;
             };
             match watch.look(!first) {
@@ -178,7 +175,7 @@ impl Execution {
             }
             let outcome = match (&step.action, self.stage) {
                 (Action::Control(control, blocks), Stage::Run) => {
-                    let entered = self.enter(of, *control, blocks);
+                    let entered = self.enter(of, *control, blocks, watch);
                     entered.map_err(|error| self.place(error))?;
                     continue;
                 }
@@ -248,7 +245,7 @@ impl Execution {
         let outer = self.frames.iter().rev().skip(1).filter_map(|frame| of.plan.blocks[frame.block].node(frame.step));
         let inner = outer.into_iter().any(|node| matches!(node.op.def.meaning, Meaning::Lower(_)));
         let (stage, mut cursor) = (self.stage, self.cursor.clone());
-        let ended = engine::look(&self.memories, &inputs, &outputs, |inputs, outputs| {
+        let ended = engine::look(self.memories.host()?, &inputs, &outputs, |inputs, outputs| {
             Subject { def: node.op.def, attrs, inputs, outputs, inner }.check(stage, watch, &mut cursor)
         })?;
         self.cursor = cursor;
@@ -279,11 +276,17 @@ impl Execution {
         let inputs = step.inputs.iter().map(|value| value.map(operand));
         let (program, copied) = match &step.action {
             Action::Tape(tape) => (Program::Tape(tape), None),
+            Action::Cluster(cluster) => {
+                let part = sizes.workspaces[frame.step];
+                let shape = sizes.attrs[frame.step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
+                let shape = shape.ok_or_else(|| Error::internal("a cluster without a shape"))?;
+                (Program::Cluster(cluster, shape, frame.workspace(of), part.bytes), None)
+            }
             Action::Kernel(kernel) => {
                 let part = sizes.workspaces[frame.step];
                 let attrs = sizes.attrs[frame.step].as_ref();
                 let attrs = attrs.ok_or_else(|| Error::internal("a kernel without attrs"))?;
-                (Program::Kernel(kernel, attrs, frame.base.after(part.offset), part.bytes), None)
+                (Program::Kernel(kernel, attrs, frame.workspace(of), part.bytes), None)
             }
             Action::CopyOut(index) => {
                 let source = step.inputs.first().copied().flatten().map(operand);
@@ -293,12 +296,26 @@ impl Execution {
             Action::Control(..) => return Err(Error::internal("control flow is not one step")),
         };
         let outputs = step.outputs.iter().map(|&value| operand(value)).chain(copied);
-        let work = Work::new(watch, &mut self.cursor);
-        engine::run(program, &mut self.memories, &mut self.operands, inputs, outputs, work)
+        match &mut self.memories {
+            Memories::Host(memories) => {
+                let work = Work::new(watch, &mut self.cursor);
+                engine::run(program, memories, &mut self.operands, inputs, outputs, work)
+            }
+            Memories::Device(memories) => {
+                let (inputs, outputs): (Vec<_>, Vec<_>) = (inputs.collect(), outputs.collect());
+                match &sizes.kernels[frame.step] {
+                    Kernel::Launches(launches) => {
+                        memories.launch(launches, &inputs, &outputs, frame.workspace(of), watch)
+                    }
+                    _ => memories.run_on_host(program, &inputs, &outputs, watch),
+                }
+                .map(Ok)
+            }
+        }
     }
 
     /// Begins a step of control flow.
-    fn enter(&mut self, of: Of, control: Control, blocks: &[usize]) -> Result<()> {
+    fn enter(&mut self, of: Of, control: Control, blocks: &[usize], watch: &Watch) -> Result<()> {
         let first = self.addresses.len();
         match control {
             Control::Call => {
@@ -308,7 +325,7 @@ impl Execution {
             Control::Cond => {
                 self.push_operands(of, 0)?;
                 let condition = self.addresses.remove(first);
-                let branch = if self.memories.byte(condition)? != 0 { blocks[0] } else { blocks[1] };
+                let branch = if self.memories.byte(condition, watch)? != 0 { blocks[0] } else { blocks[1] };
                 self.push_region(of, branch, first, 0)
             }
             Control::WhileLoop | Control::Scan => {
@@ -323,7 +340,7 @@ impl Execution {
                 self.addresses.truncate(first + carried);
                 let running = Loop { iteration: 0, length, in_condition: false, first, carried };
                 self.top_mut()?.running = Some(running);
-                self.iterate(of)
+                self.iterate(of, watch)
             }
         }
     }
@@ -358,7 +375,7 @@ impl Execution {
     }
 
     /// Goes on in the frame whose region has ended.
-    fn returned(&mut self, of: Of) -> Result<()> {
+    fn returned(&mut self, of: Of, watch: &Watch) -> Result<()> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         self.stage = Stage::Run;
         match &mut frame.running {
@@ -368,7 +385,7 @@ impl Execution {
             }
             Some(running) if running.in_condition => {
                 let flag = self.top()?.flag(of);
-                if self.memories.byte(flag)? != 0 { self.body(of) } else { self.leave(of) }
+                if self.memories.byte(flag, watch)? != 0 { self.body(of) } else { self.leave(of, watch) }
             }
             Some(_) => {
                 let running = self.running()?;
@@ -376,7 +393,7 @@ impl Execution {
                     self.addresses[running.first + index] = self.top()?.next_carried(of, index)?;
                 }
                 self.top_mut()?.running = Some(Loop { iteration: running.iteration + 1, ..running });
-                self.iterate(of)
+                self.iterate(of, watch)
             }
         }
     }
@@ -395,10 +412,10 @@ impl Execution {
     }
 
     /// Begins the next step of a loop, or ends it.
-    fn iterate(&mut self, of: Of) -> Result<()> {
+    fn iterate(&mut self, of: Of, watch: &Watch) -> Result<()> {
         let running = self.running()?;
         if running.iteration >= running.length {
-            return self.leave(of);
+            return self.leave(of, watch);
         }
         let (control, blocks) = self.top()?.control(of)?;
         if control == Control::Scan {
@@ -452,13 +469,13 @@ impl Execution {
     }
 
     /// Ends a loop: the carried values are its results.
-    fn leave(&mut self, of: Of) -> Result<()> {
+    fn leave(&mut self, of: Of, watch: &Watch) -> Result<()> {
         let running = self.running()?;
         for index in 0..running.carried {
             let frame = self.frames.last().ok_or_else(|| Error::internal("the run has ended"))?;
             let bytes = frame.carried_bytes(of, index)?;
             let to = frame.address(of, &self.addresses, frame.step(of).outputs[index]);
-            self.memories.copy(self.addresses[running.first + index], to, bytes)?;
+            self.memories.copy(self.addresses[running.first + index], to, bytes, watch)?;
         }
         self.addresses.truncate(running.first);
         self.top_mut()?.running = None;
@@ -483,7 +500,7 @@ impl Frame {
             Place::Input(index) => addresses[self.first + index],
             Place::Output(index) => addresses[self.first + self.inputs + index],
             Place::Constant(index) => Address { block: index, offset: 0 },
-            Place::Buffer(index) => self.base.after(self.sizes(of).buffers[index].offset),
+            Place::Buffer(index) => of.instance.place(self.base, self.sizes(of).buffers[index].offset),
             Place::View(_) => unreachable!("a root is not a view"),
         }
     }
@@ -502,7 +519,7 @@ impl Frame {
 
     /// Where the memory of the current step starts.
     fn workspace(&self, of: Of) -> Address {
-        self.base.after(self.sizes(of).workspaces[self.step].offset)
+        of.instance.place(self.base, self.sizes(of).workspaces[self.step].offset)
     }
 
     /// Bytes of a value that the current loop carries.
@@ -515,7 +532,7 @@ impl Frame {
 
     /// Where a value lies in the current loop's own memory; see [`BlockInstance::loops`].
     fn in_loop(&self, of: Of, index: usize) -> Address {
-        self.workspace(of).after(self.sizes(of).loops[self.step][index])
+        of.instance.place(self.workspace(of), self.sizes(of).loops[self.step][index])
     }
 
     /// Where the body writes a carried value: never where it reads it.

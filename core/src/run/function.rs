@@ -3,17 +3,19 @@
 use super::Limits;
 use super::executor::{Execution, Progress};
 use super::gate;
+use super::memories::Memories;
 use super::variable::{self, Cells, Writers};
 use crate::cpu::fork::section;
 use crate::cpu::memory::{Budget, push};
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
+use crate::gpu::device::Device;
 use crate::graph::{Graph, Value};
-use crate::meter::Meter;
+use crate::meter::{Charge, Meter};
 use crate::passes::{self, Pass};
 use crate::plan::Plan;
-use crate::plan::instance::Instance;
+use crate::plan::instance::{Instance, Placement};
 use crate::shape::{Bindings, Shape};
 use crate::tensor::{Tensor, check_watched};
 use std::collections::HashMap;
@@ -34,14 +36,26 @@ enum Output {
     Computed(usize),
 }
 
+/// Where functions run, and how.
+#[derive(Clone, Default)]
+pub struct Setting {
+    /// The device; none is the CPU.
+    pub device: Option<Arc<Device>>,
+    /// Whether runs refuse what kernels hide; see [`super::checked`].
+    pub checked: bool,
+    /// Whether a step that the device does not run is an error; else the CPU runs it.
+    pub strict: bool,
+}
+
 /// A graph made ready to run.
 pub struct Executable {
     outputs: Vec<Output>,
     /// For each output of the plan, the last output of the function that it is.
     computed: Vec<usize>,
     plan: Arc<Plan>,
-    /// Whether its runs are checked.
-    checked: bool,
+    setting: Setting,
+    /// The plan's constants, where it runs.
+    constants: Vec<Tensor>,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
     /// Those of runs that have ended.
@@ -61,23 +75,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Executable {
-    /// Runs the passes over a graph and plans it; what that takes is charged to a meter.
+    /// Runs the passes over a graph and plans it for the CPU; what that takes is charged to a meter.
     ///
     /// # Errors
     /// What passes, plan and meter refuse.
     pub fn new(graph: &Graph, passes: &[Pass], meter: &Meter) -> Result<Executable> {
-        Executable::with(graph, passes, false, meter)
+        Executable::with(graph, passes, &Setting::default(), meter)
     }
 
-    /// An executable whose runs refuse what kernels hide; see [`super::checked`].
+    /// As [`Executable::new`] in a setting; a checked one has passes of its own.
     ///
     /// # Errors
-    /// As [`Executable::new`].
-    pub fn checked(graph: &Graph, meter: &Meter) -> Result<Executable> {
-        Executable::with(graph, passes::CHECKED, true, meter)
-    }
-
-    fn with(graph: &Graph, passes: &[Pass], checked: bool, meter: &Meter) -> Result<Executable> {
+    /// As [`Executable::new`]; `memory`, `device`: constants do not come to the device.
+    pub fn with(graph: &Graph, passes: &[Pass], setting: &Setting, meter: &Meter) -> Result<Executable> {
+        let setting = setting.clone();
+        let passes = if setting.checked { passes::CHECKED } else { passes };
         let inputs: HashMap<Value, usize> =
             graph.inputs().iter().enumerate().map(|(index, input)| (input.value, index)).collect();
         let mut positions = HashMap::new();
@@ -99,8 +111,17 @@ impl Executable {
         let mut graph = graph.copied(meter)?;
         graph.set_outputs(values)?;
         let graph = passes::run(&Arc::new(graph), passes, meter, &mut |_, _| {})?;
-        let plan = Arc::new(Plan::with(&graph, !checked, meter)?);
-        Ok(Executable { outputs, computed, plan, checked, sizes: Mutex::default(), idle: Mutex::default() })
+        let shares = !setting.checked && setting.device.is_none();
+        let plan = Arc::new(Plan::with(&graph, shares, meter)?);
+        let constants = match &setting.device {
+            None => plan.constants.clone(),
+            Some(device) => {
+                let upload = |constant: &Tensor| constant.to_device(device, Charge::default(), meter.watch());
+                plan.constants.iter().map(upload).collect::<Result<_>>()?
+            }
+        };
+        let (sizes, idle) = (Mutex::default(), Mutex::default());
+        Ok(Executable { outputs, computed, plan, setting, constants, sizes, idle })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -118,7 +139,10 @@ impl Executable {
                 return Ok(instance);
             }
         }
-        let instance = Arc::new(Instance::new(&self.plan, sizes, meter)?);
+        let instance = Arc::new(Instance::new(&self.plan, sizes, self.setting.device.as_ref(), meter)?);
+        if self.setting.strict {
+            instance.check_strict(&self.plan)?;
+        }
         let mut kept = lock(&self.sizes);
         if kept.len() == KEPT_SIZES {
             kept.remove(0);
@@ -135,6 +159,23 @@ impl Executable {
         Ok(needed(&*self.instance(sizes, meter)?))
     }
 
+    /// Where each step runs, and why: at the sizes of the last run, else with 8 for every symbol.
+    ///
+    /// # Errors
+    /// Those of [`Instance::new`].
+    pub fn placement(&self, symbols: &[String], meter: &Meter) -> Result<Vec<Placement>> {
+        let latest = lock(&self.sizes).last().map(|(_, instance)| instance.clone());
+        let instance = match latest {
+            Some(instance) => instance,
+            None => {
+                let mut sizes = Bindings::new();
+                symbols.iter().for_each(|symbol| sizes.set(&symbol.as_str().into(), 8));
+                self.instance(&sizes, meter)?
+            }
+        };
+        Ok(instance.placement(&self.plan))
+    }
+
     /// A run that has not begun: it waits for its inputs.
     ///
     /// # Errors
@@ -145,7 +186,8 @@ impl Executable {
         let desk = match idle {
             Some(desk) => desk,
             None => {
-                let execution = Execution::new(self.plan.clone(), self.checked)?;
+                let memories = Memories::new(&self.constants, self.setting.device.as_ref())?;
+                let execution = Execution::new(self.plan.clone(), memories, self.setting.checked);
                 Desk { sizes: Bindings::new(), execution, results: Vec::new() }
             }
         };
@@ -167,7 +209,7 @@ impl Executable {
         let mut run = self.prepare()?;
         run.desk()?.sizes.clone_from(sizes);
         for input in inputs {
-            run.desk()?.execution.add_input(input)?;
+            run.desk()?.execution.add_input(input, &Watch::default())?;
         }
         run.begin(budget, spare)?;
         Ok(run)
@@ -186,7 +228,7 @@ impl Executable {
     ) -> Result<()> {
         let mut run = self.prepare()?;
         for input in inputs {
-            run.desk()?.execution.add_input(input.clone())?;
+            run.desk()?.execution.add_input(input.clone(), watch)?;
         }
         run.begin(budget, |_| None)?;
         run.advance(watch)?;
@@ -226,12 +268,13 @@ impl Run {
             return Err(Error::memory(format!("a call needs {needed} bytes, the limit is {limit}")));
         }
         *charged = Some(budget.clone());
-        execution.add_memory(budget.take(instance.bytes())?)?;
+        execution.add_memory(&instance, budget)?;
         for (layout, &output) in instance.outputs.iter().zip(&executable.computed) {
             let fits = |tensor: &Tensor| tensor.dtype() == layout.dtype && tensor.sizes() == &layout.sizes[..];
-            let output = match spare(output).filter(fits) {
-                Some(tensor) => tensor,
-                None => Tensor::zeros(layout.dtype, &layout.sizes, Some(budget))?,
+            let output = match (spare(output).filter(fits), &executable.setting.device) {
+                (Some(tensor), device) if tensor.is_on(device.as_ref()) => tensor,
+                (_, None) => Tensor::zeros(layout.dtype, &layout.sizes, Some(budget))?,
+                (_, Some(device)) => Tensor::on_device(layout.dtype, &layout.sizes, device, Charge::to(budget))?,
             };
             execution.add_output(output)?;
         }
@@ -309,7 +352,7 @@ impl Drop for Run {
 pub struct BoundFunction {
     /// The function.
     pub function: crate::program::Function,
-    checked: bool,
+    setting: Setting,
     executable: OnceLock<Arc<Executable>>,
     making: Mutex<()>,
 }
@@ -333,9 +376,9 @@ enum Stage {
 }
 
 impl BoundFunction {
-    /// A function, not yet planned; whether its runs are checked.
-    pub fn new(function: crate::program::Function, checked: bool) -> BoundFunction {
-        BoundFunction { function, checked, executable: OnceLock::new(), making: Mutex::default() }
+    /// A function, not yet planned.
+    pub fn new(function: crate::program::Function, setting: Setting) -> BoundFunction {
+        BoundFunction { function, setting, executable: OnceLock::new(), making: Mutex::default() }
     }
 
     /// Whether the executable is made.
@@ -359,10 +402,7 @@ impl BoundFunction {
         // Passes look into constants.
         check_watched(self.function.graph.tensors()).map_err(|error| error.with_op(&self.function.name))?;
         let graph = &self.function.graph;
-        let made = match self.checked {
-            true => Executable::checked(graph, meter),
-            false => Executable::new(graph, passes::OPTIMIZED, meter),
-        };
+        let made = Executable::with(graph, passes::OPTIMIZED, &self.setting, meter);
         let made = Arc::new(made.map_err(|error| error.with_op(&self.function.name))?);
         Ok(self.executable.get_or_init(|| made))
     }
@@ -429,7 +469,7 @@ impl BoundFunction {
         let desk = run.desk()?;
         self.bind(inputs, &mut desk.sizes)?;
         for input in inputs {
-            desk.execution.add_input(input.clone())?;
+            desk.execution.add_input(input.clone(), meter.watch())?;
         }
         Ok(run)
     }
@@ -469,7 +509,8 @@ impl Call {
             };
             let _section = section();
             let execution = &mut self.run.desk()?.execution;
-            variable::read(&self.cells.reads, |value| execution.add_input(value))?;
+            let watch = &self.watch;
+            variable::read(&self.cells.reads, |value| execution.add_input(value, watch))?;
             let (outputs, cells) = (self.bound.function.outputs.len(), &self.cells);
             let spare = |output: usize| cells.writes.get(output.checked_sub(outputs)?)?.take_spare();
             self.run.begin(&self.budget, spare)?;

@@ -6,10 +6,11 @@ mod executor;
 pub mod function;
 mod gate;
 mod limits;
+mod memories;
 pub mod session;
 pub mod variable;
 
-pub use function::Call;
+pub use function::{Call, Setting};
 pub use limits::Limits;
 pub use session::Session;
 pub use variable::Variable;

@@ -1,17 +1,21 @@
 //! Sessions: a program loaded on a device, with its own live state.
 
 use super::Limits;
-use super::function::{BoundFunction, Call};
+use super::function::{BoundFunction, Call, Setting};
 use super::gate::Gate;
 use super::variable::{self, Cells, Variable, check_spec, write_within};
 use crate::cpu::fork::section;
 use crate::cpu::memory::push;
 use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
+use crate::gpu::device::Device;
 use crate::graph::Role;
+use crate::info;
+use crate::meter::Charge;
+use crate::plan::instance::Placement;
 use crate::program::{Function, Program, State};
 use crate::shape::Bindings;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, all_to_host};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -49,34 +53,52 @@ pub struct Session {
     /// The variables of each function, as they are bound now.
     cells: RwLock<Vec<Arc<Cells>>>,
     limits: Limits,
+    setting: Setting,
     gate: Gate,
 }
 
 impl Session {
     /// A session of a program; its state starts as the program's, shared until it is written.
     pub fn new(program: Arc<Program>, limits: Limits) -> Session {
-        Session::with(program, limits, false)
+        let values = program.state.iter().map(|state| state.value.clone()).collect();
+        Session::with(program, limits, Setting::default(), values)
     }
 
     /// As [`Session::new`], but for indices outside of an axis, integers divided by 0, numbers that an integer dtype
     /// does not hold, and NaN that an op makes of operands without: a call that meets one is an error with the user's
     /// line. Such calls are slower, and nothing is fused.
     pub fn checked(program: Arc<Program>, limits: Limits) -> Session {
-        Session::with(program, limits, true)
+        let values = program.state.iter().map(|state| state.value.clone()).collect();
+        Session::with(program, limits, Setting { checked: true, ..Setting::default() }, values)
     }
 
-    fn with(program: Arc<Program>, limits: Limits, checked: bool) -> Session {
-        let bound = |function: &Function| Arc::new(BoundFunction::new(function.clone(), checked));
+    /// As [`Session::new`] on a device, where its state is from then on; `strict` makes a step that the CPU would have to
+    /// run an error.
+    ///
+    /// # Errors
+    /// `memory`: the state is more than the device holds; `device`: it is lost.
+    pub fn on(program: Arc<Program>, limits: Limits, device: &Arc<Device>, strict: bool) -> Result<Session> {
+        let upload = |state: &State| {
+            let moved = state.value.to_device(device, Charge::to(limits.budget()), &limits.watch());
+            moved.map_err(|error| error.with_argument(&state.name))
+        };
+        let values = program.state.iter().map(upload).collect::<Result<_>>()?;
+        let setting = Setting { device: Some(device.clone()), checked: false, strict };
+        Ok(Session::with(program, limits, setting, values))
+    }
+
+    fn with(program: Arc<Program>, limits: Limits, setting: Setting, values: Vec<Tensor>) -> Session {
+        let bound = |function: &Function| Arc::new(BoundFunction::new(function.clone(), setting.clone()));
         let functions = program.functions.iter().map(bound);
-        let entry = |state: &State| Entry {
+        let entry = |(state, value): (&State, Tensor)| Entry {
             name: state.name.clone(),
             role: state.role,
-            variable: RwLock::new(Arc::new(Variable::new(state.value.clone()))),
+            variable: RwLock::new(Arc::new(Variable::new(value))),
         };
-        let state: Vec<_> = program.state.iter().map(entry).collect();
+        let state: Vec<_> = program.state.iter().zip(values).map(entry).collect();
         let functions: Vec<_> = functions.collect();
         let cells = RwLock::new(cells(&functions, &state));
-        Session { program, functions, state, cells, limits, gate: Gate::default() }
+        Session { program, functions, state, cells, limits, setting, gate: Gate::default() }
     }
 
     /// The program it was made of.
@@ -89,14 +111,23 @@ impl Session {
         &self.limits
     }
 
-    /// Lets no further call begin, and waits for those that run. May be called again.
+    /// Lets no further call begin, waits for those that run, and lets go of the state. May be called again.
     pub fn close(&self) {
         self.close_within(&Watch::default());
     }
 
     /// As [`Session::close`], but waits only as long as `watch` lets it; whether all have ended.
     pub fn close_within(&self, watch: &Watch) -> bool {
-        self.gate.close(watch)
+        let is_closed = self.gate.close(watch);
+        if is_closed {
+            let _section = section();
+            self.cells.write().unwrap_or_else(PoisonError::into_inner).clear();
+            for (entry, state) in self.state.iter().zip(&self.program.state) {
+                let first = Arc::new(Variable::new(state.value.clone()));
+                *entry.variable.write().unwrap_or_else(PoisonError::into_inner) = first;
+            }
+        }
+        is_closed
     }
 
     /// The index of a function.
@@ -180,10 +211,11 @@ impl Session {
     /// Those of [`Session::set_state`]; `cancelled`, `deadline`: while it waited.
     pub fn set_state_within(&self, changes: &[(&str, Tensor)], watch: &Watch) -> Result<bool> {
         let _pass = self.gate.enter()?;
-        let mut variables = Vec::new();
+        let (mut variables, mut values) = (Vec::new(), Vec::new());
         for (name, value) in changes {
             let variable = self.variable(name)?;
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
+            push(&mut values, self.placed(value, watch)?)?;
             if planted!("run: state is set before all of it is checked", false, true) {
                 variable.set(value.clone())?;
             }
@@ -191,8 +223,31 @@ impl Session {
         }
         let cells = Cells::writing(variables)?;
         let Some(_writers) = write_within(&cells, watch)? else { return Ok(false) };
-        variable::commit(cells.writes.iter().zip(changes).map(|(variable, (_, value))| (variable, value.clone())));
+        variable::commit(cells.writes.iter().zip(values));
         Ok(true)
+    }
+
+    /// A tensor where the session's state is.
+    fn placed(&self, value: &Tensor, watch: &Watch) -> Result<Tensor> {
+        match &self.setting.device {
+            Some(device) => value.to_device(device, Charge::to(self.limits.budget()), watch),
+            None => value.to_host(watch),
+        }
+    }
+
+    /// The device that it runs on; none is the CPU.
+    pub fn device(&self) -> Option<&Arc<Device>> {
+        self.setting.device.as_ref()
+    }
+
+    /// Where each step of a function runs, and why: at the sizes of its last call, else with 8 for every symbol.
+    ///
+    /// # Errors
+    /// Those of [`BoundFunction::executable`].
+    pub fn placement(&self, function: usize) -> Result<Vec<Placement>> {
+        let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
+        let meter = self.limits.meter();
+        bound.executable(&meter)?.placement(&info::symbols(&bound.function), &meter)
     }
 
     /// Makes state of this session be a cell that others may share.
@@ -213,10 +268,10 @@ impl Session {
         Ok(())
     }
 
-    /// The program with the state of this moment. Nothing is copied.
+    /// The program with the state of this moment. Nothing is copied, but from a device.
     ///
     /// # Errors
-    /// `closed`.
+    /// `closed`; `device`: it is lost.
     pub fn snapshot(&self) -> Result<Program> {
         let _pass = self.gate.enter()?;
         let variables: Vec<_> = self.state.iter().map(Entry::variable).collect();
@@ -225,6 +280,7 @@ impl Session {
             values.push(value);
             Ok(())
         })?;
+        let values = all_to_host(values, &self.limits.watch())?;
         let state = self.state.iter().zip(values);
         let state = state.map(|(entry, value)| State { name: entry.name.clone(), role: entry.role, value }).collect();
         Ok(Program {

@@ -5,6 +5,8 @@ use crate::cpu::memory::push;
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Stop, Watch};
 use crate::error::{Error, Result};
+use crate::gpu::device::Device;
+use crate::meter::Charge;
 use crate::tensor::Tensor;
 use std::borrow::Borrow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -68,6 +70,24 @@ impl Variable {
         let changes = [(self.clone(), value)];
         let Some(_writers) = write_within(Cells::writing(vec![self.clone()])?, watch)? else { return Ok(false) };
         commit(changes.iter().map(|(variable, value)| (variable, value.clone())));
+        Ok(true)
+    }
+
+    /// Moves the value to a device, or to the CPU if there is none, after the runs that write it, for as long as `watch`
+    /// lets it wait for them; whether it is there.
+    ///
+    /// # Errors
+    /// Those of [`Tensor::to_device`]; `cancelled`, `deadline`: while it waited.
+    pub fn move_within(self: &Arc<Self>, device: Option<&Arc<Device>>, watch: &Watch) -> Result<bool> {
+        if self.get().is_on(device) {
+            return Ok(true);
+        }
+        let Some(_writers) = write_within(Cells::writing(vec![self.clone()])?, watch)? else { return Ok(false) };
+        let value = match device {
+            Some(device) => self.get().to_device(device, Charge::default(), &Watch::default())?,
+            None => self.get().to_host(&Watch::default())?,
+        };
+        commit(std::iter::once((self, value)));
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 //! What the core's tests share: drawn tensors, and the ways to run a graph.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod cases;
 pub mod models;
 
 use caudal::meter::Meter;

@@ -27,6 +27,7 @@ const (
 	GraphText
 	AbiVersion
 	Info
+	Devices
 	SetThreads
 	Alloc
 	Dealloc
@@ -54,6 +55,7 @@ const (
 	SessionSnapshot
 	SessionRestore
 	SessionRestoreWithin
+	SessionPlacement
 	SessionReport
 	SessionClose
 	SessionCloseWithin
@@ -64,6 +66,7 @@ const (
 	CallResume
 	CallFree
 	TensorNew
+	TensorTo
 	TensorDataMut
 	TensorFree
 	BytesFree
@@ -71,6 +74,7 @@ const (
 	VariableGet
 	VariableSet
 	VariableSetWithin
+	VariableToWithin
 	VariableFree
 	// Count is how many functions there are.
 	Count
@@ -100,6 +104,7 @@ var names = [Count]string{
 	"cdl_graph_text",
 	"cdl_abi_version",
 	"cdl_info",
+	"cdl_devices",
 	"cdl_set_threads",
 	"cdl_alloc",
 	"cdl_dealloc",
@@ -127,6 +132,7 @@ var names = [Count]string{
 	"cdl_session_snapshot",
 	"cdl_session_restore",
 	"cdl_session_restore_within",
+	"cdl_session_placement",
 	"cdl_session_report",
 	"cdl_session_close",
 	"cdl_session_close_within",
@@ -137,6 +143,7 @@ var names = [Count]string{
 	"cdl_call_resume",
 	"cdl_call_free",
 	"cdl_tensor_new",
+	"cdl_tensor_to",
 	"cdl_tensor_data_mut",
 	"cdl_tensor_free",
 	"cdl_bytes_free",
@@ -144,5 +151,6 @@ var names = [Count]string{
 	"cdl_variable_get",
 	"cdl_variable_set",
 	"cdl_variable_set_within",
+	"cdl_variable_to_within",
 	"cdl_variable_free",
 }

@@ -29,21 +29,21 @@ fn commands_run_in_order() {
         device.push(Command::Dispatch(pipeline, vec![from, to], [16, 1, 1]), &Watch::default()).unwrap()
     };
     let numbers: Vec<u32> = (0..1000).collect();
-    device.upload(&x, as_bytes(&numbers), &Watch::default()).unwrap();
+    device.upload(x.whole(), as_bytes(&numbers), &Watch::default()).unwrap();
     // An upload is seen by what comes after it alone, a dispatch sees all that came before it.
     double(x.whole(), y.whole());
-    device.upload(&x, as_bytes(&[1u32; 1000]), &Watch::default()).unwrap();
+    device.upload(x.whole(), as_bytes(&[1u32; 1000]), &Watch::default()).unwrap();
     for _ in 0..4 {
         double(y.whole(), x.whole());
         device.push(Command::Copy(x.whole(), y.whole().buffer, 0), &Watch::default()).unwrap();
     }
     device.push(Command::Clear(Part { offset: 4, bytes: 4, ..y.whole() }), &Watch::default()).unwrap();
-    let read = device.read(&y, 4000, &Watch::default()).unwrap();
+    let read = device.read(y.whole(), 4000, &Watch::default()).unwrap();
     let expected: Vec<u32> = numbers.iter().map(|&number| if number == 1 { 0 } else { 32 * number }).collect();
     assert_eq!(cast_slice::<u32>(&read), expected);
-    device.upload(&x, as_bytes(&numbers), &Watch::default()).unwrap();
+    device.upload(x.whole(), as_bytes(&numbers), &Watch::default()).unwrap();
     double(x.whole(), y.whole());
-    let read = device.read(&y, 4000, &Watch::default()).unwrap();
+    let read = device.read(y.whole(), 4000, &Watch::default()).unwrap();
     assert!(cast_slice::<u32>(&read).iter().zip(&numbers).all(|(read, number)| *read == 2 * number));
 }
 
@@ -57,11 +57,11 @@ fn four_threads_use_one_device() {
                 for round in 0..20u32 {
                     let pipeline = device.pipeline(&shader(DOUBLE)).unwrap();
                     let (x, y) = (device.buffer(400).unwrap(), device.buffer(400).unwrap());
-                    device.upload(&x, as_bytes(&[seed + 7 * round; 100]), &Watch::default()).unwrap();
+                    device.upload(x.whole(), as_bytes(&[seed + 7 * round; 100]), &Watch::default()).unwrap();
                     device
                         .push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [2, 1, 1]), &Watch::default())
                         .unwrap();
-                    let read = device.read(&y, 400, &Watch::default()).unwrap();
+                    let read = device.read(y.whole(), 400, &Watch::default()).unwrap();
                     assert_eq!(cast_slice::<u32>(&read), [2 * (seed + 7 * round); 100]);
                 }
             });
@@ -87,7 +87,7 @@ fn a_device_that_is_not_there_is_named() {
 #[test]
 fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
     // Its own device: others go on with theirs.
-    let device = Wgpu::open(&found()[0]).unwrap();
+    let device = Wgpu::open(0, &found()[0]).unwrap();
     let text = "
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
@@ -103,7 +103,7 @@ fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
         device.flush(&Watch::default()).unwrap();
     }
     let watch = Watch { deadline: now() + 0.02, ..Watch::default() };
-    let error = device.read(&y, 256, &watch).unwrap_err();
+    let error = device.read(y.whole(), 256, &watch).unwrap_err();
     assert_eq!(error.code(), Code::Deadline);
     assert!(!device.is_usable());
     let error = device.flush(&Watch::default()).unwrap_err();

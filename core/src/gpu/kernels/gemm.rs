@@ -168,8 +168,8 @@ impl Product<'_> {
         source.line(format!("for (var piece = 0u; piece < {pieces}; piece++) {{"));
         let element = piece.load(&format!("{index} + (piece * {elements})"));
         if dtype.size() == 8 {
-            source.import("add_64");
-            source.line(format!("sum = add_64(sum, {element});"));
+            source.import("add_u64");
+            source.line(format!("sum = add_u64(sum, {element});"));
         } else {
             source.line(format!("sum += {element};"));
         }
@@ -297,11 +297,11 @@ impl<'a> Printing<'a> {
     /// Adds the products of `depth` places in the sum.
     fn multiply(&mut self, x: &Loaded, y: &Loaded, depth: usize) {
         if self.product.dtype.size() == 8 {
-            self.source.import("add_64");
-            self.source.import("mul_64");
+            self.source.import("add_u64");
+            self.source.import("mul_u64");
             for place in 0..depth {
                 let (x, y) = (x.scalar(0, place), y.scalar(0, place));
-                self.source.line(format!("sum_0_0 = add_64(sum_0_0, mul_64({x}, {y}));"));
+                self.source.line(format!("sum_0_0 = add_u64(sum_0_0, mul_u64({x}, {y}));"));
             }
             return;
         }

@@ -1,118 +1,64 @@
-//! Functions in WGSL that shaders share: what is imported, with what it needs.
+//! Functions in WGSL that shaders share: what is imported, with what it uses.
+//!
+//! They lie in files by subject. A blank line ends an item; the comment above an item is not printed.
 
 use crate::dtype::DType;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
 
-/// A function: its name, what it calls, its text.
-pub struct Function {
-    /// Its name.
-    pub name: &'static str,
-    /// The functions that it calls.
-    pub calls: &'static [&'static str],
-    /// Its text.
-    pub text: &'static str,
+const FILES: &[&str] = &[
+    include_str!("library/conversions.wgsl"),
+    include_str!("library/numbers.wgsl"),
+    include_str!("library/integers64.wgsl"),
+    include_str!("library/indices.wgsl"),
+    include_str!("library/pairs.wgsl"),
+    include_str!("library/exponentials.wgsl"),
+    include_str!("library/logarithms.wgsl"),
+    include_str!("library/angles.wgsl"),
+    include_str!("library/roots.wgsl"),
+];
+
+/// A function, a constant or a variable.
+struct Item {
+    text: &'static str,
+    /// The items that its text names, and all that those name.
+    uses: Vec<usize>,
+}
+
+/// All items, and which has a name.
+struct Items {
+    items: Vec<Item>,
+    names: HashMap<&'static str, usize>,
 }
 
 /// The functions that a shader has.
 #[derive(Debug, Default)]
 pub struct Library {
-    names: BTreeSet<&'static str>,
+    items: BTreeSet<usize>,
 }
-
-/// All functions; each comes after those that it calls.
-const FUNCTIONS: &[&[Function]] = &[CONVERSIONS, WIDE];
-
-/// Arithmetic of 64 bits, the low word first.
-const WIDE: &[Function] = &[
-    Function {
-        name: "add_64",
-        calls: &[],
-        text: "fn add_64(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
-    let low = x.x + y.x;
-    return vec2<u32>(low, x.y + y.y + select(0u, 1u, low < x.x));
-}",
-    },
-    Function {
-        name: "mul_64",
-        calls: &[],
-        text: "fn mul_64(x: vec2<u32>, y: vec2<u32>) -> vec2<u32> {
-    let a = x.x & 0xffffu;
-    let b = x.x >> 16u;
-    let c = y.x & 0xffffu;
-    let d = y.x >> 16u;
-    let low = (b * c) + ((a * c) >> 16u);
-    let middle = (a * d) + (low & 0xffffu);
-    let high = (b * d) + (low >> 16u) + (middle >> 16u);
-    return vec2<u32>(x.x * y.x, high + (x.x * y.y) + (x.y * y.x));
-}",
-    },
-];
-
-/// Between elements as they are stored and as they are computed in.
-const CONVERSIONS: &[Function] = &[
-    Function {
-        name: "bits_of_bf16",
-        calls: &[],
-        text: "fn bits_of_bf16(x: f32) -> u32 {
-    let bits = bitcast<u32>(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) { return (bits >> 16u) | 0x40u; }
-    return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
-}",
-    },
-    Function {
-        name: "bits_of_f16",
-        calls: &[],
-        text: "fn bits_of_f16(x: f32) -> u32 {
-    let bits = bitcast<u32>(x);
-    let sign = (bits >> 16u) & 0x8000u;
-    let rest = bits & 0x7fffffffu;
-    if (rest > 0x7f800000u) { return sign | 0x7e00u; }
-    if (rest >= 0x477ff000u) { return sign | 0x7c00u; }
-    if (rest >= 0x38800000u) {
-        let moved = rest - 0x38000000u;
-        return sign | ((moved + 0xfffu + ((moved >> 13u) & 1u)) >> 13u);
-    }
-    if (rest < 0x33000000u) { return sign; }
-    let shift = 126u - (rest >> 23u);
-    let mantissa = (rest & 0x7fffffu) | 0x800000u;
-    let half = 1u << (shift - 1u);
-    let kept = mantissa >> shift;
-    let lost = mantissa & ((1u << shift) - 1u);
-    let up = select(0u, 1u, lost > half || (lost == half && (kept & 1u) == 1u));
-    return sign | (kept + up);
-}",
-    },
-    Function {
-        name: "f16_of_bits",
-        calls: &[],
-        text: "fn f16_of_bits(bits: u32) -> f32 {
-    let sign = (bits & 0x8000u) << 16u;
-    let rest = bits & 0x7fffu;
-    if (rest >= 0x7c00u) { return bitcast<f32>(sign | 0x7f800000u | ((rest & 0x3ffu) << 13u)); }
-    if (rest >= 0x400u) { return bitcast<f32>(sign | ((rest << 13u) + 0x38000000u)); }
-    let small = f32(rest) * 5.9604644775390625e-8;
-    return bitcast<f32>(sign | bitcast<u32>(small));
-}",
-    },
-];
 
 impl Library {
     /// Adds a function and those that it calls. A name that is not there is the printer's own.
     pub fn import(&mut self, name: &str) {
-        let found = FUNCTIONS.iter().copied().flatten().find(|function| function.name == name);
-        if let Some(function) = found.filter(|function| self.names.insert(function.name)) {
-            function.calls.iter().for_each(|name| self.import(name));
+        let all = items();
+        if let Some(&index) = all.names.get(name) {
+            self.items.insert(index);
+            self.items.extend(&all.items[index].uses);
         }
     }
 
-    /// The text of the functions, each after those that it calls.
+    /// Whether an item was imported.
+    pub fn has(&self, name: &str) -> bool {
+        items().names.get(name).is_some_and(|index| self.items.contains(index))
+    }
+
+    /// The text of what was imported.
     pub fn text(&self) -> String {
-        let functions = FUNCTIONS.iter().copied().flatten().filter(|function| self.names.contains(function.name));
-        functions.map(|function| format!("{}\n", function.text)).collect()
+        self.items.iter().map(|&index| format!("{}\n", items().items[index].text)).collect()
     }
 
     /// The low bits of a word that a value of less than 32 bits is stored as.
-    pub fn to_bits(&mut self, dtype: DType, value: &str) -> String {
+    pub fn bits_of(&mut self, dtype: DType, value: &str) -> String {
         match dtype {
             DType::F16 => self.call("bits_of_f16", value),
             DType::BF16 => self.call("bits_of_bf16", value),
@@ -138,4 +84,44 @@ impl Library {
         self.import(function);
         format!("{function}({argument})")
     }
+}
+
+/// The items of all files.
+fn items() -> &'static Items {
+    static ITEMS: OnceLock<Items> = OnceLock::new();
+    ITEMS.get_or_init(|| {
+        let texts: Vec<_> = FILES.iter().flat_map(|file| file.trim_end().split("\n\n")).map(printed).collect();
+        let texts: Vec<_> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        let names: HashMap<_, _> = texts.iter().enumerate().map(|(index, text)| (name(text), index)).collect();
+        let named = |text: &'static str| words(text).filter_map(|word| names.get(word).copied()).collect::<Vec<_>>();
+        let items = texts.iter().map(|&text| {
+            let (mut uses, mut waiting) = (BTreeSet::new(), named(text));
+            while let Some(index) = waiting.pop() {
+                if uses.insert(index) {
+                    waiting.extend(named(texts[index]));
+                }
+            }
+            Item { text, uses: uses.into_iter().collect() }
+        });
+        Items { items: items.collect(), names }
+    })
+}
+
+/// An item without the comment above it.
+fn printed(text: &'static str) -> &'static str {
+    let mut rest = text.trim();
+    while rest.starts_with("//") {
+        rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
+    }
+    rest
+}
+
+/// The name that an item declares.
+fn name(text: &'static str) -> &'static str {
+    words(text).find(|word| !matches!(*word, "fn" | "const" | "var" | "private")).unwrap_or("")
+}
+
+fn words(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
+        .filter(|word| !word.is_empty())
 }
