@@ -325,7 +325,7 @@ graph(%0 x: float32[batch, n], %1 b: float32[n]) {
   %3 = add(%0, %1) : float32[batch, n]
   %4 = tanh(%3) : float32[batch, n]
   %5 = mul(%4, %2) : float32[batch, n]
-  %6 = sum(%5) {"axis":[1]} : float32[batch]
+  %6 = transpose(%5) : float32[n, batch]
   return %4, %6
 }
 "#,
@@ -339,35 +339,130 @@ graph(%0 x: float32[batch, n], %1 b: float32[n]) {
     %5 = mul(%3, %4) : float32[batch, n]
     return %3, %5
   }] : float32[batch, n], float32[batch, n]
-  %5 = sum(%4) {"axis":[1]} : float32[batch]
+  %5 = transpose(%4) : float32[n, batch]
   return %3, %5
 }
 "#,
     },
     Snapshot {
         pass: "fuse",
-        what: "no cycle: what goes around through a reduction is two steps",
+        what: "no cycle: what goes around through a product is two steps",
         before: r#"
-graph(%0 x: float32[m, n]) {
-  %1 = exp(%0) : float32[m, n]
-  %2 = neg(%1) : float32[m, n]
-  %3 = sum(%1) {"axis":[1],"keepdims":true} : float32[m, 1]
-  %4 = div(%1, %3) : float32[m, n]
-  %5 = add(%4, %2) : float32[m, n]
+graph(%0 x: float32[m, m]) {
+  %1 = exp(%0) : float32[m, m]
+  %2 = neg(%1) : float32[m, m]
+  %3 = matmul(%1, %0) : float32[m, m]
+  %4 = div(%1, %3) : float32[m, m]
+  %5 = add(%4, %2) : float32[m, m]
   return %5
 }
 "#,
         after: r#"
-graph(%0 x: float32[m, n]) {
-  %1 = exp(%0) : float32[m, n]
-  %2 = sum(%1) {"axis":[1],"keepdims":true} : float32[m, 1]
-  %3 = fused(%1, %2) [graph(%0 value_0: float32[m, n], %2 value_1: float32[m, 1]) {
-    %1 = neg(%0) : float32[m, n]
-    %3 = div(%0, %2) : float32[m, n]
-    %4 = add(%3, %1) : float32[m, n]
+graph(%0 x: float32[m, m]) {
+  %1 = exp(%0) : float32[m, m]
+  %2 = matmul(%1, %0) : float32[m, m]
+  %3 = fused(%1, %2) [graph(%0 value_0: float32[m, m], %2 value_1: float32[m, m]) {
+    %1 = neg(%0) : float32[m, m]
+    %3 = div(%0, %2) : float32[m, m]
+    %4 = add(%3, %1) : float32[m, m]
     return %4
-  }] : float32[m, n]
+  }] : float32[m, m]
   return %3
+}
+"#,
+    },
+    Snapshot {
+        pass: "fuse",
+        what: "a reduction, what it reduces and what follows it are one step; moves that lead out stay outside",
+        before: r#"
+graph(%0 x: float32[m, n], %1 y: float32[m]) {
+  %2 = max(%0) {"axis":[1]} : float32[m]
+  %3 = reshape(%2) {"shape":["m",1]} : float32[m, 1]
+  %4 = sub(%0, %3) : float32[m, n]
+  %5 = exp(%4) : float32[m, n]
+  %6 = sum(%5) {"axis":[1],"keepdims":true} : float32[m, 1]
+  %7 = div(%5, %6) : float32[m, n]
+  %8 = add(%2, %1) : float32[m]
+  %9 = reshape(%8) {"shape":["m",1]} : float32[m, 1]
+  return %7, %9
+}
+"#,
+        after: r#"
+graph(%0 x: float32[m, n], %1 y: float32[m]) {
+  %2, %3 = fused(%0, %1) {"axis":[1],"shape":["m","n"]} [graph(%0 value_0: float32[m, n], %7 value_1: float32[m]) {
+    %1 = max(%0) {"axis":[1]} : float32[m]
+    %2 = reshape(%1) {"shape":["m",1]} : float32[m, 1]
+    %3 = sub(%0, %2) : float32[m, n]
+    %4 = exp(%3) : float32[m, n]
+    %5 = sum(%4) {"axis":[1],"keepdims":true} : float32[m, 1]
+    %6 = div(%4, %5) : float32[m, n]
+    %8 = add(%1, %7) : float32[m]
+    return %6, %8
+  }] : float32[m, n], float32[m]
+  %4 = reshape(%3) {"shape":["m",1]} : float32[m, 1]
+  return %2, %4
+}
+"#,
+    },
+    Snapshot {
+        pass: "fuse",
+        what: "no cycle through a reduction that is fused either",
+        before: r#"
+graph(%0 x: float32[m, m]) {
+  %1 = sum(%0) {"axis":[1],"keepdims":true} : float32[m, 1]
+  %2 = mul(%0, %1) : float32[m, m]
+  %3 = matmul(%2, %0) : float32[m, m]
+  %4 = add(%3, %1) : float32[m, m]
+  %5 = sum(%4) {"axis":[1],"keepdims":true} : float32[m, 1]
+  %6 = add(%1, %5) : float32[m, 1]
+  return %6
+}
+"#,
+        after: r#"
+graph(%0 x: float32[m, m]) {
+  %1, %2 = fused(%0) {"axis":[1],"shape":["m","m"]} [graph(%0 value_0: float32[m, m]) {
+    %1 = sum(%0) {"axis":[1],"keepdims":true} : float32[m, 1]
+    %2 = mul(%0, %1) : float32[m, m]
+    return %1, %2
+  }] : float32[m, 1], float32[m, m]
+  %3 = matmul(%2, %0) : float32[m, m]
+  %4 = fused(%3, %1) {"axis":[1],"shape":["m","m"]} [graph(%0 value_0: float32[m, m], %1 value_1: float32[m, 1]) {
+    %2 = add(%0, %1) : float32[m, m]
+    %3 = sum(%2) {"axis":[1],"keepdims":true} : float32[m, 1]
+    %4 = add(%1, %3) : float32[m, 1]
+    return %4
+  }] : float32[m, 1]
+  return %4
+}
+"#,
+    },
+    Snapshot {
+        pass: "fuse",
+        what: "reductions over other axes end a cluster; those that read the same share a pass",
+        before: r#"
+graph(%0 x: float32[m, n], %1 y: float32[m, n]) {
+  %2 = mul(%0, %1) : float32[m, n]
+  %3 = sum(%2) {"axis":[1]} : float32[m]
+  %4 = sum(%0) {"axis":[0]} : float32[n]
+  %5 = sum(%2) {"axis":[0]} : float32[n]
+  %6 = mul(%5, %4) : float32[n]
+  return %3, %6
+}
+"#,
+        after: r#"
+graph(%0 x: float32[m, n], %1 y: float32[m, n]) {
+  %2, %3 = fused(%0, %1) {"axis":[1],"shape":["m","n"]} [graph(%0 value_0: float32[m, n], %1 value_1: float32[m, n]) {
+    %2 = mul(%0, %1) : float32[m, n]
+    %3 = sum(%2) {"axis":[1]} : float32[m]
+    return %2, %3
+  }] : float32[m, n], float32[m]
+  %4 = fused(%0, %2) {"axis":[0],"shape":["m","n"]} [graph(%0 value_0: float32[m, n], %2 value_1: float32[m, n]) {
+    %1 = sum(%0) {"axis":[0]} : float32[n]
+    %3 = sum(%2) {"axis":[0]} : float32[n]
+    %4 = mul(%3, %1) : float32[n]
+    return %4
+  }] : float32[n]
+  return %3, %4
 }
 "#,
     },
@@ -552,4 +647,30 @@ fn a_graph_of_many_constants_inputs_and_requirements_takes_time_in_proportion() 
     assert_eq!((graph.inputs().len(), graph.requirements().len()), (2 * count as usize + 1, count as usize));
     let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     assert_eq!(clusters(&made).iter().sum::<usize>(), count as usize);
+}
+
+#[test]
+fn the_text_says_where_clusters_end_and_why() {
+    let before = "graph(%0 x: float32[m, n], %1 w: float32[n, n]) {
+  %2 = exp(%0) : float32[m, n]
+  %3 = sum(%2) {\"axis\":[1],\"keepdims\":true} : float32[m, 1]
+  %4 = div(%2, %3) : float32[m, n]
+  %5 = sum(%4) {\"axis\":[0]} : float32[n]
+  %6 = neg(%5) : float32[n]
+  %7 = exp(%1) : float32[n, n]
+  %8 = add(%7, %6) : float32[n, n]
+  %9 = tanh(%8) : float32[n, n]
+  %10 = matmul(%4, %9) : float32[m, n]
+  return %10
+}";
+    let made = through(&text::parse(before).unwrap(), &["fuse"]);
+    let explained = passes::explain(&made);
+    assert_eq!(text::parse(&explained).as_ref(), Ok(&made));
+    let notes: Vec<_> = explained.lines().filter_map(|line| line.split_once("  # ")).map(|(_, note)| note).collect();
+    let expected = [
+        "ends at %3: a reduction over other axes or of another shape",
+        "ends at %4: another shape",
+        "ends at %5: matmul is not fused",
+    ];
+    assert_eq!(notes, expected, "{explained}");
 }

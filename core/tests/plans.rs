@@ -119,7 +119,7 @@ fn check_memory(graph: &Graph, sizes: &Bindings) -> usize {
                 assert!(write.1.offset + write.1.bytes <= real.bytes);
                 assert!(writes[..position].iter().all(|other| !meet(other.1, write.1)), "step {index} writes twice");
                 let over: Vec<_> = reads.iter().filter(|read| meet(read.1, write.1)).collect();
-                let is_tape = matches!(step.action, Action::Tape(_));
+                let is_tape = matches!(step.action, Action::Tape(_) | Action::Cluster(_));
                 assert!(over.is_empty() || is_tape && over.iter().all(|read| read.1 == write.1), "step {index}");
                 in_place += over.len();
             }

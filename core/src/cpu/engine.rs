@@ -6,6 +6,7 @@
 //! dense operand (see [`super::tape`]).
 
 use super::call::{Call, Layout, Target, View};
+use super::cluster::Cluster;
 use super::copy;
 use super::memory::{Buffer, push};
 use super::tape::Tape;
@@ -13,6 +14,7 @@ use super::work::{Stop, Work};
 use crate::attrs::Attrs;
 use crate::error::{Error, Result};
 use crate::op::Kernel;
+use crate::shape::Dim;
 use crate::tensor::Tensor;
 
 /// A place in a run's memory.
@@ -188,8 +190,10 @@ pub struct Operand<'a> {
 
 /// What a step runs.
 pub enum Program<'a> {
-    /// A cluster.
+    /// A cluster of element-wise ops.
     Tape(&'a Tape),
+    /// A cluster with reductions, with its full shape and workspace (address, bytes).
+    Cluster(&'a Cluster, &'a [Dim], Address, usize),
     /// A kernel, with its attrs and workspace (address, bytes).
     Kernel(&'a Kernel, &'a Attrs, Address, usize),
     /// A copy of the only operand.
@@ -293,9 +297,15 @@ fn step(
     let outputs = unsafe { std::mem::transmute::<&mut [Target<'static>], &mut [Target<'_>]>(outputs) };
     Ok(match program {
         Program::Tape(tape) => tape.run(present, outputs, &mut work),
-        Program::Kernel(kernel, attrs, workspace, bytes) => {
+        Program::Cluster(cluster, shape, workspace, bytes) => {
             let data = memories.writable(workspace, bytes)?;
             // SAFETY: the plan gives a step's workspace to nothing else while the step runs.
+            let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
+            cluster.run(shape, present, outputs, workspace, &mut work)
+        }
+        Program::Kernel(kernel, attrs, workspace, bytes) => {
+            let data = memories.writable(workspace, bytes)?;
+            // SAFETY: as above.
             let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
             (kernel.run)(&mut Call { attrs, inputs, outputs, workspace, work })
         }

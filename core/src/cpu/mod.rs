@@ -3,6 +3,7 @@
 pub mod block;
 pub mod call;
 pub mod check;
+pub mod cluster;
 pub(crate) mod conv;
 pub mod copy;
 pub mod engine;

@@ -16,7 +16,8 @@ pub use search::{ArgMax, ArgMin, Search, search};
 use super::call::{Layout, List, Shared, Target, View};
 use super::work::{Stop, Work};
 use crate::dtype::DType;
-use loops::{LANES, Loops, Rows};
+pub use loops::Loops;
+pub(super) use loops::{LANES, Rows};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use walk::{Axis, Plan};
@@ -25,7 +26,7 @@ use walk::{Axis, Plan};
 pub const CHUNK: usize = 1024;
 
 /// [`CHUNK`], whatever else.
-fn chunk_length() -> usize {
+pub(super) fn chunk_length() -> usize {
     planted!("kernel: chunks depend on the number of threads", CHUNK, CHUNK / super::threads::num_threads().clamp(1, 4))
 }
 /// Columns that are reduced side by side; their partial results stay in the L1 cache.
@@ -109,12 +110,12 @@ impl Partials {
 }
 
 /// Where the results of chunks go.
-struct Sink<'a> {
-    bytes: Shared<'a, u8>,
+pub(super) struct Sink<'a> {
+    pub(super) bytes: Shared<'a, u8>,
     /// Bytes of a result.
-    width: usize,
+    pub(super) width: usize,
     /// How a result is made of a partial one; `None` where that is kept.
-    store: Option<unsafe fn(results: *mut u8, partials: *const u8, count: usize)>,
+    pub(super) store: Option<unsafe fn(results: *mut u8, partials: *const u8, count: usize)>,
 }
 
 impl Sink<'_> {
@@ -122,7 +123,7 @@ impl Sink<'_> {
     ///
     /// # Safety
     /// There are so many partial results of the sink's loops, and no other task writes these results.
-    unsafe fn write(&self, first: usize, partials: *const u8, count: usize) {
+    pub(super) unsafe fn write(&self, first: usize, partials: *const u8, count: usize) {
         // SAFETY: the caller's.
         unsafe {
             let results = self.bytes.range(first * self.width, (first + count) * self.width);
@@ -135,10 +136,15 @@ impl Sink<'_> {
     }
 }
 
+/// The loops of a fold.
+pub fn loops<F: Fold>(_: F) -> &'static Loops {
+    &const { Loops::of::<F>() }
+}
+
 /// Reduces `axes` of the input, which may be strided; the output is dense and holds one result for each place of the
 /// other axes.
 pub fn reduce<F: Fold>(
-    _: F,
+    fold: F,
     work: &mut Work,
     input: View,
     axes: &[usize],
@@ -147,7 +153,7 @@ pub fn reduce<F: Fold>(
 ) -> Result<(), Stop> {
     let sizes = (input.dtype().size(), output.dtype().size());
     assert_eq!(sizes, (size_of::<F::Input>(), size_of::<F::Output>()), "the fold's types are as wide as the dtypes");
-    reduce_with(&const { Loops::of::<F>() }, work, input, axes, output, workspace)
+    reduce_with(loops(fold), work, input, axes, output, workspace)
 }
 
 fn reduce_with(
@@ -171,7 +177,7 @@ fn reduce_with(
 }
 
 /// Joins the results of `chunks` chunks, which lie one row below the other.
-fn rejoin(
+pub(super) fn rejoin(
     loops: &Loops,
     work: &mut Work,
     partials: &[u8],

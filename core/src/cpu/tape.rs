@@ -15,8 +15,11 @@ use super::call::{Target, View};
 use super::work::{Stop, Work};
 use crate::dtype::DType;
 use crate::scalar::{Expression, Register};
-use load::{Axis, Feed, List, Pattern};
-use loops::{BLOCK, Loop, Operand};
+pub use compile::weight;
+use load::Pattern;
+pub(super) use load::{Axis, Feed, List};
+pub(super) use loops::Operand;
+use loops::{BLOCK, Loop};
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,12 +69,14 @@ pub struct Tape {
     places: Vec<Place>,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    /// How many of the outputs, the first ones, are only looked at.
+    seen: usize,
     /// A block of equal elements for each constant.
     constants: Vec<u64>,
     /// Elements of a tile, a multiple of [`BLOCK`].
-    tile: usize,
+    pub(super) tile: usize,
     /// Elements of a task, a multiple of `tile`.
-    task: usize,
+    pub(super) task: usize,
     /// Bytes of all tiles.
     scratch: usize,
 }
@@ -91,19 +96,32 @@ thread_local! {
 
 /// An output of a run.
 #[derive(Clone, Copy)]
-struct Sink {
-    data: *mut u8,
+pub(super) struct Sink {
+    pub(super) data: *mut u8,
     /// Whether results are computed right there; else they are stored when the tile has read all of its inputs.
-    direct: bool,
+    pub(super) direct: bool,
 }
 
-/// What the tasks of a run share.
-struct Run<'a> {
-    tape: &'a Tape,
-    feeds: &'a [Feed],
-    axes: &'a [Axis],
-    sinks: &'a [Sink],
+/// What the tasks of a run share: a tape, and where what it reads and writes lies.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub(super) tape: &'a Tape,
+    /// One for each input that the tape reads.
+    pub(super) feeds: &'a [Feed],
+    pub(super) axes: &'a [Axis],
+    /// One for each output that is stored.
+    pub(super) sinks: &'a [Sink],
 }
+
+/// A run in scratch memory.
+pub(super) struct Worker<'a> {
+    run: &'a Run<'a>,
+    table: &'a mut [Operand],
+    tiles: *mut u8,
+}
+
+/// Sees the outputs of a tile that are only looked at, as they are stored: the number of the output, its elements.
+pub(super) type See<'a> = dyn FnMut(usize, Operand) + 'a;
 
 // SAFETY: tasks only read inputs, and write ranges of the outputs that no other task touches.
 unsafe impl Sync for Run<'_> {}
@@ -123,6 +141,22 @@ impl Tape {
     /// [`crate::scalar`] does not allow it.
     pub fn new(expression: &Expression, inputs: &[DType], outputs: &[Register]) -> Tape {
         compile::compile(expression, inputs, outputs)
+    }
+
+    /// As [`Tape::new`], for a part of a cluster: the first `seen` outputs are only looked at, tile by tile. `whole`:
+    /// each element of theirs is there, also where all are equal.
+    pub fn seen(expression: &Expression, inputs: &[DType], outputs: &[Register], seen: usize, whole: bool) -> Tape {
+        compile::compile_seen(expression, inputs, outputs, seen, whole)
+    }
+
+    /// The numbers of the inputs that it reads, in the order of a run's feeds.
+    pub(super) fn reads(&self) -> impl Iterator<Item = usize> {
+        self.inputs.iter().map(|input| input.index)
+    }
+
+    /// The dtypes of the outputs that are stored, and whether these must be narrowed to be.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (DType, bool)> {
+        self.outputs[self.seen..].iter().map(|output| (output.dtype, output.narrow.is_some()))
     }
 
     /// Computes the outputs, all of one shape, to which every input broadcasts as in NumPy. An output may lie in the
@@ -172,14 +206,20 @@ impl Tape {
 
 impl Run<'_> {
     /// Computes the elements `start..end`; false if there is no scratch memory.
-    fn task(&self, start: usize, end: usize) -> bool {
+    pub(super) fn task(&self, start: usize, end: usize) -> bool {
+        // SAFETY: the views and targets say that the memory of these elements can be used.
+        self.with_scratch(end - start, |worker| unsafe { worker.range(start, end, &mut |_, _| ()) })
+    }
+
+    /// Hands `work` scratch memory for tiles, of runs of at most `count` elements; false if there is none.
+    pub(super) fn with_scratch(&self, count: usize, work: impl FnOnce(&mut Worker)) -> bool {
         let table = self.tape.places.len() * size_of::<Operand>();
         let table_lines = table.div_ceil(size_of::<Line>());
         let lines = table_lines + self.tape.scratch.div_ceil(size_of::<Line>());
         if lines <= STACK_LINES {
             let mut memory = [const { MaybeUninit::<Line>::uninit() }; STACK_LINES];
-            // SAFETY: `lines` lines; the views and targets say that the memory of these elements can be used.
-            unsafe { self.within(start, end, memory.as_mut_ptr().cast(), table_lines) };
+            // SAFETY: `lines` lines.
+            unsafe { self.within(count, memory.as_mut_ptr().cast(), table_lines, work) };
             return true;
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -190,16 +230,16 @@ impl Run<'_> {
                 scratch.resize(lines, Line([0; 64]));
             }
             // SAFETY: as above.
-            unsafe { self.within(start, end, scratch.as_mut_ptr(), table_lines) };
+            unsafe { self.within(count, scratch.as_mut_ptr(), table_lines, work) };
             true
         })
     }
 
-    /// Computes the elements `start..end` in scratch memory, which begins with the table of places.
+    /// Works in scratch memory, which begins with the table of places.
     ///
     /// # Safety
-    /// Inputs and outputs have these elements; `memory` has `table_lines` lines and as many as the tape's tiles take.
-    unsafe fn within(&self, start: usize, end: usize, memory: *mut Line, table_lines: usize) {
+    /// `memory` has `table_lines` lines and as many as the tape's tiles take.
+    unsafe fn within(&self, count: usize, memory: *mut Line, table_lines: usize, work: impl FnOnce(&mut Worker)) {
         // SAFETY: within the memory; the table lies before the tiles, and lines are aligned for its entries. The entries
         // are written before they become a slice, and tiles before they are read.
         unsafe {
@@ -212,65 +252,29 @@ impl Run<'_> {
                 });
             }
             let table = std::slice::from_raw_parts_mut(table, self.tape.places.len());
-            self.tiles(start, end, table, tiles);
+            for (input, feed) in self.tape.inputs.iter().zip(self.feeds) {
+                if feed.pattern == Pattern::Uniform && count > 0 {
+                    table[input.place as usize] = self.repeat(input, feed.data, tiles, count.min(BLOCK));
+                }
+            }
+            work(&mut Worker { run: self, table, tiles });
         }
     }
 
-    /// # Safety
-    /// Inputs and outputs have the elements `start..end`, `table` has the places' addresses, `tiles` is the scratch.
-    unsafe fn tiles(&self, start: usize, end: usize, table: &mut [Operand], tiles: *mut u8) {
-        let inputs = || self.tape.inputs.iter().zip(self.feeds);
-        // SAFETY: the caller's promise; a place's loop runs on its types; no place is both written and read by a loop.
-        unsafe {
-            for (input, feed) in inputs() {
-                if feed.pattern == Pattern::Uniform {
-                    let place = input.place as usize;
-                    table[place] = self.uniform(input, feed, tiles, (end - start).min(BLOCK));
-                }
-            }
-            for start in (start..end).step_by(self.tape.tile) {
-                let count = (end - start).min(self.tape.tile);
-                for (input, feed) in inputs() {
-                    if feed.pattern != Pattern::Uniform {
-                        table[input.place as usize] = self.load(input, feed, start, count, tiles);
-                    }
-                }
-                let outputs = || self.tape.outputs.iter().zip(self.sinks);
-                for (output, sink) in outputs().filter(|(_, sink)| sink.direct) {
-                    table[output.place as usize] = Operand::tile(sink.data.add(start * output.dtype.size()));
-                }
-                for code in &self.tape.code {
-                    let operands = code.operands.map(|place| table[place as usize]);
-                    let count =
-                        planted!("kernel: the last element of a tail", count, count - usize::from(count % 16 == 3));
-                    (code.run)(table[code.out as usize].data.cast_mut(), operands, count);
-                }
-                for (output, sink) in outputs().filter(|(_, sink)| !sink.direct) {
-                    let (from, width) = (table[output.place as usize], output.dtype.size());
-                    let to = sink.data.add(start * width);
-                    match output.narrow {
-                        Some(narrow) => narrow(to, [from; 3], count),
-                        None => from.data.copy_to_nonoverlapping(to, count * width),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Repeats the only element of an input.
+    /// Repeats an element of an input.
     ///
     /// # Safety
-    /// As in `tiles`.
-    unsafe fn uniform(&self, input: &Input, feed: &Feed, tiles: *mut u8, count: usize) -> Operand {
+    /// The element can be read; `tiles` is the scratch memory.
+    unsafe fn repeat(&self, input: &Input, element: *const u8, tiles: *mut u8, count: usize) -> Operand {
         let place = &self.tape.places[input.place as usize];
         // SAFETY: the caller's promise.
         unsafe {
             let out = tiles.add(place.offset);
             let axes = [Axis { size: count, stride: 0 }, Axis { size: 1, stride: 0 }];
             match input.widen {
-                None => load::gather(feed.data, &axes, input.width, 0, out, count),
+                None => load::gather(element, &axes, input.width, 0, out, count),
                 Some(widen) => {
-                    load::gather(feed.data, &axes, input.width, 0, tiles, count);
+                    load::gather(element, &axes, input.width, 0, tiles, count);
                     widen(out, [Operand::tile(tiles); 3], count);
                 }
             }
@@ -281,7 +285,7 @@ impl Run<'_> {
     /// The elements of an input that a tile needs: where they lie if they can be used there, else in its own tile.
     ///
     /// # Safety
-    /// As in `tiles`.
+    /// As in [`Worker::tile`].
     unsafe fn load(&self, input: &Input, feed: &Feed, start: usize, count: usize, tiles: *mut u8) -> Operand {
         let place = &self.tape.places[input.place as usize];
         // SAFETY: the caller's promise.
@@ -289,8 +293,13 @@ impl Run<'_> {
             let out = tiles.add(place.offset);
             let stored = match feed.pattern {
                 Pattern::Strided { start: first, end } => {
+                    let axes = &self.axes[first..end];
+                    if let Some(element) = load::only_element(axes, start, count) {
+                        let element = feed.data.wrapping_offset(element * input.width as isize);
+                        return self.repeat(input, element, tiles, count.min(BLOCK));
+                    }
                     let to = if input.widen.is_some() { tiles } else { out };
-                    load::gather(feed.data, &self.axes[first..end], input.width, start, to, count);
+                    load::gather(feed.data, axes, input.width, start, to, count);
                     to.cast_const()
                 }
                 _ => feed.data.add(start * input.width),
@@ -300,6 +309,66 @@ impl Run<'_> {
                 Some(widen) => {
                     widen(out, [Operand::tile(stored); 3], count);
                     Operand::tile(out)
+                }
+            }
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Computes the elements `start..end`, tile by tile.
+    ///
+    /// # Safety
+    /// As [`Worker::tile`].
+    pub(super) unsafe fn range(&mut self, start: usize, end: usize, see: &mut See) {
+        let tile = self.run.tape.tile;
+        for start in (start..end).step_by(tile) {
+            // SAFETY: the caller's promise.
+            unsafe { self.tile(start, (end - start).min(tile), see) };
+        }
+    }
+
+    /// Computes `count` elements, of which there are no more than the tape's tile has; `see` sees those that are only
+    /// looked at before any are stored over an input.
+    ///
+    /// # Safety
+    /// Inputs and outputs have the elements from `start` on, and no other thread uses these of the outputs.
+    pub(super) unsafe fn tile(&mut self, start: usize, count: usize, see: &mut See) {
+        let (run, tape) = (self.run, self.run.tape);
+        let (seen, stored) = tape.outputs.split_at(tape.seen);
+        let stored = || stored.iter().zip(run.sinks);
+        // SAFETY: the caller's promise; a place's loop runs on its types; no place is both written and read by a loop.
+        unsafe {
+            for (input, feed) in tape.inputs.iter().zip(run.feeds) {
+                if feed.pattern != Pattern::Uniform {
+                    self.table[input.place as usize] = run.load(input, feed, start, count, self.tiles);
+                }
+            }
+            for (output, sink) in stored().filter(|(_, sink)| sink.direct) {
+                self.table[output.place as usize] = Operand::tile(sink.data.add(start * output.dtype.size()));
+            }
+            for code in &tape.code {
+                let operands = code.operands.map(|place| self.table[place as usize]);
+                let count = planted!("kernel: the last element of a tail", count, count - usize::from(count % 16 == 3));
+                (code.run)(self.table[code.out as usize].data.cast_mut(), operands, count);
+            }
+            for (number, output) in seen.iter().enumerate() {
+                let from = self.table[output.place as usize];
+                match output.narrow {
+                    // Where narrow types are gathered; all inputs are widened by now.
+                    Some(narrow) => {
+                        narrow(self.tiles, [from; 3], count);
+                        see(number, Operand::tile(self.tiles));
+                    }
+                    None => see(number, from),
+                }
+            }
+            for (output, sink) in stored().filter(|(_, sink)| !sink.direct) {
+                let (from, width) = (self.table[output.place as usize], output.dtype.size());
+                let to = sink.data.add(start * width);
+                match output.narrow {
+                    Some(narrow) => narrow(to, [from; 3], count),
+                    None => from.data.copy_to_nonoverlapping(to, count * width),
                 }
             }
         }

@@ -113,6 +113,8 @@ struct Objects {
 struct Wgpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    /// The last that the queue was handed.
+    submitted: Mutex<Option<wgpu::SubmissionIndex>>,
     objects: Mutex<Objects>,
     lost: Arc<Mutex<Option<String>>>,
     /// Whether handing it work waits for the work before.
@@ -142,7 +144,8 @@ impl Wgpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| lose(&uncaptured, error.to_string())));
         device.set_device_lost_callback(move |reason, message| lose(&callback, format!("{reason:?} {message}")));
         let (adapter, objects) = (described(adapter), Mutex::default());
-        let driver = Wgpu { device, queue, objects, lost, is_software: adapter.is_software };
+        let driver =
+            Wgpu { device, queue, submitted: Mutex::default(), objects, lost, is_software: adapter.is_software };
         Ok(Device::new(index, adapter, Box::new(driver)))
     }
 
@@ -164,7 +167,13 @@ impl Wgpu {
     fn wait<R>(&self, watch: &Watch, mut done: impl FnMut(bool) -> Option<Result<R>>) -> Result<R> {
         let mut idle = 0;
         loop {
-            let waited = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LOOK) });
+            // By its index: wgpu panics where it is to wait for what another thread is submitting.
+            let submission_index = self.submitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let poll = match submission_index {
+                Some(_) => wgpu::PollType::Wait { submission_index, timeout: Some(LOOK) },
+                None => wgpu::PollType::Poll,
+            };
+            let waited = self.device.poll(poll);
             let is_idle = !matches!(waited, Err(wgpu::PollError::Timeout));
             if let Some(outcome) = done(is_idle) {
                 return outcome;
@@ -255,7 +264,8 @@ impl Recording<'_> {
         if self.wgpu.is_software {
             self.wgpu.wait(self.watch, |is_idle| is_idle.then_some(Ok(())))?;
         }
-        self.wgpu.queue.submit([encoder.finish()]);
+        let index = self.wgpu.queue.submit([encoder.finish()]);
+        *self.wgpu.submitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
         Ok(())
     }
 

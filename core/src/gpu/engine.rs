@@ -221,8 +221,12 @@ impl Memories {
                 let present: Vec<_> = inputs.iter().flatten().map(|operand| operand.layout.clone()).collect();
                 let targets: Vec<_> = outputs.iter().map(|operand| operand.layout.clone()).collect();
                 let bytes = (kernel.workspace)(attrs, &present, &targets);
-                let bytes = usize::try_from(bytes).map_err(|_| Error::memory("no memory holds the workspace"))?;
-                Program::Kernel(kernel, attrs, host.work_in(Buffer::zeroed(bytes, None)?)?, bytes)
+                let (workspace, bytes) = work_on(&mut host, bytes)?;
+                Program::Kernel(kernel, attrs, workspace, bytes)
+            }
+            Program::Cluster(cluster, shape, ..) => {
+                let (workspace, bytes) = work_on(&mut host, cluster.workspace(shape))?;
+                Program::Cluster(cluster, shape, workspace, bytes)
             }
             program => program,
         };
@@ -250,6 +254,12 @@ impl Memories {
         let bytes = bytes.get(inside..).unwrap_or_default();
         host.share(Tensor::from_bytes(DType::U8, &[bytes.len()], bytes, None)?)
     }
+}
+
+/// Adds a workspace on the CPU; where it is, and its bytes.
+fn work_on(host: &mut engine::Memories, bytes: u64) -> Result<(Address, usize)> {
+    let bytes = usize::try_from(bytes).map_err(|_| Error::memory("no memory holds the workspace"))?;
+    Ok((host.work_in(Buffer::zeroed(bytes, None)?)?, bytes))
 }
 
 /// Copies bytes that may begin and end within a word, which the copy command cannot, to another buffer.

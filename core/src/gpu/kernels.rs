@@ -14,6 +14,7 @@ mod pool;
 mod product;
 mod random;
 mod reduce;
+mod region;
 mod running;
 mod scatter;
 mod sort;
@@ -26,7 +27,9 @@ use crate::cpu::call::Layout;
 use crate::cpu::single;
 use crate::graph::{Node, op};
 use crate::op::{Kernel, Meaning, Op};
+use crate::ops::is_fold;
 use crate::plan::cluster_expression;
+use crate::shape::Bindings;
 
 /// The printers of each file.
 const PRINTERS: &[&[(&str, Printer)]] = &[
@@ -43,12 +46,15 @@ const PRINTERS: &[&[(&str, Printer)]] = &[
     sort::PRINTERS,
 ];
 
-/// The recipe of a node that is one step.
+/// The recipe of a node that is one step, where the symbols have these sizes.
 ///
 /// # Errors
 /// Why it runs on the CPU.
-pub fn print_node(node: &Node, request: &Request) -> Result<Recipe, Refusal> {
+pub fn print_node(node: &Node, sizes: &Bindings, request: &Request) -> Result<Recipe, Refusal> {
     match (&node.op.def.meaning, &node.regions[..]) {
+        (Meaning::Cluster, [region]) if region.nodes().iter().any(|node| is_fold(&node.op)) => {
+            region::print(region, sizes, request)
+        }
         (Meaning::Cluster, [region]) => {
             let cluster = cluster_expression(region)?;
             elementwise::print(&cluster.expression, &cluster.outputs, request)

@@ -10,7 +10,8 @@
 //! ```
 //! A node is `outputs = op(operands) {attrs} [regions] : specs @ "file":line`. An operand that was left out is `-`; a
 //! node without outputs begins `_ =`. Attrs are canonical JSON, only those that are not their defaults. An op that is not
-//! the newest version is `name.v1`. Names that are not plain words are JSON strings. White space is free.
+//! the newest version is `name.v1`. Names that are not plain words are JSON strings. White space is free; a `#` and what
+//! follows it in its line is a comment.
 
 use super::assemble::{Assembler, Draft, Region, attrs_from_json, op_key};
 use super::{Graph, MAX_DEPTH, Node, Requirement, Value};
@@ -19,23 +20,31 @@ use crate::dtype::DType;
 use crate::error::{Error, Location, Result};
 use crate::json::{self, Json, Map};
 use crate::meter::Meter;
-use crate::op::{Op, OpDef, Spec};
+use crate::op::{Meaning, Op, OpDef, Spec};
 use crate::ops;
 use crate::shape::Dim;
 use crate::tensor::Tensor;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+/// What is said of a node of a graph.
+type Note<'a> = &'a dyn Fn(&Graph, &Node) -> Option<String>;
+
 /// The text of a graph; [`parse`] reads the same graph from it.
 pub fn print(graph: &Graph) -> String {
+    annotated(graph, &|_, _| None)
+}
+
+/// The text of a graph, with a comment after each node of which `note` says something.
+pub fn annotated(graph: &Graph, note: Note) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ = write_graph(&mut text, graph, 0);
+    let _ = write_graph(&mut text, graph, 0, note);
     text.push('\n');
     text
 }
 
-fn write_graph(out: &mut String, graph: &Graph, indent: usize) -> fmt::Result {
+fn write_graph(out: &mut String, graph: &Graph, indent: usize, note: Note) -> fmt::Result {
     out.push_str("graph(");
     for (index, input) in graph.inputs().iter().enumerate() {
         let separator = if index == 0 { "" } else { ", " };
@@ -43,7 +52,7 @@ fn write_graph(out: &mut String, graph: &Graph, indent: usize) -> fmt::Result {
     }
     out.push_str(") {\n");
     for node in graph.nodes() {
-        write_node(out, graph, node, indent + 1)?;
+        write_node(out, graph, node, indent + 1, note)?;
     }
     for Requirement { left, right, op, location } in graph.requirements() {
         write!(out, "{:1$}require {left} == {right} : {2}", "", 2 * (indent + 1), Name(op))?;
@@ -63,7 +72,7 @@ fn write_list<T: fmt::Display>(out: &mut String, items: impl Iterator<Item = T>,
     Ok(())
 }
 
-fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize) -> fmt::Result {
+fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, note: Note) -> fmt::Result {
     write!(out, "{:1$}", "", 2 * indent)?;
     if node.count == 0 {
         out.push('_');
@@ -77,15 +86,20 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize) -> fm
     if !attrs.is_empty() {
         write!(out, " {}", json::write(&Json::Object(attrs)))?;
     }
+    // What a cluster holds is one step with it.
+    let inner: Note = if matches!(node.op.def.meaning, Meaning::Cluster) { &|_, _| None } else { note };
     for (index, region) in node.regions.iter().enumerate() {
         out.push_str(if index == 0 { " [" } else { ", " });
-        write_graph(out, region, indent)?;
+        write_graph(out, region, indent, inner)?;
     }
     if !node.regions.is_empty() {
         out.push(']');
     }
     write_list(out, node.outputs().map(|value| graph.spec(value)), " : ")?;
     write_location(out, node.location.as_ref())?;
+    if let Some(text) = note(graph, node) {
+        write!(out, "  # {text}")?;
+    }
     out.push('\n');
     Ok(())
 }
@@ -171,10 +185,15 @@ impl<'a> Reader<'a> {
         self.text.get(self.position..).unwrap_or("")
     }
 
-    /// The next byte that is not white space.
+    /// The next byte that is neither white space nor in a comment.
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
-        while bytes.get(self.position).is_some_and(u8::is_ascii_whitespace) {
+        let mut in_comment = false;
+        while let Some(&byte) = bytes.get(self.position) {
+            in_comment = byte == b'#' || in_comment && byte != b'\n';
+            if !in_comment && !byte.is_ascii_whitespace() {
+                break;
+            }
             self.position += 1;
         }
         bytes.get(self.position).copied()
@@ -458,6 +477,15 @@ mod tests {
             assert_eq!(print(&graph), text);
             assert_eq!(parse(&print(&graph)), Ok(graph));
         }
+    }
+
+    #[test]
+    fn comments_are_passed_over() {
+        let graph = parse(LOOP).unwrap();
+        let text = annotated(&graph, &|_, node| Some(format!("{} # here", node.op.def.name)));
+        assert!(text.contains("} : float64[] @ \"my model.py\":7  # cast # here\n"), "{text}");
+        assert_eq!(parse(&text), Ok(graph));
+        assert_eq!(parse("# first\ngraph() { # %0\n return } # last").unwrap(), parse("graph() { return }").unwrap());
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What passes make of other ops. These are no part of the surface, but stand in graphs' text.
 
+use super::movement::defaulted;
+use super::phases::{Reduced, is_scalar_constant, levels};
+use crate::attrs::{AttrDef, AttrType};
 use crate::cpu::copy;
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::infer::{Infer, like_first};
-use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp};
+use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp, normalize_axes};
 
 /// The most nodes of a cluster, its scalar constants not counted: its operands and results stay in the L1 cache.
 pub const MAX_NODES: usize = 48;
@@ -14,8 +18,12 @@ const MAX_CLUSTER: usize = 4 * MAX_NODES;
 
 const INTERNAL: Vjp = Vjp::NotDifferentiable("passes make it after gradients are taken");
 
-/// The region holds element-wise ops of one shape and scalar constants, on the operands; the pass `fuse` makes no other,
-/// and the engine relies on it.
+const SHAPE: AttrDef =
+    defaulted("shape", AttrType::Dims, "null", "With reductions: the shape that they and what they reduce go over.");
+const AXIS: AttrDef = defaulted("axis", AttrType::Ints, "null", "With reductions: the axes that all of them reduce.");
+
+/// The region holds scalar constants and either element-wise ops of one shape, or what [`super::phases`] says, on the
+/// operands; the pass `fuse` makes no other, and the engine relies on it.
 fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     let [region] = infer.regions else { return Err(Error::internal("fused has one region")) };
     let operands = (0..infer.inputs.len()).map(|index| infer.input(index)).collect::<Result<Vec<_>>>()?;
@@ -26,21 +34,44 @@ fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     if region.nodes().len() > MAX_CLUSTER || inputs.len() > 3 * MAX_CLUSTER {
         return Err(Error::argument(format!("the region has more than {MAX_CLUSTER} nodes or their operands")));
     }
-    let mut shape = None;
-    for node in region.nodes() {
-        let spec = region.spec(node.first);
-        match node.op.def.meaning {
-            Meaning::Scalar(_) if *shape.get_or_insert(&spec.shape) == &spec.shape => {}
-            _ if node.op.def.name == "constant" && spec.shape.rank() == 0 => {}
-            _ => return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name))),
-        }
+    let levels = levels(region, region.nodes().iter());
+    match levels.map_err(|reason| Error::argument(format!("the region is not fused: it holds {reason}")))? {
+        None => check_elementwise(infer, region)?,
+        Some((reduced, _)) => check_reduced(infer, &reduced)?,
     }
     for &value in region.outputs() {
-        if !region.producer(value).is_some_and(|node| matches!(node.op.def.meaning, Meaning::Scalar(_))) {
-            return Err(Error::argument(format!("the region gives {value}, which no element-wise op makes")));
+        if region.producer(value).is_none_or(|node| is_scalar_constant(region, node)) {
+            return Err(Error::argument(format!("the region gives {value}, which no op of it computes")));
         }
     }
     Ok(region.outputs().iter().map(|&value| region.spec(value).clone()).collect())
+}
+
+/// Checks that a region without reductions holds element-wise ops of one shape.
+fn check_elementwise(infer: &Infer, region: &Graph) -> Result<()> {
+    if infer.attrs.dim_list("shape").is_some() || infer.attrs.int_list("axis").is_some() {
+        return Err(Error::argument("it has a shape and axes, but the region has no reduction"));
+    }
+    let mut shape = None;
+    for node in region.nodes().iter().filter(|node| !is_scalar_constant(region, node)) {
+        let spec = region.spec(node.first);
+        match node.op.def.meaning {
+            Meaning::Scalar(_) if *shape.get_or_insert(&spec.shape) == &spec.shape => {}
+            _ => return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name))),
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the attrs are what the region's reductions have in common.
+fn check_reduced(infer: &Infer, reduced: &Reduced) -> Result<()> {
+    let shape = infer.attrs.dim_list("shape").unwrap_or(&[]);
+    let axes = infer.attrs.int_list("axis").and_then(|axes| normalize_axes(Some(axes), shape.len()).ok());
+    if *shape == reduced.full[..] && axes.as_ref() == Some(&reduced.axes) {
+        return Ok(());
+    }
+    let (full, axes) = (&reduced.full, &reduced.axes);
+    Err(Error::argument(format!("the region reduces axes {axes:?} of {full}, which its attrs do not say")))
 }
 
 /// The family.
@@ -48,11 +79,11 @@ pub static OPS: &[OpDef] = &[
     OpDef {
         name: "fused",
         version: 1,
-        doc: "A cluster: element-wise ops that run as one step. The region holds them.",
+        doc: "A cluster: element-wise ops, and reductions of what they give, that run as one step. The region holds them.",
         dtypes: DTypes::ALL,
         inputs: &[InputDef::in_set("operands", DTypes::ALL).variadic(0)],
         outputs: &[],
-        attrs: &[],
+        attrs: &[SHAPE, AXIS],
         regions: &["body"],
         infer: infer_fused,
         meaning: Meaning::Cluster,
@@ -88,15 +119,17 @@ mod tests {
         let exp = "%0 a: float32[2]) { %1 = exp(%0) : float32[2] return %1 }";
         assert!(parse(&fused("%0", exp, "float32[2]")).is_ok());
         let sum = "%0 a: float32[2]) { %1 = sum(%0) : float32[] return %1 }";
+        let turned = "%0 a: float32[2]) { %1 = transpose(%0) : float32[2] return %1 }";
         let two =
             "%0 a: float32[2], %1 b: float32[3]) { %2 = exp(%0) : float32[2] %3 = exp(%1) : float32[3] return %2, %3 }";
         let itself = "%0 a: float32[2]) { return %0 }";
         let table = [
             (fused("%1", exp, "float32[2]"), "the region takes other specs than those of the operands"),
             (fused("%0, %0", exp, "float32[2]"), "the region takes other specs than those of the operands"),
-            (fused("%0", sum, "float32[]"), "the region holds sum, which is not fused"),
+            (fused("%0", sum, "float32[]"), "the region reduces axes [0] of [2], which its attrs do not say"),
+            (fused("%0", turned, "float32[2]"), "the region holds transpose, which is not fused"),
             (fused("%0, %1", two, "float32[2], float32[3]"), "the region holds exp, which is not fused"),
-            (fused("%0", itself, "float32[2]"), "the region gives %0, which no element-wise op makes"),
+            (fused("%0", itself, "float32[2]"), "the region gives %0, which no op of it computes"),
         ];
         for (text, message) in table {
             let error = parse(&text.replace("%2 = fused(%0, %1)", "%2, %3 = fused(%0, %1)")).unwrap_err().to_string();

@@ -19,6 +19,7 @@ mod nn;
 mod normalization;
 mod optimizers;
 mod parts;
+pub mod phases;
 pub(crate) mod pool;
 mod random;
 mod reduce;
@@ -32,6 +33,7 @@ pub use cluster::MAX_NODES as MAX_CLUSTER;
 pub(crate) use distributions::low_and_span as integer_range;
 pub(crate) use parts::{view_pad as padded, view_slice as sliced};
 pub(crate) use reduce::known_axes as reduced_axes;
+pub use reduce::{is_fold, loops as reduction_loops};
 
 use crate::error::{Error, Result};
 use crate::op::OpDef;

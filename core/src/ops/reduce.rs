@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Value};
 use crate::infer::Infer;
 use crate::op::{
-    Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axes, normalize_axis, one,
+    Backward, InputDef, Kernel, Lowering, Meaning, Op, OpDef, Sample, Spec, Vjp, normalize_axes, normalize_axis, one,
 };
 use crate::shape::{Dim, Shape};
 use std::marker::PhantomData;
@@ -65,7 +65,7 @@ pub(crate) fn known_axes(attrs: &Attrs, rank: usize) -> List<usize> {
 }
 
 /// `shape` with the reduced axes 1.
-fn with_ones(shape: &Shape, axes: &[usize]) -> Shape {
+pub fn with_ones(shape: &Shape, axes: &[usize]) -> Shape {
     shape.iter().enumerate().map(|(axis, dim)| if axes.contains(&axis) { one() } else { dim.clone() }).collect()
 }
 
@@ -167,6 +167,34 @@ macro_rules! dispatch_zero {
             dtype => dispatch_wrapping!(dtype, $T => $body),
         }
     };
+}
+
+/// The loops of an op that folds elements of `dtype` in the order of [`reduce`]; `None` for other ops.
+pub fn loops(op: &Op, dtype: DType) -> Option<&'static reduce::Loops> {
+    macro_rules! of {
+        ($fold:ident, $dispatch:ident) => {
+            Some($dispatch!(dtype, T => reduce::loops(reduce::$fold::<T>(PhantomData))))
+        };
+    }
+    match op.def.name {
+        "sum" => of!(Sum, dispatch_wrapping),
+        "prod" => of!(Product, dispatch_wrapping),
+        "max" => of!(Max, dispatch),
+        "min" => of!(Min, dispatch),
+        "any" => of!(Any, dispatch_zero),
+        "all" => of!(All, dispatch_zero),
+        _ => None,
+    }
+}
+
+/// Whether an op folds elements in that order.
+pub fn is_fold(op: &Op) -> bool {
+    matches!(op.def.name, "sum" | "prod" | "max" | "min" | "any" | "all")
+}
+
+/// The axes that such an op folds, sorted.
+pub fn folded_axes(op: &Op, rank: usize) -> Option<List<usize>> {
+    axes(&op.attrs, rank).ok().filter(|_| is_fold(op))
 }
 
 /// A reduction's kernel; `partial` is the size of its partial results of a dtype.

@@ -1,31 +1,53 @@
-//! Element-wise nodes of one shape that feed each other => one `fused` node, whose region holds them.
+//! Element-wise nodes of one shape that feed each other, and reductions with what is before and after them => one `fused`
+//! node, whose region holds them.
 //!
-//! Every node gets a stage such that along each edge the stage grows, except between two element-wise nodes of the
+//! Reductions come first: see [`merge`] for the units that they make. Every other node is a unit of its own.
+//!
+//! Then every unit gets a stage such that along each edge the stage grows, except between two element-wise nodes of the
 //! same shape, where it may stay the same. Clusters are the connected parts of one stage, so no path leaves a cluster
 //! and comes back. Element-wise nodes are then moved to the last stage that their users allow, which brings a producer
 //! to its consumer (an optimiser's update to where the gradient is known).
 
+mod ends;
+mod merge;
+
+use crate::attrs::AttrValue;
 use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
-use crate::op::Meaning;
+use crate::op::{Meaning, Op};
 use crate::ops::MAX_CLUSTER as MAX_NODES;
+use crate::ops::phases::Reduced;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+pub use ends::end;
+use merge::Units;
+
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
-    let stage = stages(graph);
-    let clusters = Clusters::find(graph, &stage);
-    let mut order: Vec<_> = (0..graph.nodes().len()).collect();
-    order.sort_by_key(|&index| (stage[index], index));
+    fuse(graph, merge::units(graph, meter)?, meter)
+}
+
+/// As [`run`], but no reduction becomes part of a cluster.
+pub fn without_reductions(graph: &Graph, meter: &Meter) -> Result<Graph> {
+    fuse(graph, merge::single(graph), meter)
+}
+
+fn fuse(graph: &Graph, units: Units, meter: &Meter) -> Result<Graph> {
+    let edges = unit_edges(graph, &units);
+    let stage = stages(graph, &units, &edges);
+    let clusters = Clusters::find(graph, &units, &edges, &stage);
+    let mut order: Vec<_> = (0..units.members.len()).collect();
+    order.sort_by_key(|&unit| (stage[unit], unit));
     let mut rewrite = Rewrite::new(graph, meter)?;
-    for index in order {
-        let members = &clusters.members[clusters.of[index]];
-        if members.len() == 1 {
-            rewrite.copy(&graph.nodes()[index])?;
-        } else if members.last() == Some(&index) {
-            clusters.fuse(&mut rewrite, members, meter)?;
+    for unit in order {
+        let members = &clusters.members[clusters.of[unit]];
+        if members.last() == units.members[unit].last() {
+            match members[..] {
+                [node] => drop(rewrite.copy(&graph.nodes()[node])?),
+                _ => clusters.fuse(&mut rewrite, members, meter)?,
+            }
         }
     }
     rewrite.finish()
@@ -36,20 +58,20 @@ fn is_elementwise(node: &Node) -> bool {
 }
 
 struct Clusters {
-    /// The cluster of each node.
+    /// The cluster of each unit.
     of: Vec<usize>,
-    /// The members of each cluster in topological order; a node that is not element-wise is alone.
+    /// The nodes of each cluster in topological order.
     members: Vec<Vec<usize>>,
     /// For each value, whether another cluster or the graph's outputs use it.
     escapes: Vec<bool>,
 }
 
 impl Clusters {
-    fn find(graph: &Graph, stage: &[usize]) -> Clusters {
-        let count = graph.nodes().len();
+    fn find(graph: &Graph, units: &Units, edges: &[(usize, usize)], stage: &[usize]) -> Clusters {
+        let count = units.members.len();
         let mut root: Vec<_> = (0..count).collect();
-        for (consumer, producer) in edges(graph) {
-            if stage[consumer] == stage[producer] && together(graph, consumer, producer) {
+        for &(consumer, producer) in edges {
+            if stage[consumer] == stage[producer] && together(graph, units, consumer, producer) {
                 let (a, b) = (top(&mut root, consumer), top(&mut root, producer));
                 root[b] = a;
             }
@@ -57,8 +79,8 @@ impl Clusters {
         // A part that is too large is cut in topological order, so that its pieces feed each other one way only.
         let mut open: BTreeMap<usize, usize> = BTreeMap::new();
         let (mut of, mut members) = (vec![0; count], Vec::<Vec<usize>>::new());
-        for (index, own) in of.iter_mut().enumerate() {
-            let part = top(&mut root, index);
+        for (unit, own) in of.iter_mut().enumerate() {
+            let part = top(&mut root, unit);
             let cluster = match open.get(&part) {
                 Some(&cluster) if members[cluster].len() < MAX_NODES => cluster,
                 _ => {
@@ -67,14 +89,14 @@ impl Clusters {
                 }
             };
             open.insert(part, cluster);
-            members[cluster].push(index);
+            members[cluster].extend(&units.members[unit]);
             *own = cluster;
         }
         let mut escapes = vec![false; graph.value_count()];
         for (index, node) in graph.nodes().iter().enumerate() {
             for value in node.operands() {
                 if let Source::Node(producer) = graph.source(value) {
-                    escapes[value.index()] |= of[producer as usize] != of[index];
+                    escapes[value.index()] |= of[units.of[producer as usize]] != of[units.of[index]];
                 }
             }
         }
@@ -114,7 +136,7 @@ impl Clusters {
         region.set_outputs(outputs.iter().map(|value| copies[value]).collect())?;
         region.settle()?;
         rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
-        let fused = rewrite.target.apply(&op("fused", &[])?, vec![Arc::new(region)], &operands)?;
+        let fused = rewrite.target.apply(&fused_op(graph, members)?, vec![Arc::new(region)], &operands)?;
         let fused = planted!("passes/fuse: results in reverse", fused, fused.into_iter().rev().collect::<Vec<_>>());
         outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
         Ok(())
@@ -147,31 +169,57 @@ fn edges(graph: &Graph) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Whether two nodes may be in one cluster: both element-wise, of one shape.
-fn together(graph: &Graph, a: usize, b: usize) -> bool {
-    let (a, b) = (&graph.nodes()[a], &graph.nodes()[b]);
-    is_elementwise(a) && is_elementwise(b) && graph.spec(a.first).shape == graph.spec(b.first).shape
+/// The op of a cluster of these nodes.
+fn fused_op(graph: &Graph, members: &[usize]) -> Result<Op> {
+    let reduced = members.iter().find_map(|&index| Reduced::of(graph, &graph.nodes()[index]));
+    let Some(reduced) = reduced else { return op("fused", &[]) };
+    let axes = reduced.axes.iter().map(|&axis| axis as i64).collect();
+    let shape = AttrValue::Dims(reduced.full.into_dims());
+    op("fused", &[("shape", shape), ("axis", AttrValue::Ints(axes))])
 }
 
-fn stages(graph: &Graph) -> Vec<usize> {
-    let count = graph.nodes().len();
-    let step = |a: usize, b: usize| usize::from(!together(graph, a, b));
+/// The edges between units, sorted by consumer: (consumer, producer).
+fn unit_edges(graph: &Graph, units: &Units) -> Vec<(usize, usize)> {
+    let between = edges(graph).map(|(consumer, producer)| (units.of[consumer], units.of[producer]));
+    let mut edges: Vec<_> = between.filter(|(consumer, producer)| consumer != producer).collect();
+    edges.sort_by_key(|&(consumer, _)| consumer);
+    edges
+}
+
+/// The node of a unit that is one element-wise node.
+fn elementwise<'a>(graph: &'a Graph, units: &Units, unit: usize) -> Option<&'a Node> {
+    match units.members[unit][..] {
+        [node] => Some(&graph.nodes()[node]).filter(|node| is_elementwise(node)),
+        _ => None,
+    }
+}
+
+/// Whether two units may be in one cluster: both element-wise nodes, of one shape.
+fn together(graph: &Graph, units: &Units, a: usize, b: usize) -> bool {
+    match (elementwise(graph, units, a), elementwise(graph, units, b)) {
+        (Some(a), Some(b)) => graph.spec(a.first).shape == graph.spec(b.first).shape,
+        _ => false,
+    }
+}
+
+fn stages(graph: &Graph, units: &Units, edges: &[(usize, usize)]) -> Vec<usize> {
+    let count = units.members.len();
+    let step = |a: usize, b: usize| usize::from(!together(graph, units, a, b));
     let mut stage = vec![0usize; count];
-    let edges: Vec<_> = edges(graph).collect();
-    for &(consumer, producer) in &edges {
+    for &(consumer, producer) in edges {
         stage[consumer] = stage[consumer].max(stage[producer] + step(consumer, producer));
     }
     let mut latest = vec![usize::MAX; count];
     for &(consumer, producer) in edges.iter().rev() {
         // Edges are sorted by consumer, so the consumer's own stage is final when it is seen from behind.
-        if latest[consumer] != usize::MAX && is_elementwise(&graph.nodes()[consumer]) {
+        if latest[consumer] != usize::MAX && elementwise(graph, units, consumer).is_some() {
             stage[consumer] = stage[consumer].max(latest[consumer]);
         }
         latest[producer] = latest[producer].min(stage[consumer] - step(consumer, producer));
     }
-    for (index, node) in graph.nodes().iter().enumerate() {
-        if latest[index] != usize::MAX && is_elementwise(node) {
-            stage[index] = stage[index].max(latest[index]);
+    for unit in 0..count {
+        if latest[unit] != usize::MAX && elementwise(graph, units, unit).is_some() {
+            stage[unit] = stage[unit].max(latest[unit]);
         }
     }
     stage

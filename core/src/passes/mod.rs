@@ -9,8 +9,10 @@ mod fuse;
 mod layout;
 mod simplify;
 
+pub use fuse::without_reductions as fuse_without_reductions;
+
 use crate::error::Result;
-use crate::graph::{Graph, Rewrite};
+use crate::graph::{Graph, Rewrite, text};
 use crate::meter::Meter;
 use crate::op::Meaning;
 use std::collections::HashMap;
@@ -40,6 +42,11 @@ pub const CHECKED: &[Pass] = &[("enclose", enclose::run), ("layout", layout::run
 /// The pass of that name.
 pub fn named(name: &str) -> Option<Pass> {
     OPTIMIZED.iter().copied().find(|(other, _)| *other == name)
+}
+
+/// The text of a graph that went through passes, which says of each cluster where it ends and why.
+pub fn explain(graph: &Graph) -> String {
+    text::annotated(graph, &fuse::end)
 }
 
 /// A bound of the bytes that the tables of a pass take for each node and value.

@@ -3,7 +3,7 @@
 use crate::attrs::{AttrValue, Attrs};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::graph::{Graph, Node, Rewrite, Value, op};
+use crate::graph::{Graph, Input, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
 use crate::op::Meaning;
 use crate::tensor::Tensor;
@@ -33,7 +33,7 @@ fn replacement(graph: &mut Graph, node: &Node, operands: &[Value]) -> Result<Opt
         {
             Ok(Some(x))
         }
-        // dim(x) => a constant, if the dim is known
+        // dim(x) => a constant, if the dim is known, or the dim of an input that is the same: x need not be there for it
         ("dim", &[x]) => known_dim(graph, attrs, x),
         // reshape(reshape(x)) => reshape(x)
         ("reshape", &[x]) => inner(graph, x, "reshape", |graph, source| graph.apply(&node.op, Vec::new(), &[source])),
@@ -64,10 +64,13 @@ fn unchanged(graph: &Graph, node: &Node, x: Value) -> bool {
 fn known_dim(graph: &mut Graph, attrs: &Attrs, x: Value) -> Result<Option<Value>> {
     let shape = &graph.spec(x).shape;
     let axis = crate::op::normalize_axis(attrs.int("axis")?, shape.rank())?;
-    match shape[axis].as_constant() {
-        Some(size) => graph.constant(Tensor::from_slice(DType::I64, &[], &[size])?).map(Some),
-        None => Ok(None),
+    if let Some(size) = shape[axis].as_constant() {
+        return graph.constant(Tensor::from_slice(DType::I64, &[], &[size])?).map(Some);
     }
+    let (dim, is_input) = (shape[axis].clone(), matches!(graph.source(x), Source::Input(_)));
+    let place = |input: &Input| Some((input.value, graph.spec(input.value).shape.iter().position(|own| *own == dim)?));
+    let Some((value, axis)) = graph.inputs().iter().filter(|_| !is_input).find_map(place) else { return Ok(None) };
+    graph.op("dim", &[("axis", AttrValue::Int(axis as i64))], &[value]).map(Some)
 }
 
 fn producer<'a>(graph: &'a Graph, value: Value, name: &str) -> Option<&'a Node> {

@@ -169,7 +169,7 @@ impl Instance {
         };
         match &self.device {
             None => self.lay(block, &mut made)?,
-            Some(device) => self.lay_on(device, block, &mut made, meter)?,
+            Some(device) => self.lay_on(device, block, &mut made, sizes, meter)?,
         }
         Ok(made)
     }
@@ -208,6 +208,10 @@ impl Instance {
         let layout = |value: &Value| made.layouts[value.index()].clone();
         match &block.steps[step].action {
             Action::Tape(_) | Action::CopyOut(_) => Ok(0),
+            Action::Cluster(cluster) => {
+                let shape = made.attrs[step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
+                Ok(cluster.workspace(shape.ok_or_else(|| Error::internal("a cluster without a shape"))?))
+            }
             Action::Kernel(kernel) => {
                 let inputs: List<_> = block.steps[step].inputs.iter().flatten().map(layout).collect();
                 let outputs: List<_> = block.steps[step].outputs.iter().map(layout).collect();
@@ -294,7 +298,11 @@ fn valued(dim: &Dim, env: &dyn Fn(&str) -> Option<i64>) -> Result<String> {
     Ok(if dim.is_symbolic() { format!("{dim} = {value}") } else { value.to_string() })
 }
 
-fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
+/// Attrs whose dims are numbers.
+///
+/// # Errors
+/// A symbol has no size.
+pub fn known_attrs(attrs: &Attrs, sizes: &Bindings) -> Result<Attrs> {
     attrs.map_dims(|dim| match dim.as_constant() {
         Some(_) => Ok(dim.clone()),
         None => dim.evaluate(&|name| sizes.get(name)).map(Dim::constant),

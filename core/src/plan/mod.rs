@@ -1,14 +1,17 @@
 //! Plans: the order of steps, and where each value lies. Made once from the symbolic graph; see [`instance`] for sizes.
 
 mod arena;
+mod cluster;
 pub mod instance;
 
+use crate::cpu::cluster::Cluster;
 use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
+use crate::ops::phases::Phases;
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
@@ -33,6 +36,8 @@ pub enum Place {
 pub enum Action {
     /// Runs an element-wise cluster.
     Tape(Tape),
+    /// Runs a cluster with reductions.
+    Cluster(Box<Cluster>),
     /// Runs a kernel.
     Kernel(Kernel),
     /// Copies the input to the block's output of that index.
@@ -201,7 +206,10 @@ impl Planner<'_> {
             }
             Meaning::Kernel(kernel) => Action::Kernel(*kernel),
             Meaning::Scalar(_) => Action::Tape(scalar_tape(&block.graph, node)),
-            Meaning::Cluster => Action::Tape(cluster_tape(&node.regions[0])?),
+            Meaning::Cluster => match Phases::new(&node.regions[0]).map_err(Error::internal)? {
+                Some(phases) => Action::Cluster(Box::new(cluster::compile(&node.regions[0], &phases)?)),
+                None => Action::Tape(cluster_tape(&node.regions[0])?),
+            },
             Meaning::Control(control) => {
                 let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
                 Action::Control(*control, blocks)
@@ -212,8 +220,10 @@ impl Planner<'_> {
             }
             Meaning::Lower(_) => return Err(Error::internal(format!("{} was not decomposed", node.op.def.name))),
         };
-        if let Action::Tape(tape) = &action {
-            self.plan.held.add(tape.bytes() as u64)?;
+        match &action {
+            Action::Tape(tape) => self.plan.held.add(tape.bytes() as u64)?,
+            Action::Cluster(cluster) => self.plan.held.add(cluster.bytes() as u64)?,
+            _ => {}
         }
         for value in node.outputs() {
             block.places[value.index()] = Place::Buffer(block.buffers.len());
@@ -257,13 +267,13 @@ fn set_lifetimes(block: &mut Block) {
 /// Lets the result of a cluster take the memory of an operand that ends there.
 fn share_memory(block: &mut Block) {
     for index in 0..block.steps.len() {
-        if !matches!(block.steps[index].action, Action::Tape(_)) {
+        if !matches!(block.steps[index].action, Action::Tape(_) | Action::Cluster(_)) {
             continue;
         }
         let operands: Vec<Value> = block.steps[index].inputs.iter().flatten().copied().collect();
         let roots: Vec<Value> = operands.iter().map(|&value| block.root(value)).collect();
         let mut taken = vec![false; operands.len()];
-        for output in block.steps[index].outputs.clone() {
+        for (number, output) in block.steps[index].outputs.clone().into_iter().enumerate() {
             let Place::Buffer(own) = block.places[output.index()] else { continue };
             let fits = |position: usize| match block.places[roots[position].index()] {
                 Place::Buffer(buffer) if buffer != own && !taken[position] => {
@@ -274,8 +284,13 @@ fn share_memory(block: &mut Block) {
                         block.buffers[buffer].last >= index && block.buffers[buffer].first < index
                     );
                     let once = roots.iter().filter(|root| **root == roots[position]).count() == 1;
+                    let may = match &block.steps[index].action {
+                        Action::Cluster(cluster) => cluster.may_share(position, number),
+                        _ => true,
+                    };
                     // A value that is its own root is dense.
                     ends && once
+                        && may
                         && operands[position] == roots[position]
                         && from.shape == to.shape
                         && from.dtype.size() == to.dtype.size()

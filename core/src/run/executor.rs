@@ -276,6 +276,12 @@ impl Execution {
         let inputs = step.inputs.iter().map(|value| value.map(operand));
         let (program, copied) = match &step.action {
             Action::Tape(tape) => (Program::Tape(tape), None),
+            Action::Cluster(cluster) => {
+                let part = sizes.workspaces[frame.step];
+                let shape = sizes.attrs[frame.step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
+                let shape = shape.ok_or_else(|| Error::internal("a cluster without a shape"))?;
+                (Program::Cluster(cluster, shape, frame.workspace(of), part.bytes), None)
+            }
             Action::Kernel(kernel) => {
                 let part = sizes.workspaces[frame.step];
                 let attrs = sizes.attrs[frame.step].as_ref();

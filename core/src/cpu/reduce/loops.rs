@@ -22,7 +22,7 @@ pub struct Rows {
 ///
 /// Safety of them all: pointers are aligned for their types; what is read is there and not written by others, and what
 /// is written nobody else uses.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Loops {
     /// Bytes of an element.
     pub input: usize,

@@ -30,6 +30,11 @@ struct Compiler<'a> {
 
 /// See [`Tape::new`].
 pub fn compile(expression: &Expression, inputs: &[DType], outputs: &[Register]) -> Tape {
+    compile_seen(expression, inputs, outputs, 0, true)
+}
+
+/// See [`Tape::seen`].
+pub fn compile_seen(expression: &Expression, inputs: &[DType], outputs: &[Register], seen: usize, whole: bool) -> Tape {
     let steps = expression.steps();
     let mut compiler = Compiler {
         expression,
@@ -37,15 +42,15 @@ pub fn compile(expression: &Expression, inputs: &[DType], outputs: &[Register]) 
         places: vec![None; steps.len()],
         free: Vec::new(),
         work: 0,
-        tape: Tape { dtypes: inputs.to_vec(), ..Tape::default() },
+        tape: Tape { dtypes: inputs.to_vec(), seen, ..Tape::default() },
     };
     for step in 0..steps.len() {
         if compiler.last[step].is_some() {
             compiler.step(step);
         }
     }
-    for &register in outputs {
-        compiler.output(register);
+    for (index, &register) in outputs.iter().enumerate() {
+        compiler.output(register, index >= seen || whole);
     }
     compiler.finish()
 }
@@ -67,7 +72,7 @@ fn last_uses(expression: &Expression, outputs: &[Register]) -> Vec<Option<usize>
 }
 
 /// How long an instruction takes, in those of the simplest.
-fn weight(instruction: &Instruction) -> usize {
+pub fn weight(instruction: &Instruction) -> usize {
     match instruction {
         Instruction::Unary(Unary::Neg | Unary::Abs | Unary::Not, _) => 1,
         Instruction::Unary(Unary::Round | Unary::Floor | Unary::Ceil | Unary::Trunc, _) => 2,
@@ -174,14 +179,15 @@ impl Compiler<'_> {
         out
     }
 
-    /// Results lie in memory of their own; inputs, constants and what another output holds are copied.
-    fn output(&mut self, register: Register) {
+    /// Results lie in memory of their own; inputs, constants and what another output holds are copied, unless they are
+    /// only looked at.
+    fn output(&mut self, register: Register, owned: bool) {
         let dtype = self.expression.dtype(register);
         let mut place = self.found(register);
         let width = dtype.compute().size();
-        let taken = self.tape.outputs.iter().any(|output| output.place == place);
+        let taken = self.tape.outputs.iter().skip(self.tape.seen).any(|output| output.place == place);
         let is_input = self.tape.inputs.iter().any(|input| input.place == place);
-        if taken || is_input || self.tape.places[place as usize].constant {
+        if owned && (taken || is_input || self.tape.places[place as usize].constant) {
             let out = self.temporary(width, true);
             self.code(convert::copy(width), out, [place; 3]);
             place = out;

@@ -67,25 +67,40 @@ impl Feed {
     ///
     /// # Panics
     /// If the view does not broadcast to the sizes.
-    pub fn new(view: &View, output: &[usize], axes: &mut List<Axis, 32>) -> Result<Feed, Stop> {
+    pub fn new<const N: usize>(view: &View, output: &[usize], axes: &mut List<Axis, N>) -> Result<Feed, Stop>
+    where
+        [Axis; N]: Array<Item = Axis>,
+    {
         let layout = view.layout();
         let width = layout.dtype.size();
         let data = view.pointer().wrapping_add(layout.offset * width);
         let missing = output.len().checked_sub(layout.sizes.len());
         let Some(missing) = missing else { unreachable!("an input has no more axes than the output") };
-        let start = axes.entries().len();
-        for (axis, &size) in output.iter().enumerate().rev() {
-            let stride = match axis.checked_sub(missing) {
-                Some(own) if layout.sizes[own] == size => layout.strides[own],
-                Some(own) => {
-                    assert_eq!(layout.sizes[own], 1, "an input broadcasts to the output");
-                    0
-                }
-                None => 0,
-            };
-            if size == 1 {
-                continue;
+        let outer_first = output.iter().enumerate().map(|(axis, &size)| match axis.checked_sub(missing) {
+            Some(own) if layout.sizes[own] == size => Axis { size, stride: layout.strides[own] },
+            Some(own) => {
+                assert_eq!(layout.sizes[own], 1, "an input broadcasts to the output");
+                Axis { size, stride: 0 }
             }
+            None => Axis { size, stride: 0 },
+        });
+        Feed::along(data, outer_first.rev(), axes)
+    }
+
+    /// How the elements at `data` along these axes, the innermost first, are read.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn along<const N: usize>(
+        data: *const u8,
+        inner_first: impl Iterator<Item = Axis>,
+        axes: &mut List<Axis, N>,
+    ) -> Result<Feed, Stop>
+    where
+        [Axis; N]: Array<Item = Axis>,
+    {
+        let start = axes.entries().len();
+        for Axis { size, stride } in inner_first.filter(|axis| axis.size != 1) {
             match axes.entries_mut()[start..].last_mut() {
                 Some(inner) if inner.stride.wrapping_mul(inner.size as isize) == stride => inner.size *= size,
                 _ => axes.push(Axis { size, stride })?,
@@ -100,6 +115,20 @@ impl Feed {
         };
         Ok(Feed { data, pattern })
     }
+}
+
+/// Where the only element is that the output indices `start .. start + count` read, if all read the same one.
+pub fn only_element(axes: &[Axis], start: usize, count: usize) -> Option<isize> {
+    let (inner, outer) = axes.split_first()?;
+    if inner.stride != 0 || start % inner.size + count > inner.size {
+        return None;
+    }
+    let mut rest = start / inner.size;
+    Some(outer.iter().fold(0, |place, axis| {
+        let index = rest % axis.size;
+        rest /= axis.size;
+        place + index as isize * axis.stride
+    }))
 }
 
 /// Copies the elements of the output indices `start .. start + count` to `out`; `axes` are two or more, or one with

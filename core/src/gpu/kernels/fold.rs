@@ -21,6 +21,8 @@ pub struct Fold {
     pub result: fn(&str) -> String,
     /// The keys that partial results are made of.
     keys: Option<Keys>,
+    /// Whether results are the elements of keys.
+    gives_elements: bool,
 }
 
 impl Fold {
@@ -64,7 +66,16 @@ impl Fold {
     fn bits(ty: &'static str) -> Fold {
         let element = |element: &str, _: &str| element.into();
         let result = |partial: &str| partial.into();
-        Fold { ty, start: format!("{ty}()"), join: "b".into(), reads_bits: true, element, result, keys: None }
+        Fold {
+            ty,
+            start: format!("{ty}()"),
+            join: "b".into(),
+            reads_bits: true,
+            element,
+            result,
+            keys: None,
+            gives_elements: false,
+        }
     }
 
     /// The greatest, or the least; NaN wins.
@@ -77,6 +88,7 @@ impl Fold {
             element: |element, _| format!("key_of({element})"),
             result: |partial| format!("element_of({partial})"),
             keys: Some(keys),
+            gives_elements: true,
             ..Fold::bits(ty)
         }
     }
@@ -123,7 +135,7 @@ impl Fold {
             if loads {
                 keys.declare_key(source);
             }
-            if stores && (self.result)("").contains("element_of") {
+            if stores && self.gives_elements {
                 keys.declare_element(source);
             }
         }

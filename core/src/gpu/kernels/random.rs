@@ -9,23 +9,23 @@ pub const PRINTERS: &[(&str, Printer)] =
     &[("random_bits", random_bits), ("random_split", random_split), ("fold_in", fold_in), ("randint", randint)];
 
 /// Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC'11. The counter's high word comes first.
-const THREEFRY: &str = "fn mix(x: vec2<u32>, rotation: u32) -> vec2<u32> {
+const THREEFRY: &str = "fn mixed(x: vec2<u32>, rotation: u32) -> vec2<u32> {
     let sum = x.x + x.y;
     return vec2<u32>(sum, ((x.y << rotation) | (x.y >> (32u - rotation))) ^ sum);
 }
-fn mix_4(x: vec2<u32>, rotations: vec4<u32>) -> vec2<u32> {
-    return mix(mix(mix(mix(x, rotations.x), rotations.y), rotations.z), rotations.w);
+fn mixed_4(x: vec2<u32>, rotations: vec4<u32>) -> vec2<u32> {
+    return mixed(mixed(mixed(mixed(x, rotations.x), rotations.y), rotations.z), rotations.w);
 }
 fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
     let even = vec4<u32>(13u, 15u, 26u, 6u);
     let odd = vec4<u32>(17u, 29u, 16u, 24u);
     let last = key.x ^ key.y ^ 0x1bd11bdau;
     var x = counter + key;
-    x = mix_4(x, even) + vec2<u32>(key.y, last + 1u);
-    x = mix_4(x, odd) + vec2<u32>(last, key.x + 2u);
-    x = mix_4(x, even) + vec2<u32>(key.x, key.y + 3u);
-    x = mix_4(x, odd) + vec2<u32>(key.y, last + 4u);
-    x = mix_4(x, even) + vec2<u32>(last, key.x + 5u);
+    x = mixed_4(x, even) + vec2<u32>(key.y, last + 1u);
+    x = mixed_4(x, odd) + vec2<u32>(last, key.x + 2u);
+    x = mixed_4(x, even) + vec2<u32>(key.x, key.y + 3u);
+    x = mixed_4(x, odd) + vec2<u32>(key.y, last + 4u);
+    x = mixed_4(x, even) + vec2<u32>(last, key.x + 5u);
     return x;
 }";
 
@@ -117,20 +117,21 @@ mod tests {
     use crate::dtype::DType;
     use crate::gpu::testing::{check, check_samples};
     use crate::tensor::Tensor;
+    use std::slice::from_ref;
 
     #[test]
     fn words_are_those_of_the_cpu() {
         check_samples(&["random_bits", "random_split", "fold_in", "randint"], 0.0, false);
         let key = Some(Tensor::from_slice(DType::U32, &[2], &[0xdead_beef_u32, 0xffff_fff0]).unwrap());
         for attrs in [r#"{"shape": [1003]}"#, r#"{"shape": [1003], "dtype": "uint64"}"#] {
-            check("random_bits", attrs, &[key.clone()], 0.0, false);
+            check("random_bits", attrs, from_ref(&key), 0.0, false);
         }
         for attrs in [
             r#"{"shape": [500], "low": -1, "high": 2147483648, "dtype": "int32"}"#,
             r#"{"shape": [500], "low": 7, "high": 1099511627783, "dtype": "uint64"}"#,
             r#"{"shape": [500], "low": -9223372036854775808, "high": 9223372036854775806, "dtype": "int64"}"#,
         ] {
-            check("randint", attrs, &[key.clone()], 0.0, false);
+            check("randint", attrs, from_ref(&key), 0.0, false);
         }
         let number = Some(Tensor::from_slice(DType::I64, &[], &[-3i64]).unwrap());
         check("fold_in", "{}", &[key, number], 0.0, false);

@@ -12,9 +12,10 @@ use crate::gpu::wgsl::{INVOCATIONS, Source};
 pub const PRINTERS: &[(&str, Printer)] = &[("scatter", scatter), ("scatter_add", scatter_add)];
 
 /// Updates that an element looks at, or joins, in one launch.
-const SHARE: usize = 8192;
+const SHARE: usize = 16_000;
 
-/// Pairs of an element and an update that are looked at without sorting.
+/// Updates, and pairs of an element and an update, that are looked at without sorting.
+const FEW: usize = 16;
 const PAIRS: usize = 1 << 20;
 
 fn scatter(request: &Request) -> Result<Recipe, Refusal> {
@@ -45,7 +46,8 @@ enum Order {
 fn joined(request: &Request, places: &Places, fold: &Fold) -> Result<Recipe, Refusal> {
     let mut recipe = Recipe::default();
     let elements = request.output(0)?.elements();
-    let order = match places.count <= SHARE && places.count.saturating_mul(elements) <= PAIRS {
+    let is_little = places.count.saturating_mul(elements) <= PAIRS;
+    let order = match places.count <= FEW || (places.count <= SHARE && is_little) {
         true => Order::AsGiven,
         false => sorted(&mut recipe, places)?,
     };

@@ -297,6 +297,7 @@ mod tests {
     use crate::dtype::DType;
     use crate::gpu::testing::{Draw, check, check_samples};
     use crate::tensor::Tensor;
+    use std::slice::from_ref;
 
     #[test]
     fn samples_are_sorted_as_on_the_cpu() {
@@ -310,9 +311,9 @@ mod tests {
             for dtype in [DType::F32, DType::I8, DType::F64, DType::I64] {
                 let x = Some(draw.tensor(dtype, sizes, (-40.0, 40.0)));
                 for rest in ["", r#", "descending": true"#] {
-                    check("argsort", &format!(r#"{{"axis": {axis}{rest}}}"#), &[x.clone()], 0.0, false);
+                    check("argsort", &format!(r#"{{"axis": {axis}{rest}}}"#), from_ref(&x), 0.0, false);
                 }
-                check("sort", &format!(r#"{{"axis": {axis}}}"#), &[x.clone()], 0.0, false);
+                check("sort", &format!(r#"{{"axis": {axis}}}"#), from_ref(&x), 0.0, false);
             }
         }
         let x = Some(draw.tensor(DType::BF16, &[5, 3000], (-40.0, 40.0)));
@@ -325,8 +326,8 @@ mod tests {
         let x: Vec<f32> = [0.0, nan, -0.0, inf, -inf, 0.0, -nan, 1e-40, -1e-40, -0.0].repeat(40);
         let x = Some(Tensor::from_slice(DType::F32, &[400], &x).unwrap());
         for attrs in ["{}", r#"{"descending": true}"#] {
-            check("argsort", attrs, &[x.clone()], 0.0, false);
-            check("sort", attrs, &[x.clone()], 0.0, false);
+            check("argsort", attrs, from_ref(&x), 0.0, false);
+            check("sort", attrs, from_ref(&x), 0.0, false);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Source, compute_type};
 use crate::dtype::DType;
 use crate::gpu::kernel::Refusal;
 use crate::scalar::{Binary, Comparison, Expression, Instruction, Register, Step, Unary};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The values of registers, by the text that names them.
 pub type Values = BTreeMap<Register, String>;
@@ -21,13 +21,16 @@ impl Source {
         results: &[Register],
         values: &mut Values,
     ) -> Result<(), Refusal> {
-        for register in expression.needed(results, |register| values.contains_key(&register)) {
+        let needed = expression.needed(results, |register| values.contains_key(&register));
+        let read: BTreeSet<_> =
+            needed.iter().flat_map(|&register| expression.steps()[register as usize].instruction.operands()).collect();
+        for register in needed {
             if !values.contains_key(&register) {
                 let step = expression.steps()[register as usize];
                 compute_type(step.dtype)?;
                 let operands: Vec<_> = step.instruction.operands().map(|operand| values[&operand].as_str()).collect();
                 let text = self.instruction(&step, &operands)?;
-                let text = self.rounded(&step, text);
+                let text = self.rounded(&step, text, read.contains(&register));
                 values.insert(register, self.value("v", text));
             }
         }
@@ -96,6 +99,7 @@ impl Source {
             Binary::Mul | Binary::Min if is_bool => return format!("{x} && {y}"),
             Binary::Sub | Binary::Xor if is_bool => return format!("{x} != {y}"),
             Binary::Add if !is_wide => return format!("{x} + {y}"),
+            Binary::Sub if suffix == "f32" && x == y => return format!("{x} - {}", self.call("opaque", &[y])),
             Binary::Sub if !is_wide => return format!("{x} - {y}"),
             Binary::Mul if !is_wide => return format!("{x} * {y}"),
             Binary::Div if suffix == "f32" => return format!("{x} / {y}"),
@@ -188,8 +192,9 @@ impl Source {
         }
     }
 
-    /// A result rounded to the dtype of its step, unless it is of that dtype as it is.
-    fn rounded(&mut self, step: &Step, text: String) -> String {
+    /// A result rounded to the dtype of its step, unless it is of that dtype as it is. Compilers may not rewrite sums and
+    /// products that other steps read: `(x + y) - y` is to lose digits, and `x s + y s` to overflow no earlier.
+    fn rounded(&mut self, step: &Step, text: String, is_read: bool) -> String {
         let is_exact = match step.instruction {
             Instruction::Input(_) | Instruction::Constant(_) | Instruction::Bitcast(..) => true,
             Instruction::Compare(..) | Instruction::Select(..) => true,
@@ -200,6 +205,7 @@ impl Source {
         };
         match step.dtype {
             _ if is_exact => text,
+            DType::F32 if is_read && is_arithmetic(&step.instruction) => self.call("opaque", &[&text]),
             DType::F16 => self.call("round_to_f16", &[&text]),
             DType::BF16 => self.call("round_to_bf16", &[&text]),
             DType::I8 => format!("(({text}) << 24u) >> 24u"),
@@ -209,6 +215,10 @@ impl Source {
             _ => text,
         }
     }
+}
+
+fn is_arithmetic(instruction: &Instruction) -> bool {
+    matches!(instruction, Instruction::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, ..))
 }
 
 /// What a dtype is computed in, as functions of the library are named.

@@ -10,6 +10,7 @@ use crate::gpu::{kernels, wgsl};
 use crate::meter::Meter;
 use crate::op::Control;
 use crate::plan::{Action, Block, Plan};
+use crate::shape::Bindings;
 use std::sync::Arc;
 
 /// Buffers that values take one after the other.
@@ -52,6 +53,7 @@ impl Instance {
         device: &Arc<Device>,
         block: &Block,
         made: &mut BlockInstance,
+        sizes: &Bindings,
         meter: &Meter,
     ) -> Result<()> {
         let (mut slots, mut scratch) = (Slots::default(), Vec::new());
@@ -66,7 +68,7 @@ impl Instance {
                 Action::Control(control, blocks) => {
                     (Kernel::Control, self.control_slots(block, index, *control, blocks, made)?)
                 }
-                _ => match print(device, block, index, made) {
+                _ => match print(device, block, index, made, sizes) {
                     Ok(recipe) => {
                         let launches = recipe.launches.iter().map(|launch| ReadyLaunch::new(device, launch));
                         (Kernel::Launches(launches.collect::<Result<_>>()?), recipe.workspaces)
@@ -168,7 +170,13 @@ impl Instance {
 }
 
 /// The recipe of a step.
-fn print(device: &Device, block: &Block, index: usize, made: &BlockInstance) -> Result<Recipe, Refusal> {
+fn print(
+    device: &Device,
+    block: &Block,
+    index: usize,
+    made: &BlockInstance,
+    sizes: &Bindings,
+) -> Result<Recipe, Refusal> {
     let step = &block.steps[index];
     let inputs: Vec<_> = step.inputs.iter().map(|value| value.map(|value| &made.layouts[value.index()])).collect();
     let outputs: Vec<_> = step.outputs.iter().map(|value| &made.layouts[value.index()]).collect();
@@ -176,7 +184,7 @@ fn print(device: &Device, block: &Block, index: usize, made: &BlockInstance) -> 
     let recipe = match (&step.action, block.node(index), &made.attrs[index]) {
         (Action::CopyOut(_), ..) => kernels::copy(&inputs, adapter)?,
         (_, Some(node), Some(attrs)) => {
-            kernels::print_node(node, &Request { attrs, inputs: &inputs, outputs: &outputs, adapter })?
+            kernels::print_node(node, sizes, &Request { attrs, inputs: &inputs, outputs: &outputs, adapter })?
         }
         _ => return Err(Error::internal("a step without a node").into()),
     };

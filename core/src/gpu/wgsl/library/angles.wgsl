@@ -165,5 +165,5 @@ fn atan2_f32(y: f32, x: f32) -> f32 {
     // So that neither their sum overflows nor a multiple of them is subnormal.
     let greater = max(n, d);
     let scale = select(select(1.0, 1.1529215e18, greater < 1e-15), 8.6736174e-19, greater > 1e15);
-    return copy_sign(turn(n * scale, d * scale, is_negative(x)), y);
+    return copy_sign(turn(opaque(n * scale), opaque(d * scale), is_negative(x)), y);
 }

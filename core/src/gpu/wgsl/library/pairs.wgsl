@@ -3,7 +3,8 @@
 // Is 0, but no compiler knows.
 var<private> zero: u32;
 
-// Keeps compilers from simplifying a sum as if it were exact, or joining a product to it.
+// Keeps compilers from rewriting a sum or a product as if it were exact: from (x - y) + y, from x s + y s, whose factor s
+// is there because x + y overflows, or from joining a product to a sum.
 fn opaque(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) ^ zero);
 }
@@ -43,7 +44,7 @@ fn power_of_two(n: f32) -> f32 {
 // x 2^n for an integer n in -252..255, rounded once for x near 1.
 fn scaled(x: f32, n: f32) -> f32 {
     let half = floor(n * 0.5);
-    return x * power_of_two(half) * power_of_two(n - half);
+    return opaque(x * power_of_two(half)) * power_of_two(n - half);
 }
 
 // a + b exactly, for |a| >= |b| or a = 0 (Dekker).

@@ -27,8 +27,8 @@ fn hypot_f32(x: f32, y: f32) -> f32 {
     if (is_nan(x) || is_nan(y)) { return not_a_number(); }
     let exponent = max(bitcast<u32>(max(abs(x), abs(y))) >> 23u, 1u);
     let scale = bitcast<f32>((254u - min(exponent, 253u)) << 23u);
-    let a = x * scale;
-    let b = y * scale;
+    let a = opaque(x * scale);
+    let b = opaque(y * scale);
     let root = pair_root(pair_sum(two_product(a, a), two_product(b, b))).x;
     return root * bitcast<f32>(min(exponent, 253u) << 23u);
 }

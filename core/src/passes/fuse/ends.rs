@@ -1,0 +1,71 @@
+//! Why clusters end where they do, of a graph that went through the pass.
+
+use super::is_elementwise;
+use crate::graph::{Graph, Node};
+use crate::op::Meaning;
+use crate::ops::phases::{Reduced, is_move};
+use crate::ops::{MAX_CLUSTER, is_fold};
+use crate::shape::Shape;
+
+/// For a cluster or a node that could be in one: the first node that reads what it gives from outside, and why that is
+/// not in the cluster. `None` for other nodes, and where only moves and the graph's outputs read it.
+pub fn end(graph: &Graph, node: &Node) -> Option<String> {
+    let own = Content::of(graph, node)?;
+    let reads = |user: &&Node| user.operands().any(|value| node.outputs().any(|output| output == value));
+    let user = graph.nodes().iter().filter(reads).find(|user| !is_move(user))?;
+    Some(format!("ends at {}: {}", user.first, reason(graph, &own, user)))
+}
+
+/// What a node contributes to a cluster.
+struct Content {
+    /// The shape that most of it has: that of the element-wise nodes, or the full shape.
+    shape: Shape,
+    reduced: Option<Reduced>,
+    nodes: usize,
+}
+
+impl Content {
+    fn of(graph: &Graph, node: &Node) -> Option<Content> {
+        if matches!(node.op.def.meaning, Meaning::Cluster) {
+            let region = &node.regions[0];
+            let nodes = region.nodes();
+            let reduced = nodes.iter().find_map(|node| Reduced::of(region, node));
+            let shape = match &reduced {
+                Some(reduced) => reduced.full.clone(),
+                None => graph.spec(node.first).shape.clone(),
+            };
+            let nodes = nodes.iter().filter(|node| node.op.def.name != "constant").count();
+            return Some(Content { shape, reduced, nodes });
+        }
+        let reduced = Reduced::of(graph, node);
+        let shape = match &reduced {
+            Some(reduced) => reduced.full.clone(),
+            None if is_elementwise(node) => graph.spec(node.first).shape.clone(),
+            None => return None,
+        };
+        Some(Content { shape, reduced, nodes: 1 })
+    }
+
+    /// Whether a value of that shape can be computed in a cluster of this content.
+    fn has(&self, shape: &Shape) -> bool {
+        let rows = self.reduced.as_ref().is_some_and(|reduced| reduced.kept == *shape || reduced.dropped == *shape);
+        self.shape == *shape || rows
+    }
+}
+
+fn reason(graph: &Graph, own: &Content, user: &Node) -> String {
+    let Some(other) = Content::of(graph, user) else {
+        return match is_fold(&user.op) {
+            true => "a reduction over axes in between".into(),
+            false => format!("{} is not fused", user.op.def.name),
+        };
+    };
+    let [first, second] = [&own.reduced, &other.reduced];
+    match (first, second) {
+        (Some(a), Some(b)) if a != b => "a reduction over other axes or of another shape".into(),
+        (None, Some(_)) if !other.has(&own.shape) => "another shape".into(),
+        (_, None) if !own.has(&other.shape) => "another shape".into(),
+        _ if own.nodes + other.nodes > MAX_CLUSTER => format!("more than {MAX_CLUSTER} nodes"),
+        _ => "between them are other steps, or nothing is gained".into(),
+    }
+}

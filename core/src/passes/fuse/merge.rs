@@ -1,0 +1,209 @@
+//! Reductions with the element-wise nodes before and after them => units, which are fused as a whole.
+//!
+//! Units begin as single nodes and are joined along edges, as long as one of the two has a reduction, the nodes are
+//! those of one cluster (see [`crate::ops::phases`]) and no path leaves the joined unit and comes back. For that the
+//! units stand in a topological order: only what stands between two units can lie on a path from one to the other. When
+//! they are joined, what the first one leads to is moved behind them, and the rest between stays before.
+
+use super::{edges, is_elementwise};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::meter::Meter;
+use crate::ops::MAX_CLUSTER as MAX_NODES;
+use crate::ops::phases::{Level, Reduced, is_move, levels};
+use std::collections::HashSet;
+
+/// Units that stand further apart are not joined, so that the pass takes time in proportion to the graph.
+const REACH: usize = 1024;
+/// How often all edges are looked at.
+const ROUNDS: usize = 4;
+/// No unit.
+const GONE: usize = usize::MAX;
+
+/// Nodes that become one step, in topological order.
+pub struct Units {
+    /// The unit of each node.
+    pub of: Vec<usize>,
+    /// The nodes of each unit in topological order.
+    pub members: Vec<Vec<usize>>,
+}
+
+/// Units of one node each.
+pub fn single(graph: &Graph) -> Units {
+    let nodes = 0..graph.nodes().len();
+    Units { of: nodes.clone().collect(), members: nodes.map(|node| vec![node]).collect() }
+}
+
+/// The units of a graph.
+///
+/// # Errors
+/// What the meter refuses.
+pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
+    let mut merger = Merger::new(graph);
+    if merger.folds.contains(&true) {
+        for _ in 0..ROUNDS {
+            if !merger.round(meter)? {
+                break;
+            }
+        }
+        merger.drop_moves();
+    }
+    let mut units = Units { of: vec![0; graph.nodes().len()], members: Vec::new() };
+    for &unit in merger.order.iter().filter(|unit| **unit != GONE) {
+        let mut add = |members: Vec<usize>| {
+            members.iter().for_each(|&node| units.of[node] = units.members.len());
+            units.members.push(members);
+        };
+        add(std::mem::take(&mut merger.members[unit]));
+        // What was dropped from the unit's end needs only the unit.
+        std::mem::take(&mut merger.dropped[unit]).into_iter().for_each(|node| add(vec![node]));
+    }
+    Ok(units)
+}
+
+struct Merger<'a> {
+    graph: &'a Graph,
+    /// The consumers of each node.
+    users: Vec<Vec<usize>>,
+    /// The unit of each node.
+    of: Vec<usize>,
+    /// The nodes of each unit, sorted; empty for those that were joined to another.
+    members: Vec<Vec<usize>>,
+    /// Nodes that are units of their own, to stand behind this one.
+    dropped: Vec<Vec<usize>>,
+    /// Whether a unit has a reduction.
+    folds: Vec<bool>,
+    /// Where each unit stands.
+    position: Vec<usize>,
+    /// The units in topological order, with gaps.
+    order: Vec<usize>,
+}
+
+impl<'a> Merger<'a> {
+    fn new(graph: &'a Graph) -> Merger<'a> {
+        let count = graph.nodes().len();
+        let mut users = vec![Vec::new(); count];
+        for (consumer, producer) in edges(graph) {
+            if users[producer].last() != Some(&consumer) {
+                users[producer].push(consumer);
+            }
+        }
+        Merger {
+            graph,
+            users,
+            of: (0..count).collect(),
+            members: (0..count).map(|node| vec![node]).collect(),
+            dropped: vec![Vec::new(); count],
+            folds: graph.nodes().iter().map(|node| Reduced::of(graph, node).is_some()).collect(),
+            position: (0..count).collect(),
+            order: (0..count).collect(),
+        }
+    }
+
+    /// Looks at all edges in both directions, then at reductions that read the same; whether anything was joined.
+    fn round(&mut self, meter: &Meter) -> Result<bool> {
+        let edges: Vec<_> = edges(self.graph).collect();
+        let mut joined = false;
+        for &(consumer, producer) in edges.iter().chain(edges.iter().rev()) {
+            joined |= self.folds_at(consumer, producer) && self.join(self.of[producer], self.of[consumer], false);
+        }
+        meter.check()?;
+        for producer in 0..self.users.len() {
+            for pair in 1..self.users[producer].len() {
+                let (a, b) = (self.of[self.users[producer][pair - 1]], self.of[self.users[producer][pair]]);
+                joined |= self.folds[a] && self.folds[b] && self.join(a, b, true);
+            }
+        }
+        Ok(joined)
+    }
+
+    fn folds_at(&self, a: usize, b: usize) -> bool {
+        self.folds[self.of[a]] || self.folds[self.of[b]]
+    }
+
+    /// Joins two units if they can be one; `apart` if there need not be an edge between them.
+    fn join(&mut self, a: usize, b: usize, apart: bool) -> bool {
+        if a == b || self.members[a].len() + self.members[b].len() > MAX_NODES {
+            return false;
+        }
+        let (first, second) = if self.position[a] < self.position[b] { (a, b) } else { (b, a) };
+        self.fit(first, second, apart) && self.make_adjacent(first, second)
+    }
+
+    /// Whether the nodes are those of one cluster, and it is of use to join them.
+    fn fit(&self, first: usize, second: usize, apart: bool) -> bool {
+        let graph = self.graph;
+        let fits = |&node: &usize| {
+            let node = &graph.nodes()[node];
+            is_elementwise(node) || is_move(node) || Reduced::of(graph, node).is_some()
+        };
+        let mut nodes: Vec<_> = self.members[first].iter().chain(&self.members[second]).copied().collect();
+        if !nodes.iter().all(fits) {
+            return false;
+        }
+        nodes.sort_unstable();
+        match levels(graph, nodes.iter().map(|&node| &graph.nodes()[node])) {
+            // What is computed for each row before a reduction saves no pass over memory.
+            Ok(Some((_, levels))) => {
+                let before = &graph.nodes()[self.members[first][0]];
+                apart || self.folds[first] || levels.get(&before.first) == Some(&Level::Full)
+            }
+            _ => false,
+        }
+    }
+
+    /// Joins `second` to `first` unless a path through others leads from one to the other.
+    fn make_adjacent(&mut self, first: usize, second: usize) -> bool {
+        let (low, high) = (self.position[first], self.position[second]);
+        if high - low > REACH {
+            return false;
+        }
+        let mut after = HashSet::new();
+        let mut left = vec![first];
+        while let Some(unit) = left.pop() {
+            for &node in &self.members[unit] {
+                for &user in &self.users[node] {
+                    let next = self.of[user];
+                    if next == second && unit != first {
+                        return false;
+                    }
+                    if next != first && self.position[next] < high && after.insert(next) {
+                        left.push(next);
+                    }
+                }
+            }
+        }
+        let between: Vec<_> = self.order[low + 1..high].iter().copied().filter(|unit| *unit != GONE).collect();
+        let (after, before): (Vec<_>, Vec<_>) = between.into_iter().partition(|unit| after.contains(unit));
+        self.order[low..=high].fill(GONE);
+        for (offset, unit) in before.into_iter().chain([first]).chain(after).enumerate() {
+            self.order[low + offset] = unit;
+            self.position[unit] = low + offset;
+        }
+        let moved = std::mem::take(&mut self.members[second]);
+        moved.iter().for_each(|&node| self.of[node] = first);
+        self.members[first].extend(moved);
+        self.members[first].sort_unstable();
+        self.folds[first] |= self.folds[second];
+        true
+    }
+
+    /// Takes those nodes out of their units that only move what no node of the unit reads: outside they cost nothing.
+    fn drop_moves(&mut self) {
+        for unit in 0..self.members.len() {
+            if self.members[unit].len() < 2 {
+                continue;
+            }
+            let mut dropped = Vec::new();
+            for &node in self.members[unit].iter().rev() {
+                let is_read = self.users[node].iter().any(|&user| self.of[user] == unit && !dropped.contains(&user));
+                if is_move(&self.graph.nodes()[node]) && !is_read {
+                    dropped.push(node);
+                }
+            }
+            self.members[unit].retain(|node| !dropped.contains(node));
+            dropped.reverse();
+            self.dropped[unit] = dropped;
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Random graphs of element-wise ops, reductions over all kinds of axes, moves, and the composites that are made of
+//! them, forward and backward: fused they give the bits that they give op by op.
+//!
+//! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` which one alone:
+//! `CAUDAL_GRAPHS=10000 cargo test --release -p caudal --test fusion`.
+
+mod support;
+
+use caudal::cpu::threads::set_num_threads;
+use caudal::cpu::work::Watch;
+use caudal::graph::text;
+use caudal::meter::Meter;
+use caudal::passes;
+use caudal::run::Limits;
+use caudal::run::function::Executable;
+use caudal::shape::Bindings;
+use caudal::{AttrValue, DType, Dim, Graph, Shape, Spec, Tensor, Value};
+use std::sync::Arc;
+use support::{Generator, spec};
+
+/// Draws a graph and the sizes of its dims.
+struct Draw {
+    generator: Generator,
+    graph: Graph,
+    values: Vec<Value>,
+    /// The shape that most values have.
+    full: Shape,
+}
+
+const UNARY: &[&str] = &["neg", "abs", "exp", "tanh", "sigmoid", "relu", "sqrt", "erf", "log1p", "square"];
+const BINARY: &[&str] = &["add", "sub", "mul", "div", "maximum", "minimum", "add", "mul"];
+const FOLDS: &[&str] = &["sum", "max", "min", "mean", "sum", "prod", "var"];
+const NORMAL: &[&str] = &["softmax", "log_softmax", "layer_norm", "rms_norm", "batch_norm_training"];
+
+impl Draw {
+    fn new(seed: u64) -> Draw {
+        let mut generator = Generator(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+        generator.numbers(3);
+        let full = ["[m, n]", "[m, n]", "[b, m, n]", "[n]", "[m, 3, n]", "[m, 1]", "[b, 1, n]"];
+        let full = Shape::parse(full[(generator.number() * full.len() as f64) as usize]).unwrap();
+        Draw { generator, graph: Graph::new(), values: Vec::new(), full }
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        (self.generator.number() * count as f64) as usize
+    }
+
+    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+        let index = self.below(list.len());
+        list[index]
+    }
+
+    fn shape(&self, value: Value) -> Shape {
+        self.graph.spec(value).shape.clone()
+    }
+
+    fn value(&mut self) -> Value {
+        let index = self.below(self.values.len().min(9));
+        self.values[self.values.len() - 1 - index]
+    }
+
+    /// A value that broadcasts to the shape of `x`, or to whose shape `x` does.
+    fn beside(&mut self, x: Value) -> Value {
+        let fits = |from: &Shape, to: &Shape| {
+            let mut pairs = from.iter().rev().zip(to.iter().rev());
+            from.rank() <= to.rank() && pairs.all(|(a, b)| a == b || a.as_constant() == Some(1))
+        };
+        let shape = self.shape(x);
+        let drawn = (0..6).map(|_| self.value()).collect::<Vec<_>>();
+        let found = drawn.into_iter().find(|&y| fits(&self.shape(y), &shape) || fits(&shape, &self.shape(y)));
+        found.unwrap_or(x)
+    }
+
+    fn inputs(&mut self) {
+        let (full, rank) = (self.full.clone(), self.full.rank());
+        let dtype = self.one_of(&[DType::F32, DType::F32, DType::F32, DType::F64, DType::F16, DType::BF16]);
+        let mut add = |shape: Shape| {
+            let name = format!("x{}", self.values.len());
+            self.values.push(self.graph.input(&name, Spec::new(dtype, shape)).unwrap());
+        };
+        add(full.clone());
+        add(full[rank - 1..].iter().cloned().collect());
+        add(full.iter().enumerate().map(|(axis, dim)| if axis + 1 == rank { 1.into() } else { dim.clone() }).collect());
+        add(full.clone());
+    }
+
+    fn axes(&mut self, rank: usize) -> Vec<i64> {
+        let count = 1 + self.below(rank);
+        match self.below(8) {
+            0..4 => (rank - count..rank).map(|axis| axis as i64).collect(),
+            4 | 5 => (0..count as i64).collect(),
+            6 => (0..rank as i64).collect(),
+            _ => (0..rank as i64).filter(|_| self.generator.number() < 0.5).collect(),
+        }
+    }
+
+    /// Applies an op drawn, if what was drawn for it fits.
+    fn step(&mut self) {
+        let x = self.value();
+        let shape = self.shape(x);
+        let is_float = self.graph.spec(x).dtype.is_float();
+        let made = match self.below(16) {
+            0..3 if is_float => {
+                let name = self.one_of(UNARY);
+                self.graph.op(name, &[], &[x])
+            }
+            3..7 => {
+                let (y, name) = (self.beside(x), self.one_of(BINARY));
+                self.graph.op(name, &[], &[x, y])
+            }
+            7..10 if shape.rank() > 0 && is_float => {
+                let (name, axes, keepdims) = (self.one_of(FOLDS), self.axes(shape.rank()), self.below(2) == 0);
+                let attrs = [("axis", AttrValue::Ints(axes)), ("keepdims", AttrValue::Bool(keepdims))];
+                self.graph.op(name, &attrs, &[x])
+            }
+            10 => {
+                // The ones of a shape go, or one comes.
+                let dims: Vec<Dim> = match shape.iter().any(|dim| dim.as_constant() == Some(1)) {
+                    true => shape.iter().filter(|dim| dim.as_constant() != Some(1)).cloned().collect(),
+                    false => shape.iter().cloned().chain([1.into()]).collect(),
+                };
+                self.graph.reshape(x, &dims)
+            }
+            11 => {
+                let full = self.full.clone();
+                let fits = shape.rank() <= full.rank()
+                    && shape.iter().rev().zip(full.iter().rev()).all(|(a, b)| a == b || a.as_constant() == Some(1));
+                if fits { self.graph.broadcast_to(x, &full) } else { Ok(x) }
+            }
+            12 if shape.rank() > 1 && is_float => self.normalization(x, &shape),
+            13 => {
+                let y = self.beside(x);
+                let Ok(less) = self.graph.less(x, y) else { return };
+                match self.below(3) {
+                    0 => self.graph.op("any", &[("axis", AttrValue::Ints(vec![-1]))], &[less]).or(Ok(less)),
+                    1 => self.graph.cast(less, DType::F32),
+                    _ => self.graph.select(less, y, x),
+                }
+            }
+            14 => {
+                let dtype = self.one_of(&[DType::F32, DType::F16, DType::I32, DType::U8, DType::F64, DType::Bool]);
+                let other = self.graph.cast(x, dtype).unwrap();
+                let axes = AttrValue::Ints(vec![-1]);
+                match (shape.rank(), dtype) {
+                    (0, _) | (_, DType::Bool) => self.graph.cast(other, DType::F32),
+                    _ => self.graph.op("sum", &[("axis", axes), ("keepdims", AttrValue::Bool(true))], &[other]),
+                }
+            }
+            _ if is_float => self.graph.op("tanh", &[], &[x]),
+            _ => self.graph.cast(x, DType::F32),
+        };
+        match made {
+            Ok(value) if value != x => self.values.push(value),
+            _ => {}
+        }
+    }
+
+    fn normalization(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
+        let name = self.one_of(NORMAL);
+        if name != "batch_norm_training" {
+            return self.graph.op(name, &[], &[x]);
+        }
+        let last = Spec::new(self.graph.spec(x).dtype, shape[shape.rank() - 1..].iter().cloned().collect());
+        let found = self.values.iter().copied().find(|value| *self.graph.spec(*value) == last);
+        match found {
+            Some(scale) => {
+                let op = caudal::graph::op(name, &[])?;
+                Ok(self.graph.apply(&op, Vec::new(), &[x, scale, scale])?[0])
+            }
+            None => Ok(x),
+        }
+    }
+
+    /// Outputs: some of the last values, and for half of the graphs a gradient.
+    fn finish(mut self) -> Graph {
+        let mut outputs: Vec<Value> = (0..3).map(|_| self.value()).collect();
+        let last = *self.values.last().unwrap();
+        outputs.push(last);
+        if self.below(2) == 0 && self.graph.spec(last).dtype.is_float() {
+            let loss = self.graph.op("mean", &[], &[last]).unwrap();
+            let wanted: Vec<Value> = self.values[..3].to_vec();
+            let before = self.graph.clone();
+            match caudal::grad::grad(&mut self.graph, loss, &wanted) {
+                Ok(gradients) => outputs.extend(gradients),
+                Err(_) => self.graph = before,
+            }
+            outputs.push(loss);
+        }
+        self.graph.set_outputs(outputs).unwrap();
+        self.graph
+    }
+}
+
+fn random_graph(seed: u64) -> Graph {
+    let mut draw = Draw::new(seed);
+    draw.inputs();
+    for _ in 0..4 + draw.below(24) {
+        draw.step();
+    }
+    draw.finish()
+}
+
+/// Sizes of m, n and b: rows short and long, few and many; now and then none.
+fn random_sizes(seed: u64) -> [usize; 3] {
+    let mut generator = Generator(seed ^ 0x5bd1_e995);
+    generator.numbers(3);
+    let mut pick = |list: &[usize]| list[(generator.number() * list.len() as f64) as usize];
+    match pick(&[0, 1, 2, 3, 4, 5, 6, 7]) {
+        0 => [pick(&[1, 2, 3]), pick(&[1024, 1025, 2100, 20_000]), 1],
+        1 => [pick(&[1030, 2049, 5000]), pick(&[1, 2, 3, 10]), 2],
+        2 => [pick(&[70, 130]), pick(&[70, 130, 300]), pick(&[1, 3])],
+        3 => [pick(&[0, 1, 2]), pick(&[0, 1, 5]), pick(&[0, 1])],
+        _ => [pick(&[1, 2, 5, 16, 17, 33]), pick(&[1, 3, 10, 16, 31, 64, 257]), pick(&[1, 2, 4])],
+    }
+}
+
+fn random_inputs(graph: &Graph, seed: u64, [m, n, b]: [usize; 3]) -> Vec<Tensor> {
+    let mut generator = Generator(seed ^ 0x1234_5678);
+    generator.numbers(3);
+    let draw = |input: &caudal::graph::Input| {
+        let Spec { dtype, shape } = graph.spec(input.value);
+        let env = |name: &str| match name {
+            "m" => Some(m as i64),
+            "n" => Some(n as i64),
+            _ => Some(b as i64),
+        };
+        let sizes = shape.evaluate(&env).unwrap();
+        let spec = Spec::new(*dtype, sizes.iter().map(|&size| Dim::constant(size as i64)).collect());
+        let mut tensor = generator.tensor(&spec, -2.0, 2.0);
+        // Special values in one of eight tensors.
+        if generator.number() < 0.125 && tensor.len() > 1 {
+            let mut numbers = support::numbers(&tensor);
+            let count = numbers.len();
+            for special in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0] {
+                numbers[(generator.number() * count as f64) as usize] = special;
+            }
+            tensor = support::tensor(*dtype, &sizes, &numbers);
+        }
+        tensor
+    };
+    graph.inputs().iter().map(draw).collect()
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Runs a graph in pieces as short as they can be.
+fn in_pieces(executable: &Arc<Executable>, graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+    let mut sizes = Bindings::new();
+    for (input, tensor) in graph.inputs().iter().zip(inputs) {
+        sizes.bind(&graph.spec(input.value).shape, tensor.sizes()).unwrap();
+    }
+    let mut run = executable.start(inputs.to_vec(), &sizes, Limits::none().budget(), |_| None).unwrap();
+    while !run.advance(&Watch { pause: 0.0, ..Watch::default() }).unwrap() {}
+    run.finish().unwrap()
+}
+
+#[test]
+fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
+    let seeds = match setting("CAUDAL_GRAPH") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("CAUDAL_GRAPHS").unwrap_or(300),
+    };
+    let (mut fused, many) = (0, seeds.end - seeds.start >= 300);
+    for seed in seeds {
+        let graph = random_graph(seed);
+        let inputs = random_inputs(&graph, seed, random_sizes(seed));
+        let plain = support::run_through(&graph, passes::PLAIN, &inputs);
+        let plain = plain.unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&graph)));
+        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        made.verify().unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&made)));
+        let reduces = |node: &&caudal::Node| node.op.attrs.dim_list("shape").is_some() && node.op.def.name == "fused";
+        fused += made.nodes().iter().filter(reduces).count();
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+        let whole = support::execute(&executable, &graph, &inputs).unwrap();
+        let pieces = in_pieces(&executable, &graph, &inputs);
+        for (how, given) in [("whole", whole), ("in pieces", pieces)] {
+            let wrong = (0..plain.len()).find(|&index| plain[index] != given[index]);
+            assert!(wrong.is_none(), "graph {seed}, {how}: output {wrong:?}\n{}", text::print(&made));
+        }
+    }
+    assert!(fused > 300 || !many, "only {fused} clusters have reductions");
+}
+
+/// A cluster of one shape: what it holds, and the sizes of m and n.
+#[test]
+fn rows_and_columns_of_every_length_are_reduced_alike_by_any_number_of_threads() {
+    let lengths = [1, 15, 16, 17, 255, 256, 257, 1023, 1024, 1025, 1040, 2048, 5000, 40_000];
+    for (axis, leads) in [(1, false), (0, true)] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", spec("float32[m, n]")).unwrap();
+        let most = graph.reduce("max", x, &[axis], true).unwrap();
+        let shifted = graph.sub(x, most).unwrap();
+        let exp = graph.exp(shifted).unwrap();
+        let total = graph.reduce("sum", exp, &[axis], true).unwrap();
+        let output = graph.div(exp, total).unwrap();
+        graph.set_outputs(vec![output, total]).unwrap();
+        for length in lengths {
+            for rows in [1, 2, 40, 700] {
+                if length * rows > 100_000 {
+                    continue;
+                }
+                let sizes = if leads { [length, rows] } else { [rows, length] };
+                let x =
+                    Generator(length as u64).tensor(&spec(&format!("float32[{}, {}]", sizes[0], sizes[1])), -3.0, 3.0);
+                let plain = support::run_through(&graph, passes::PLAIN, std::slice::from_ref(&x)).unwrap();
+                for threads in [1, 2, 3] {
+                    set_num_threads(threads);
+                    let fused = support::run_through(&graph, passes::OPTIMIZED, std::slice::from_ref(&x)).unwrap();
+                    assert!(plain == fused, "axis {axis} of {sizes:?} with {threads} threads");
+                }
+            }
+        }
+    }
+    set_num_threads(0);
+}
