@@ -51,10 +51,10 @@ const CASES: &[Case] = &[
         inputs: &[
             "float32[1024, 1024]",
             "float32[1024, 1024]",
-            "float32[1024, 1024]",
-            "float32[1024, 1024]",
             "float32[]",
             "int64[]",
+            "float32[1024, 1024]",
+            "float32[1024, 1024]",
         ],
         op: "adam",
         attrs: "{}",
