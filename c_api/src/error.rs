@@ -41,6 +41,8 @@ pub const CDL_DEVICE: i32 = 13;
 pub const CDL_UNSUPPORTED: i32 = 14;
 /// A mistake in caudal. Treat a code you do not know as this one.
 pub const CDL_INTERNAL: i32 = 15;
+/// A value is awaited from a device: make the same call again later. Only in WASM, where nothing can wait.
+pub const CDL_PENDING: i32 = 16;
 
 /// An error. Free with `cdl_error_free`.
 #[repr(C)]

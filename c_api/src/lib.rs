@@ -7,6 +7,7 @@
 #[cfg(not(target_family = "wasm"))]
 mod dlpack;
 mod error;
+mod gpu;
 mod graph;
 mod info;
 mod limits;
@@ -21,6 +22,7 @@ mod text;
 mod variable;
 
 pub use error::*;
+pub use gpu::*;
 pub use graph::*;
 pub use limits::cdl_limits;
 pub use op::cdl_op;

@@ -388,7 +388,11 @@ pub unsafe extern "C" fn cdl_session_close_within(
 pub unsafe extern "C" fn cdl_session_free(session: *mut cdl_session) {
     if !session.is_null() {
         // SAFETY: made by `cdl_session::give`.
-        drop(unsafe { Box::from_raw(session) });
+        let session = unsafe { Box::from_raw(session) };
+        let device = session.session.device().cloned();
+        drop(session);
+        // Of no effect on a device that is lost.
+        let _ = device.map(|device| device.trim());
     }
 }
 
@@ -481,9 +485,9 @@ pub unsafe extern "C" fn cdl_function_run(
         let mut call = function.start(inputs, limits)?;
         // SAFETY: there is room for all outputs.
         let mut each = |index, output| unsafe { outputs.add(index).write(give_tensor(output)) };
-        let mut done = call.advance(if rest.is_null() { f64::INFINITY } else { PIECE_SECONDS }, &mut each)?;
-        while rest.is_null() && !done {
-            done = call.advance(f64::INFINITY, &mut each)?;
+        let done = call.advance(if rest.is_null() { f64::INFINITY } else { PIECE_SECONDS }, &mut each)?;
+        if rest.is_null() && !done {
+            return Err(Error::pending("a value is awaited from the device; call with rest").with_argument("rest"));
         }
         let unfinished = if done { std::ptr::null_mut() } else { Box::into_raw(Box::new(call)) };
         if !rest.is_null() {

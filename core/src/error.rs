@@ -37,6 +37,8 @@ pub enum Code {
     Unsupported = 14,
     /// A mistake in caudal.
     Internal = 15,
+    /// A value is awaited from a device: the same call made later goes on. Only in WASM, where nothing can wait.
+    Pending = 16,
 }
 
 /// A place in the user's source.
@@ -88,7 +90,7 @@ impl Error {
     constructors! {
         argument => Argument, dtype => DType, shape => Shape, index => Index, name => Name, closed => Closed,
         format => Format, newer => Newer, io => Io, memory => Memory, deadline => Deadline, cancelled => Cancelled,
-        device => Device, unsupported => Unsupported, internal => Internal,
+        device => Device, unsupported => Unsupported, internal => Internal, pending => Pending,
     }
 
     /// Adds the op's name, unless one is known already.

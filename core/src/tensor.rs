@@ -204,8 +204,17 @@ impl Tensor {
     /// `device`: it is lost; `memory`, `deadline`, `cancelled`.
     pub fn to_host(&self, watch: &Watch) -> Result<Tensor> {
         let (Some(device), Some(part)) = (self.device(), self.part()) else { return Ok(self.clone()) };
-        let bytes = device.read(part, self.0.len(), watch)?;
-        Tensor::from_bytes(self.dtype(), self.sizes(), &bytes, None)
+        let read = Arc::new(device.read_all(&[Part { bytes: words(self.0.len()), ..part }], watch)?);
+        self.found_in(&read, 0)
+    }
+
+    /// A tensor like this one whose elements lie at an offset in a buffer; where they are not aligned there, a copy.
+    fn found_in(&self, whole: &Arc<Buffer>, start: usize) -> Result<Tensor> {
+        let own = Buffer::slice_of(whole, start..start + self.0.len())?;
+        match own.pointer().align_offset(self.dtype().size()) {
+            0 => Tensor::from_buffer(self.dtype(), self.sizes(), Arc::new(own)),
+            _ => Tensor::from_bytes(self.dtype(), self.sizes(), own.bytes(), None),
+        }
     }
 
     /// Its elements as bytes in native order; none if they are on a device.
@@ -297,12 +306,11 @@ pub fn all_to_host(mut tensors: Vec<Tensor>, watch: &Watch) -> Result<Vec<Tensor
         let is_there = |tensor: &Tensor| tensor.device().is_some_and(|other| Arc::ptr_eq(other, &device));
         let part = |tensor: &Tensor| tensor.part().map(|part| Part { bytes: words(tensor.0.len()), ..part });
         let parts: Vec<_> = tensors.iter().filter(|tensor| is_there(tensor)).filter_map(part).collect();
-        let bytes = device.read_all(&parts, watch)?;
-        let mut start = 0;
+        let (read, mut start) = (Arc::new(device.read_all(&parts, watch)?), 0);
         for tensor in tensors.iter_mut().filter(|tensor| is_there(tensor)) {
-            let own = bytes.get(start..start + tensor.0.len()).unwrap_or_default();
+            let found = tensor.found_in(&read, start)?;
             start += words(tensor.0.len()) as usize;
-            *tensor = Tensor::from_bytes(tensor.dtype(), tensor.sizes(), own, None)?;
+            *tensor = found;
         }
     }
     Ok(tensors)

@@ -35,6 +35,14 @@ const CODES: readonly Code[] = [
   "internal",
 ];
 
+/** The code of what a device has not given yet; see `Pending` in `instance.ts`. */
+export const PENDING = 16;
+
+/** The number of a code in the C API. */
+export function numberOf(code: Code): number {
+  return CODES.indexOf(code) + 1;
+}
+
 /** A place in the user's source; as text it is `model.ts:12`. */
 export interface Location {
   readonly file: string;

@@ -1,5 +1,6 @@
 /** What the library says of itself. */
 
+import { openGpu } from "./gpu.js";
 import { sharedInstance } from "./instance.js";
 import { init } from "./wasm.js";
 
@@ -10,6 +11,8 @@ import { init } from "./wasm.js";
  */
 export async function devices(): Promise<string[]> {
   await init();
+  // One that does not open is none.
+  await openGpu(sharedInstance(), "gpu:0").catch(() => {});
   const found = JSON.parse(sharedInstance().begin().answer("cdl_devices")) as { name: string }[];
   return found.map((device) => device.name);
 }

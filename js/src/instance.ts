@@ -1,7 +1,8 @@
 /** One instance of the WASM module: its memory, calls of its exports, its errors, the handles that it gave. */
 
+import { type Driver, FAILED } from "./driver.js";
 import { type DTypeInfo, numberedDType } from "./dtype.js";
-import { CaudalError, codeOf, failure } from "./errors.js";
+import { CaudalError, type Code, PENDING, codeOf, failure, numberOf } from "./errors.js";
 import { configured, wasmModule, wasmModuleNow } from "./wasm.js";
 
 const EXPORTS = [
@@ -16,6 +17,8 @@ const EXPORTS = [
   "cdl_error_free",
   "cdl_function_plan",
   "cdl_function_run",
+  "cdl_gpu_open",
+  "cdl_gpu_report",
   "cdl_graph_apply",
   "cdl_graph_constant",
   "cdl_graph_draw",
@@ -58,6 +61,7 @@ const EXPORTS = [
   "cdl_tensor_data_mut",
   "cdl_tensor_free",
   "cdl_tensor_new",
+  "cdl_tensor_to",
 ] as const;
 
 type Name = (typeof EXPORTS)[number];
@@ -83,6 +87,13 @@ const SCRATCH_BYTES = 1 << 14;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+
+/** Why a call is to be made again: what it needs lies on a device. Where nobody waits, it is an error as it stands. */
+class Pending extends CaudalError {
+  constructor(readonly awaited: Promise<void>) {
+    super("unsupported", "a tensor lies on a device, which takes a while to give it; await its data() first");
+  }
+}
 
 /** Text in the memory of an instance. */
 export interface Span {
@@ -180,6 +191,8 @@ export class Instance {
   readonly raw: Readonly<Record<Name, Raw>>;
   /** Why the instance is of no use any more, if it is. */
   trap: CaudalError | undefined;
+  /** What executes the commands of the core, by the number of a device. */
+  readonly drivers = new Map<number, Driver>();
   #memory!: WebAssembly.Memory;
   #words = new Uint32Array(0);
   #scratch = 0;
@@ -191,6 +204,8 @@ export class Instance {
     const caudal = {
       clock: () => performance.now() / 1000,
       poll: () => 0,
+      gpu: (number: number, words: number, count: number) =>
+        this.drivers.get(number)?.execute(words >>> 0, count >>> 0) ?? FAILED,
       panic: (message: number, length: number) => (this.#panic = this.#text(message >>> 0, length >>> 0)),
     };
     let exports: WebAssembly.Exports;
@@ -249,9 +264,61 @@ export class Instance {
     if (error !== 0) throw this.#error(error);
   }
 
+  /** Makes a call; again each time that a device has given what it needs. */
+  async settled<T>(call: () => T): Promise<T> {
+    for (;;) {
+      try {
+        return call();
+      } catch (error) {
+        if (!(error instanceof Pending)) throw error;
+        await error.awaited;
+      }
+    }
+  }
+
+  /** What the last call waits for, if it is a device; asked for once. */
+  awaited(): Promise<void> | undefined {
+    let found: Promise<void> | undefined;
+    for (const driver of this.drivers.values()) {
+      found = driver.awaited ?? found;
+      driver.awaited = undefined;
+    }
+    return found;
+  }
+
+  /** Gives up what the last call waited for. */
+  giveUp(awaited: Promise<void>): void {
+    for (const driver of this.drivers.values()) driver.giveUp(awaited);
+  }
+
+  /** Waits while devices have too much to do. */
+  async pace(): Promise<void> {
+    for (const driver of this.drivers.values()) await driver.pace();
+  }
+
+  /** Tells the core of a device. */
+  tell(facts: string): void {
+    const { pointer, length } = this.begin().lay(facts);
+    this.check(this.raw.cdl_gpu_open(pointer, length));
+  }
+
+  /** Tells the core what failed on a device; also while it makes a call. */
+  report(number: number, code: Code, text: string): void {
+    if (this.trap) return;
+    const bytes = encoder.encode(text);
+    const pointer = this.alloc(bytes.length);
+    this.view(pointer, bytes.length).set(bytes);
+    this.check(this.raw.cdl_gpu_report(number, numberOf(code), pointer, bytes.length));
+    this.raw.cdl_dealloc(pointer, bytes.length);
+  }
+
   #error(pointer: number): CaudalError {
     const { words } = this;
     const at = pointer >>> 2;
+    if (words[at] === PENDING) {
+      this.raw.cdl_error_free(pointer);
+      return new Pending(this.awaited() ?? Promise.resolve());
+    }
     const part = (index: number) => (words[at + index] ? this.string(words[at + index]!) : undefined);
     const [code, line, file] = [words[at]!, words[at + 1]!, part(5)];
     const location = file !== undefined && line ? { file, line } : undefined;
@@ -270,6 +337,11 @@ export class Instance {
   /** How many bytes of memory the instance has taken from the system. */
   get memoryBytes(): number {
     return this.#memory.buffer.byteLength;
+  }
+
+  /** The memory, valid until the next call that may allocate. */
+  get buffer(): ArrayBuffer {
+    return this.#memory.buffer;
   }
 
   /** A view of bytes, valid until the next call that may allocate. */
@@ -387,14 +459,15 @@ export class Instance {
   }
 
   /** What the fields of a tensor say. */
-  fields(tensor: number): { dtype: DTypeInfo; shape: number[]; data: number; length: number } {
+  fields(tensor: number): { dtype: DTypeInfo; shape: number[]; data: number; length: number; device: number } {
     const { words } = this;
     const at = tensor >>> 2;
     const [dims, rank] = [words[at + 1]! >>> 2, words[at + 2]!];
     const shape = new Array<number>(rank);
     for (let axis = 0; axis < rank; axis++)
       shape[axis] = words[dims + 2 * axis]! + words[dims + 2 * axis + 1]! * 2 ** 32;
-    return { dtype: numberedDType(words[at + 4]!), shape, data: words[at]!, length: words[at + 3]! };
+    const [data, length, device] = [words[at]!, words[at + 3]!, words[at + 5]!];
+    return { dtype: numberedDType(words[at + 4]!), shape, data, length, device };
   }
 }
 

@@ -1,5 +1,6 @@
 import { dtypeInfo } from "./dtype.js";
 import { failure } from "./errors.js";
+import { openGpu } from "./gpu.js";
 import { type Handle, Instance } from "./instance.js";
 import { type Limits, limitsOf } from "./limits.js";
 import { LocalProgram, type Program } from "./program.js";
@@ -73,7 +74,11 @@ export async function load<F extends Functions = any>(source: Source, options: L
   const instance = await Instance.create();
   const limits = limitsOf(instance, options);
   try {
-    const program = await read<F>(instance, source, options, limits);
+    // The device opens while the file comes.
+    const [program] = await Promise.all([
+      read<F>(instance, source, options, limits),
+      openGpu(instance, options.device),
+    ]);
     return new LocalSession<F>(program, options, limits);
   } finally {
     limits?.free();

@@ -24,3 +24,21 @@ export function giveWay(): Promise<void> {
   busy = 0;
   return nextTurn();
 }
+
+/** Waits for something, but not beyond an abort or a time on the clock of `performance.now`; whether it has come. */
+export async function until(
+  awaited: Promise<void>,
+  signal: AbortSignal | undefined,
+  deadline: number,
+): Promise<boolean> {
+  let end!: () => void;
+  const ended = new Promise<false>((resolve) => (end = () => resolve(false)));
+  const timer = deadline === Infinity ? undefined : setTimeout(end, Math.max(deadline - performance.now(), 0) + 1);
+  signal?.addEventListener("abort", end, { once: true });
+  try {
+    return await Promise.race([awaited.then(() => true), ended]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", end);
+  }
+}

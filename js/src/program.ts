@@ -1,4 +1,5 @@
 import { unknownName } from "./errors.js";
+import { openGpu } from "./gpu.js";
 import { type Handle, disown, owns } from "./instance.js";
 import { checkOptions } from "./options.js";
 import { loadInWorker } from "./remote.js";
@@ -158,6 +159,7 @@ export class LocalProgram<F extends Functions = Functions> implements Program<F>
       const bytes = await this.save();
       return loadInWorker<F>(options, (sink) => pour(bytes, {}, sink));
     }
+    await openGpu(this.handle.instance, options.device);
     return new LocalSession<F>(this, options);
   }
 

@@ -56,6 +56,11 @@ export function sendTensor(value: Tensor | Elements): SentTensor {
   return { dtype: value.dtype.name, shape: value.shape, bytes: new Uint8Array(value.bytes) };
 }
 
+/** As `sendTensor` of a tensor that may lie on a device. */
+export async function fetchTensor(tensor: Tensor): Promise<SentTensor> {
+  return { dtype: tensor.dtype, shape: tensor.shape, bytes: await tensor.fetchBytes() };
+}
+
 export function receiveTensor(sent: SentTensor): Tensor {
   return new Tensor(dtypeInfo(sent.dtype), sent.shape, sent.bytes);
 }

@@ -4,7 +4,7 @@ import { CaudalError, failure, reworded } from "./errors.js";
 import { Handle, type Instance, Operands, disown, owns } from "./instance.js";
 import { type Limits, limitsOf } from "./limits.js";
 import { checkOptions } from "./options.js";
-import { giveWay, isDue, timed } from "./pace.js";
+import { giveWay, isDue, timed, until } from "./pace.js";
 import { PIECE_SECONDS } from "./platform.js";
 import { type FunctionInfo, LocalProgram, type Program, lookUp } from "./program.js";
 import { Tensor, tensorOf } from "./tensor.js";
@@ -80,7 +80,7 @@ export interface Session<F extends Functions = Functions> {
     name: N,
     ...rest: CallArguments<F[N]["inputs"], RunOptions>
   ): Promise<Outputs<F[N]["outputs"]>>;
-  /** As `run`, at once; nothing else happens in this thread meanwhile. Not for a session in a Worker. */
+  /** As `run`, at once; nothing else happens in this thread meanwhile. Not for a session in a Worker or on a GPU. */
   runSync<N extends keyof F & string>(
     name: N,
     ...rest: CallArguments<F[N]["inputs"], Limits>
@@ -136,6 +136,8 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   readonly #handle: Handle;
   readonly #functions = new Map<string, Callable>();
   readonly #turns = new Turns();
+  /** Seconds that a call may take which says nothing of them; 0 is no limit. */
+  readonly #seconds: number;
   #running = 0;
   #closed = false;
   #ended: Promise<void> | undefined;
@@ -154,6 +156,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     const text = JSON.stringify(debug || strict ? { device, strict, debug } : { device });
     const laid = instance.begin().lay(text);
     this.#instance = instance;
+    this.#seconds = options.seconds ?? 0;
     try {
       this.#handle = instance.own(
         "cdl_session_free",
@@ -199,6 +202,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   ): Outputs<F[N]["outputs"]> {
     const callable = this.#callable(name);
     checkOptions("runSync", rest[1]);
+    if (this.device !== "cpu") throw failure("unsupported", `a session on ${this.device} has no runSync; use run`);
     const operands = this.#operands(callable, rest[0] ?? {});
     try {
       const begun = this.#begin(callable, operands, rest[1], false) as Tensor[];
@@ -223,11 +227,12 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     this.#running++;
     try {
       for (const name of names) addOperand(operands, fitState(name, values[name], this.program));
-      await this.#inTurn(undefined, () => {
+      const set = () => {
         const pointers = instance.begin().layNames(names);
         const tensors = instance.layWords(operands.pointers);
         instance.check(instance.raw.cdl_session_set_state(this.#handle.pointer, pointers, tensors, names.length));
-      });
+      };
+      await this.#inTurn(undefined, () => instance.settled(set));
     } finally {
       operands.release();
       this.#done();
@@ -265,7 +270,7 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   }
 
   async save(): Promise<Uint8Array> {
-    const snapshot = this.#snapshot();
+    const snapshot = await this.#snapshot();
     try {
       return await snapshot.save();
     } finally {
@@ -319,9 +324,17 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     return JSON.parse(this.#instance.begin().answer("cdl_session_report", this.#handle.pointer)) as Report;
   }
 
-  #snapshot(): LocalProgram<F> {
+  async #snapshot(): Promise<LocalProgram<F>> {
     const instance = this.#open();
-    return new LocalProgram<F>(instance.begin().own("cdl_program_free", "cdl_session_snapshot", this.#handle.pointer));
+    const take = () => instance.begin().own("cdl_program_free", "cdl_session_snapshot", this.#handle.pointer);
+    if (this.device === "cpu") return new LocalProgram<F>(take());
+    this.#running++;
+    try {
+      // In turn, or each run that writes meanwhile would make other state to wait for.
+      return new LocalProgram<F>(await this.#inTurn(undefined, () => instance.settled(take)));
+    } finally {
+      this.#done();
+    }
   }
 
   #callable(name: string): Callable {
@@ -372,16 +385,26 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
     signal: AbortSignal | undefined,
     spend: Limits,
   ): Promise<Tensor[]> {
-    const begun = timed(() => this.#begin(callable, operands, spend, true));
-    const tensors = typeof begun === "number" ? await this.#finish(callable, begun, signal) : begun;
+    const seconds = spend.seconds || this.#seconds;
+    const deadline = seconds ? performance.now() + 1000 * seconds : Infinity;
+    const begun = await this.#instance.settled(() => timed(() => this.#begin(callable, operands, spend, true)));
+    const tensors = typeof begun === "number" ? await this.#finish(callable, begun, signal, deadline) : begun;
     if (isDue()) await giveWay();
+    await this.#instance.pace();
     return tensors;
   }
 
-  async #finish(callable: Callable, call: number, signal: AbortSignal | undefined): Promise<Tensor[]> {
+  async #finish(
+    callable: Callable,
+    call: number,
+    signal: AbortSignal | undefined,
+    deadline: number,
+  ): Promise<Tensor[]> {
     try {
       for (;;) {
-        await giveWay();
+        const awaited = this.#instance.awaited();
+        if (!awaited) await giveWay();
+        else if (!(await until(awaited, signal, deadline))) this.#instance.giveUp(awaited);
         signal?.throwIfAborted();
         const tensors = timed(() => this.#resume(callable, call));
         if (tensors) return tensors;

@@ -8,7 +8,7 @@ import { shapeText } from "./spec.js";
 
 /**
  * A tensor: dense, row-major; it never changes. It lies in the memory of JavaScript until an op or session needs it,
- * and in that of WASM from then on. `dispose` frees that at once; a tensor that nobody holds is freed sometime.
+ * and in that of WASM from then on; what a session on a GPU gives lies there. `dispose` frees that at once; a tensor that nobody holds is freed sometime.
  */
 export class Tensor<D extends DType = DType> {
   readonly dtype: D;
@@ -39,13 +39,16 @@ export class Tensor<D extends DType = DType> {
    * @throws CaudalError `closed`: it was disposed.
    */
   async data(): Promise<DataOf<D>> {
-    return this.dataSync();
+    return this.#elements(await this.fetchBytes());
   }
 
-  /** As `data`, at once. */
+  /** As `data`, at once; not for a tensor on a GPU. */
   dataSync(): DataOf<D> {
+    return this.#elements(this.#content().slice());
+  }
+
+  #elements(bytes: Uint8Array): DataOf<D> {
     const { array } = dtypeInfo(this.dtype);
-    const bytes = this.#content().slice();
     return new array(bytes.buffer, 0, bytes.length / array.prototype.BYTES_PER_ELEMENT) as DataOf<D>;
   }
 
@@ -57,7 +60,7 @@ export class Tensor<D extends DType = DType> {
   async item(): Promise<ItemOf<D>> {
     if (this.size !== 1)
       throw failure("shape", `the tensor has shape ${shapeText(this.shape)}, not one element`, { op: "item" });
-    return itemOf(this.dataSync(), this.dtype) as ItemOf<D>;
+    return itemOf(await this.data(), this.dtype) as ItemOf<D>;
   }
 
   /** Frees its memory. Later uses throw `closed`; it may be called twice. */
@@ -78,8 +81,9 @@ export class Tensor<D extends DType = DType> {
   #content(): Uint8Array {
     if (this.#bytes) return this.#bytes;
     const { instance, pointer } = this.#live();
-    const { data, length } = instance.fields(pointer);
-    return instance.view(data, length);
+    const { data, length, device } = instance.fields(pointer);
+    if (device === 0) return instance.view(data, length);
+    throw failure("unsupported", `the tensor lies on gpu:${device - 1}, where reading takes a while; await its data()`);
   }
 
   #live(): Handle {
@@ -109,6 +113,24 @@ export class Tensor<D extends DType = DType> {
   /** @internal A copy of its bytes. */
   copyBytes(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#content());
+  }
+
+  /** @internal A copy of its bytes; those on a device are waited for. */
+  async fetchBytes(): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#bytes) return this.copyBytes();
+    const { instance, pointer } = this.#live();
+    if (instance.fields(pointer).device === 0) return this.copyBytes();
+    const fetched = await instance.settled(() => {
+      this.#live();
+      const { pointer: name, length } = instance.begin().lay("cpu");
+      return instance.own("cdl_tensor_free", "cdl_tensor_to", pointer, name, length, 0);
+    });
+    try {
+      const { data, length } = instance.fields(fetched.pointer);
+      return new Uint8Array(instance.view(data, length));
+    } finally {
+      fetched.free();
+    }
   }
 
   /**

@@ -1,5 +1,6 @@
 /** The other end of a session in a Worker: the objects that it holds, and the calls that come for them. */
 
+import { openGpu } from "./gpu.js";
 import { FileSink } from "./load.js";
 import { Instance } from "./instance.js";
 import { type Limits, limitsOf } from "./limits.js";
@@ -13,7 +14,7 @@ import {
   type Start,
   receiveTensor,
   sendError,
-  sendTensor,
+  fetchTensor,
 } from "./protocol.js";
 import { LocalSession, type SessionOptions } from "./session.js";
 import type { Tensor } from "./tensor.js";
@@ -37,8 +38,8 @@ function keep(object: LocalProgram | LocalSession, json: string): SentObject {
   return { object: next++, json };
 }
 
-function tensors(found: readonly Tensor[]): Result {
-  const value = found.map(sendTensor);
+async function tensors(found: readonly Tensor[]): Promise<Result> {
+  const value = await Promise.all(found.map(fetchTensor));
   for (const tensor of found) tensor.dispose();
   return { value, transfer: value.map((tensor) => tensor.bytes.buffer) };
 }
@@ -63,10 +64,11 @@ const host = {
     return {};
   },
   /** Makes a session of the file, and gives that, its device and its program. */
-  open(_: undefined, __: AbortSignal, options: SessionOptions): Result {
+  async open(_: undefined, __: AbortSignal, options: SessionOptions): Promise<Result> {
     const { instance } = file!;
     const limits = limitsOf(instance, options);
     try {
+      await openGpu(instance, options.device);
       const program = file!.read(limits);
       const session = new LocalSession(program, options, limits);
       return { value: { session: keep(session, session.device), program: keep(program, program.json()) } };
@@ -98,7 +100,8 @@ const programs = {
   async text(program: LocalProgram, _: AbortSignal, options: { graph?: boolean }): Promise<Result> {
     return { value: await program.text(options) };
   },
-  session(program: LocalProgram, _: AbortSignal, options: SessionOptions): Result {
+  async session(program: LocalProgram, _: AbortSignal, options: SessionOptions): Promise<Result> {
+    await openGpu(program.handle.instance, options.device);
     const session = new LocalSession(program, options);
     return { value: keep(session, session.device) };
   },

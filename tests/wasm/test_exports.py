@@ -94,10 +94,11 @@ def test_exports_are_symbols_txt_less_native(module: Module) -> None:
     assert "memory" in rest and rest <= {"memory", "__data_end", "__heap_base"}
 
 
-def test_imports_are_clock_poll_and_panic(module: Module) -> None:
+def test_imports_are_clock_poll_gpu_and_panic(module: Module) -> None:
     assert {place: module.types[index] for place, index in module.imports.items()} == {
         ("caudal", "clock"): ([], [F64]),
         ("caudal", "poll"): ([], [I32]),
+        ("caudal", "gpu"): ([I32, I32, I32], [I32]),
         ("caudal", "panic"): ([I32, I32], []),
     }
 

@@ -20,7 +20,9 @@ const RULES: &str = "\
  *              thread pool.
  * 7 wasm32     The same exports, less those that symbols.txt marks NATIVE. Pointers and size_t are i32; no parameter or
  *              result is an i64. Imports, module \"caudal\": clock() -> f64 seconds, poll() -> i32 (not 0: cancel),
- *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it.
+ *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it;
+ *              gpu(number: i32, words: i32, count: i32) -> i32 (0 done, 1 pending, 2 failed): commands for a device of
+ *              which cdl_gpu_open told; core/src/gpu/host.rs has their words.
  */";
 
 /// The text of `caudal.h`.

@@ -5,6 +5,7 @@
 
 use super::command::{BufferId, Command, Part, PipelineId, Shader};
 use crate::cpu::fork::{generation, section};
+use crate::cpu::memory::Buffer;
 use crate::cpu::work::Watch;
 use crate::error::{Code, Error, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -52,8 +53,19 @@ pub trait Driver: Send + Sync {
     /// Waits for all commands so far, and copies parts of buffers out, one after the other.
     ///
     /// # Errors
-    /// As [`Driver::execute`].
-    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>>;
+    /// As [`Driver::execute`]; `pending`: the driver cannot wait. Reading the same parts again gives them once they are
+    /// there; what has been written meanwhile is then in them.
+    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Buffer>;
+
+    /// Whether all that was made for the commands so far, buffers and pipelines, could be made: a driver that cannot wait
+    /// does not know at once.
+    ///
+    /// # Errors
+    /// `pending`: it is not known yet; else as [`Driver::execute`].
+    fn settle(&self, watch: &Watch) -> Result<()> {
+        let _ = watch;
+        Ok(())
+    }
 
     /// Why the device does no more, if so.
     fn lost(&self) -> Option<String>;
@@ -95,6 +107,8 @@ struct State {
     /// Buffers without a holder, by bytes.
     free: BTreeMap<u64, Vec<BufferId>>,
     usage: Usage,
+    /// Whether the device had no memory for a buffer: the pool makes room before the next one.
+    is_short: bool,
 }
 
 /// A buffer of a device; it goes back to the device's pool when it is dropped.
@@ -161,6 +175,9 @@ impl Device {
     /// A new buffer; buffers in the pool make room for it if there is none.
     fn create(&self, state: &mut State, capacity: u64) -> Result<BufferId> {
         self.check()?;
+        if std::mem::take(&mut state.is_short) {
+            self.trim_in(state, &Watch::default())?;
+        }
         let id = state.buffers;
         state.buffers += 1;
         let create = || self.driver.execute(vec![Command::Create(id, capacity)], &Watch::default());
@@ -250,22 +267,39 @@ impl Device {
     /// # Errors
     /// Those of [`Driver::read`].
     pub fn read(&self, part: Part, bytes: usize, watch: &Watch) -> Result<Vec<u8>> {
-        let mut read = self.read_all(&[Part { bytes: words(bytes), ..part }], watch)?;
-        read.truncate(bytes);
-        Ok(read)
+        let read = self.read_all(&[Part { bytes: words(bytes), ..part }], watch)?;
+        Ok(read.bytes().get(..bytes).unwrap_or_default().to_vec())
     }
 
     /// Waits for all commands so far; gives the bytes of parts one after the other.
     ///
     /// # Errors
     /// Those of [`Driver::read`].
-    pub fn read_all(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>> {
+    pub fn read_all(&self, parts: &[Part], watch: &Watch) -> Result<Buffer> {
         let parts: Vec<_> = parts.iter().copied().filter(|part| part.bytes != 0).collect();
         if parts.is_empty() {
-            return self.check().map(|_| Vec::new());
+            self.check()?;
+            return Buffer::zeroed(0, None);
         }
         self.flush(watch)?;
         self.driver.read(&parts, watch)
+    }
+
+    /// Whether the device works, and all that was made on it so far could be made; commands that wait for more are handed
+    /// over if that is not known.
+    ///
+    /// # Errors
+    /// `device`: it is lost; else those of [`Driver::settle`].
+    pub fn settle(&self, watch: &Watch) -> Result<()> {
+        self.check()?;
+        let outcome = match self.driver.settle(watch) {
+            Err(error) if error.code() == Code::Pending => self.flush(watch).and_then(|_| self.driver.settle(watch)),
+            outcome => outcome,
+        };
+        outcome.inspect_err(|error| {
+            let _section = section();
+            self.state().is_short |= error.code() == Code::Memory;
+        })
     }
 
     /// Whether it can be used.
@@ -360,9 +394,11 @@ mod tests {
             Ok(())
         }
 
-        fn read(&self, parts: &[Part], _: &Watch) -> Result<Vec<u8>> {
+        fn read(&self, parts: &[Part], _: &Watch) -> Result<Buffer> {
             parts.iter().for_each(|part| *self.text.lock().unwrap() += &format!("read {part}\n"));
-            Ok(vec![7; parts.iter().map(|part| part.bytes as usize).sum()])
+            let mut read = Buffer::zeroed(parts.iter().map(|part| part.bytes as usize).sum(), None)?;
+            read.bytes_mut().unwrap().fill(7);
+            Ok(read)
         }
 
         fn lost(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 use super::command::{Access, BufferId, Command, Part, PipelineId, Shader};
 use super::device::{Adapter, Device, Driver};
 use crate::cpu::fork::section;
+use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
 use crate::cpu::work::Watch;
 use crate::error::{Error, Result};
@@ -128,6 +129,10 @@ fn lose(lost: &Mutex<Option<String>>, reason: String) {
 
 impl Wgpu {
     fn open(index: usize, adapter: &wgpu::Adapter) -> Result<Arc<Device>> {
+        Ok(Device::new(index, described(adapter), Box::new(Wgpu::new(adapter)?)))
+    }
+
+    fn new(adapter: &wgpu::Adapter) -> Result<Wgpu> {
         let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             required_features: adapter.features() & wanted,
@@ -143,10 +148,8 @@ impl Wgpu {
         // Without a handler wgpu panics on an error outside of a scope.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| lose(&uncaptured, error.to_string())));
         device.set_device_lost_callback(move |reason, message| lose(&callback, format!("{reason:?} {message}")));
-        let (adapter, objects) = (described(adapter), Mutex::default());
-        let driver =
-            Wgpu { device, queue, submitted: Mutex::default(), objects, lost, is_software: adapter.is_software };
-        Ok(Device::new(index, adapter, Box::new(driver)))
+        let (is_software, objects) = (described(adapter).is_software, Mutex::default());
+        Ok(Wgpu { device, queue, submitted: Mutex::default(), objects, lost, is_software })
     }
 
     /// Does something; the errors that wgpu finds in it are ours.
@@ -337,7 +340,7 @@ impl Driver for Wgpu {
         })
     }
 
-    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Vec<u8>> {
+    fn read(&self, parts: &[Part], watch: &Watch) -> Result<Buffer> {
         let staging = self.scoped(|| {
             let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
             let size = parts.iter().map(|part| part.bytes).sum();
@@ -368,10 +371,9 @@ impl Driver for Wgpu {
         })?;
         let range = staging.get_mapped_range(..);
         let range = range.map_err(|error| Error::internal(format!("a buffer was not mapped: {error}")))?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(range.len()).map_err(|_| Error::memory("the system has no more memory"))?;
-        bytes.extend_from_slice(&range);
-        Ok(bytes)
+        let mut read = Buffer::zeroed(range.len(), None)?;
+        read.bytes_mut().unwrap_or_default().copy_from_slice(&range);
+        Ok(read)
     }
 
     fn lost(&self) -> Option<String> {

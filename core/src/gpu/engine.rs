@@ -49,6 +49,11 @@ impl Memories {
         Ok(memories)
     }
 
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Adds a tensor, to be read; one that is not on the device is copied there.
     ///
     /// # Errors
@@ -202,13 +207,7 @@ impl Memories {
         watch: &Watch,
     ) -> Result<()> {
         let mut host = engine::Memories::new(&[])?;
-        let mut brought = Vec::new();
-        for operand in inputs {
-            brought.push(match operand {
-                Some(operand) => Some(Operand { address: self.bring(&mut host, operand, watch)?, ..*operand }),
-                None => None,
-            });
-        }
+        let brought = self.bring(&mut host, inputs, watch)?;
         let mut made = Vec::new();
         for operand in outputs {
             let layout = operand.layout;
@@ -246,13 +245,33 @@ impl Memories {
         Ok(())
     }
 
-    /// The memory of an operand on the CPU.
-    fn bring(&self, host: &mut engine::Memories, operand: &Operand, watch: &Watch) -> Result<Address> {
-        let inside = operand.address.offset % 4;
-        let start = Address { offset: operand.address.offset - inside, ..operand.address };
-        let bytes = self.device.read(self.part(start, operand.bytes + inside)?, operand.bytes + inside, watch)?;
-        let bytes = bytes.get(inside..).unwrap_or_default();
-        host.share(Tensor::from_bytes(DType::U8, &[bytes.len()], bytes, None)?)
+    /// The operands with their memory on the CPU. All are waited for at once.
+    fn bring<'a>(
+        &self,
+        host: &mut engine::Memories,
+        inputs: &[Option<Operand<'a>>],
+        watch: &Watch,
+    ) -> Result<Vec<Option<Operand<'a>>>> {
+        let mut parts = Vec::new();
+        for operand in inputs.iter().flatten().filter(|operand| operand.bytes != 0) {
+            let inside = operand.address.offset % 4;
+            let start = Address { offset: operand.address.offset - inside, ..operand.address };
+            push(&mut parts, self.part(start, operand.bytes + inside)?)?;
+        }
+        let (read, mut start) = (self.device.read_all(&parts, watch)?, 0);
+        let mut brought = Vec::new();
+        for operand in inputs {
+            let Some(operand) = operand else {
+                push(&mut brought, None)?;
+                continue;
+            };
+            let (inside, bytes) = (operand.address.offset % 4, operand.bytes);
+            let own = read.bytes().get(start + inside..start + inside + bytes).unwrap_or_default();
+            let address = host.share(Tensor::from_bytes(DType::U8, &[own.len()], own, None)?)?;
+            push(&mut brought, Some(Operand { address, ..*operand }))?;
+            start += if bytes == 0 { 0 } else { words(bytes + inside) as usize };
+        }
+        Ok(brought)
     }
 }
 

@@ -189,6 +189,8 @@ pub fn evaluate(graph: &Graph, inputs: Vec<Tensor>, limits: &Limits) -> Result<V
     let setting = Setting { device: inputs.iter().find_map(Tensor::device).cloned(), ..Setting::default() };
     let executable = Arc::new(Executable::with(graph, passes::PLAIN, &setting, &limits.meter())?);
     let mut run = executable.start(inputs, &Bindings::new(), limits.budget(), |_| None)?;
-    run.advance(&limits.watch())?;
-    run.finish()
+    match run.advance(&limits.watch())? {
+        true => run.finish(),
+        false => Err(Error::pending("a value is awaited from a device; a function of a session waits for it")),
+    }
 }

@@ -10,7 +10,7 @@ use crate::cpu::engine::{self, Address, Operand, Operands, Program};
 use crate::cpu::memory::{Budget, Buffer, push};
 use crate::cpu::single::stopped;
 use crate::cpu::work::{Cursor, Stop, Watch, Work};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::graph::{Node, Value};
 use crate::op::{Control, Meaning};
 use crate::plan::instance::{BlockInstance, Instance, Kernel};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub enum Progress {
     /// Every step is done.
     Done,
-    /// The pause time passed; the run can go on.
+    /// The pause time passed, or a value is awaited from a device; the run can go on.
     Paused,
 }
 
@@ -151,11 +151,19 @@ impl Execution {
         self.memories.clear(each)
     }
 
-    /// Goes on until the end, or until the watch says to stop.
+    /// Goes on until the end, until the watch says to stop, or until a value is awaited that a step depends on.
     ///
     /// # Errors
     /// `cancelled`, `deadline`: as the watch says; `memory`. The run cannot go on then.
     pub fn advance(&mut self, watch: &Watch) -> Result<Progress> {
+        match self.go_on(watch) {
+            // Whatever reads does so before it changes anything, so going on repeats it.
+            Err(error) if error.code() == Code::Pending => Ok(Progress::Paused),
+            outcome => outcome,
+        }
+    }
+
+    fn go_on(&mut self, watch: &Watch) -> Result<Progress> {
         let (plan, instance) = (self.plan.clone(), self.instance.clone());
         let instance = instance.ok_or_else(|| Error::internal("the run has not begun"))?;
         let of = Of { plan: &plan, instance: &instance };
@@ -175,7 +183,10 @@ impl Execution {
             }
             let outcome = match (&step.action, self.stage) {
                 (Action::Control(control, blocks), Stage::Run) => {
-                    let entered = self.enter(of, *control, blocks, watch);
+                    let entered = match frame.running {
+                        None => self.enter(of, *control, blocks, watch),
+                        Some(_) => self.decide(of, watch),
+                    };
                     entered.map_err(|error| self.place(error))?;
                     continue;
                 }
@@ -190,6 +201,7 @@ impl Execution {
                 Err(stop) => return Err(self.place(stopped(stop))),
             }
         }
+        self.memories.settle(watch)?;
         Ok(Progress::Done)
     }
 
@@ -323,9 +335,12 @@ impl Execution {
                 self.push_region(of, blocks[0], first, 0)
             }
             Control::Cond => {
-                self.push_operands(of, 0)?;
-                let condition = self.addresses.remove(first);
+                let frame = self.top()?;
+                let condition = frame.step(of).inputs.first().copied().flatten();
+                let condition = condition.ok_or_else(|| Error::internal("a branch without a condition"))?;
+                let condition = frame.address(of, &self.addresses, condition);
                 let branch = if self.memories.byte(condition, watch)? != 0 { blocks[0] } else { blocks[1] };
+                self.push_operands(of, 1)?;
                 self.push_region(of, branch, first, 0)
             }
             Control::WhileLoop | Control::Scan => {
@@ -383,10 +398,8 @@ impl Execution {
                 self.end_stage();
                 Ok(())
             }
-            Some(running) if running.in_condition => {
-                let flag = self.top()?.flag(of);
-                if self.memories.byte(flag, watch)? != 0 { self.body(of) } else { self.leave(of, watch) }
-            }
+            // The flag is looked at where the run can stop; see `decide`.
+            Some(running) if running.in_condition => Ok(()),
             Some(_) => {
                 let running = self.running()?;
                 for index in 0..running.carried {
@@ -396,6 +409,12 @@ impl Execution {
                 self.iterate(of, watch)
             }
         }
+    }
+
+    /// Runs the body of the loop whose condition has ended, or ends the loop.
+    fn decide(&mut self, of: Of, watch: &Watch) -> Result<()> {
+        let flag = self.top()?.flag(of);
+        if self.memories.byte(flag, watch)? != 0 { self.body(of) } else { self.leave(of, watch) }
     }
 
     fn running(&self) -> Result<Loop> {

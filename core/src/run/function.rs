@@ -17,7 +17,7 @@ use crate::passes::{self, Pass};
 use crate::plan::Plan;
 use crate::plan::instance::{Instance, Placement};
 use crate::shape::{Bindings, Shape};
-use crate::tensor::{Tensor, check_watched};
+use crate::tensor::{Tensor, all_to_host, check_watched};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -231,7 +231,9 @@ impl Executable {
             run.desk()?.execution.add_input(input.clone(), watch)?;
         }
         run.begin(budget, |_| None)?;
-        run.advance(watch)?;
+        if !run.advance(watch)? {
+            return Err(Error::pending("a value is awaited from a device; a function of a session waits for it"));
+        }
         run.complete()?.drain(..).for_each(each);
         Ok(())
     }
@@ -468,6 +470,11 @@ impl BoundFunction {
         let mut run = self.executable(meter)?.prepare()?;
         let desk = run.desk()?;
         self.bind(inputs, &mut desk.sizes)?;
+        let fetches = self.setting.device.is_none() && inputs.iter().any(|input| input.device().is_some());
+        let inputs = match fetches {
+            true => &all_to_host(inputs.to_vec(), meter.watch())?,
+            false => inputs,
+        };
         for input in inputs {
             desk.execution.add_input(input.clone(), meter.watch())?;
         }

@@ -105,6 +105,17 @@ impl Memories {
         }
     }
 
+    /// Whether the device takes all that this run told it.
+    ///
+    /// # Errors
+    /// `pending`: it is not known yet; `memory`, `internal`: it does not.
+    pub fn settle(&self, watch: &Watch) -> Result<()> {
+        match self {
+            Memories::Host(_) => Ok(()),
+            Memories::Device(memories) => memories.device().settle(watch),
+        }
+    }
+
     /// The memory, if it is of this machine.
     ///
     /// # Errors

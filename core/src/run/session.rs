@@ -224,24 +224,24 @@ impl Session {
         for (name, value) in changes {
             let variable = self.variable(name)?;
             check_spec(name, &variable.get(), value).map_err(|error| error.with_argument(name))?;
-            push(&mut values, self.placed(value, watch)?)?;
+            push(&mut values, value.clone())?;
             if planted!("run: state is set before all of it is checked", false, true) {
                 variable.set(value.clone())?;
             }
             push(&mut variables, variable)?;
         }
+        let values = self.placed(values, watch)?;
         let cells = Cells::writing(variables)?;
         let Some(_writers) = write_within(&cells, watch)? else { return Ok(false) };
         variable::commit(cells.writes.iter().zip(values));
         Ok(true)
     }
 
-    /// A tensor where the session's state is.
-    fn placed(&self, value: &Tensor, watch: &Watch) -> Result<Tensor> {
-        match &self.setting.device {
-            Some(device) => value.to_device(device, Charge::to(self.limits.budget()), watch),
-            None => value.to_host(watch),
-        }
+    /// Tensors where the session's state is.
+    fn placed(&self, values: Vec<Tensor>, watch: &Watch) -> Result<Vec<Tensor>> {
+        let Some(device) = &self.setting.device else { return all_to_host(values, watch) };
+        let upload = |value: &Tensor| value.to_device(device, Charge::to(self.limits.budget()), watch);
+        values.iter().map(upload).collect()
     }
 
     /// The device that it runs on; none is the CPU.
