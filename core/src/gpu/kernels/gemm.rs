@@ -79,7 +79,7 @@ impl Product<'_> {
         }
         Plan::Blocks(self.sizes.map(|size| match size {
             0..4 => 1,
-            4 => 4,
+            4..16 => 4,
             _ => 8,
         }))
     }
