@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build js static page wheel demo test test-js test-go peers gen gen-check lint lint-go format wasm wasm-check \
+.PHONY: help setup build js static page wheel demo test test-js test-gpu test-go peers gen gen-check lint lint-go format wasm wasm-check \
         sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -136,6 +136,13 @@ test-js: build $(JS) $(BROWSER) ## Run the tests of JavaScript, of the page and 
 	npm --prefix js test
 	npm --prefix tests/browser test
 	node --test tests/packages/packages.test.mjs
+
+# Drivers as they are found: Dawn in Node on Chromium's SwiftShader, unless VK_ICD_FILENAMES names another.
+test-gpu: $(JS) $(BROWSER) ## Run the tests of the GPU: natively, in Node, in a page and in a Worker
+	cargo test --quiet -p caudal --features gpu --lib gpu
+	cargo test --quiet -p caudal --features gpu --test gpu
+	cd js && node --expose-gc --test test/gpu.test.mjs
+	cd tests/browser && node --test gpu.test.mjs
 
 # Not from the cache: the tests leave reports in build/vectors.
 test-go: build $(STATIC) ## Run the tests of Go, with the module and with the native library
