@@ -14,7 +14,9 @@
  *              thread pool.
  * 7 wasm32     The same exports, less those that symbols.txt marks NATIVE. Pointers and size_t are i32; no parameter or
  *              result is an i64. Imports, module "caudal": clock() -> f64 seconds, poll() -> i32 (not 0: cancel),
- *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it.
+ *              panic(message: i32, len: i32): a mistake in caudal; the instance is of no use after it;
+ *              gpu(number: i32, words: i32, count: i32) -> i32 (0 done, 1 pending, 2 failed): commands for a device of
+ *              which cdl_gpu_open told; core/src/gpu/host.rs has their words.
  */
 
 #ifndef CAUDAL_H
@@ -109,6 +111,11 @@
  A mistake in caudal. Treat a code you do not know as this one.
  */
 #define CDL_INTERNAL 15
+
+/*
+ A value is awaited from a device: make the same call again later. Only in WASM, where nothing can wait.
+ */
+#define CDL_PENDING 16
 
 /*
  State that gradients train.
@@ -389,6 +396,22 @@ struct cdl_error *cdl_tensor_to_dlpack(const struct cdl_tensor *tensor, int32_t 
 
  */
 void cdl_error_free(struct cdl_error *error);
+
+/*
+ Tells of a device that the host has opened: it is `gpu:0` from now on. `facts` is a JSON object with all of `number`
+ (by which the host knows it), `adapter` (its name), `backend`, `software`, `f16`, `subgroups` and the limits of
+ WebGPU: `binding_bytes`, `buffer_bytes`, `storage_buffers`, `invocations`, `workgroup_bytes`, `groups`, `alignment`.
+ Commands come to the host by its import `caudal.gpu`. Only in WASM; a native library finds devices itself.
+
+ */
+struct cdl_error *cdl_gpu_open(const char *facts, size_t facts_len);
+
+/*
+ Tells what became of the device of that number: with `CDL_DEVICE` it is lost, with another code commands that it was
+ given failed so, which is the error of the next call that uses it. Only in WASM.
+
+ */
+struct cdl_error *cdl_gpu_report(uint32_t number, int32_t code, const char *reason, size_t reason_len);
 
 /*
  Makes an empty graph.

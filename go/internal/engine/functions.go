@@ -8,6 +8,8 @@ type Function int
 // The functions that every engine has.
 const (
 	ErrorFree Function = iota
+	GpuOpen
+	GpuReport
 	GraphNew
 	GraphFree
 	GraphInput
@@ -85,6 +87,8 @@ func (f Function) Name() string { return names[f] }
 
 var names = [Count]string{
 	"cdl_error_free",
+	"cdl_gpu_open",
+	"cdl_gpu_report",
 	"cdl_graph_new",
 	"cdl_graph_free",
 	"cdl_graph_input",

@@ -16,207 +16,213 @@ static void call(int function, uint64_t *stack) {
         cdl_error_free((struct cdl_error *)(uintptr_t)stack[0]);
         break;
     case 1:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_new((struct cdl_graph **)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_gpu_open((const char *)(uintptr_t)stack[0], (size_t)stack[1]);
         break;
     case 2:
-        cdl_graph_free((struct cdl_graph *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_gpu_report((uint32_t)stack[0], (int32_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3]);
         break;
     case 3:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_input((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const char *)(uintptr_t)stack[3], (size_t)stack[4], (uint32_t *)(uintptr_t)stack[5]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_new((struct cdl_graph **)(uintptr_t)stack[0]);
         break;
     case 4:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_state((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (int32_t)stack[3], (const struct cdl_tensor *)(uintptr_t)stack[4], (uint32_t *)(uintptr_t)stack[5]);
+        cdl_graph_free((struct cdl_graph *)(uintptr_t)stack[0]);
         break;
     case 5:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_constant((struct cdl_graph *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], (uint32_t *)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_input((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const char *)(uintptr_t)stack[3], (size_t)stack[4], (uint32_t *)(uintptr_t)stack[5]);
         break;
     case 6:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_location((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (uint32_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_state((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (int32_t)stack[3], (const struct cdl_tensor *)(uintptr_t)stack[4], (uint32_t *)(uintptr_t)stack[5]);
         break;
     case 7:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_apply((struct cdl_graph *)(uintptr_t)stack[0], (const struct cdl_op *)(uintptr_t)stack[1], (const struct cdl_graph *const *)(uintptr_t)stack[2], (size_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (uint32_t *)(uintptr_t)stack[6], (size_t *)(uintptr_t)stack[7]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_constant((struct cdl_graph *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], (uint32_t *)(uintptr_t)stack[2]);
         break;
     case 8:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_grad((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (size_t)stack[3], (uint32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_location((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (uint32_t)stack[3]);
         break;
     case 9:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_draw((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t *)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_apply((struct cdl_graph *)(uintptr_t)stack[0], (const struct cdl_op *)(uintptr_t)stack[1], (const struct cdl_graph *const *)(uintptr_t)stack[2], (size_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (uint32_t *)(uintptr_t)stack[6], (size_t *)(uintptr_t)stack[7]);
         break;
     case 10:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_spec((const struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const struct cdl_spec **)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_grad((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (size_t)stack[3], (uint32_t *)(uintptr_t)stack[4]);
         break;
     case 11:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_function((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const char *const *)(uintptr_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (const char *)(uintptr_t)stack[6], (size_t)stack[7], (uint32_t *)(uintptr_t)stack[8]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_draw((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t *)(uintptr_t)stack[1]);
         break;
     case 12:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_update((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (const uint32_t *)(uintptr_t)stack[3], (size_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_spec((const struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const struct cdl_spec **)(uintptr_t)stack[2]);
         break;
     case 13:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_optimize((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (const struct cdl_op *)(uintptr_t)stack[4], (const struct cdl_tensor *)(uintptr_t)stack[5], (const uint32_t *)(uintptr_t)stack[6], (const uint32_t *)(uintptr_t)stack[7], (size_t)stack[8]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_function((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const char *const *)(uintptr_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (const char *)(uintptr_t)stack[6], (size_t)stack[7], (uint32_t *)(uintptr_t)stack[8]);
         break;
     case 14:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_schedule((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_op *)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_update((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (const uint32_t *)(uintptr_t)stack[3], (size_t)stack[4]);
         break;
     case 15:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_training((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (const uint32_t *)(uintptr_t)stack[3], (size_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_optimize((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (const struct cdl_op *)(uintptr_t)stack[4], (const struct cdl_tensor *)(uintptr_t)stack[5], (const uint32_t *)(uintptr_t)stack[6], (const uint32_t *)(uintptr_t)stack[7], (size_t)stack[8]);
         break;
     case 16:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_eval((const struct cdl_graph *)(uintptr_t)stack[0], (const uint32_t *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (const struct cdl_limits *)(uintptr_t)stack[6], (struct cdl_tensor **)(uintptr_t)stack[7]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_schedule((struct cdl_graph *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_op *)(uintptr_t)stack[3]);
         break;
     case 17:
-        stack[0] = (uint64_t)(uintptr_t)cdl_graph_text((const struct cdl_graph *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_training((struct cdl_graph *)(uintptr_t)stack[0], (uint32_t)stack[1], (const uint32_t *)(uintptr_t)stack[2], (const uint32_t *)(uintptr_t)stack[3], (size_t)stack[4]);
         break;
     case 18:
-        stack[0] = cdl_abi_version();
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_eval((const struct cdl_graph *)(uintptr_t)stack[0], (const uint32_t *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3], (const uint32_t *)(uintptr_t)stack[4], (size_t)stack[5], (const struct cdl_limits *)(uintptr_t)stack[6], (struct cdl_tensor **)(uintptr_t)stack[7]);
         break;
     case 19:
-        stack[0] = (uint64_t)(uintptr_t)cdl_info((struct cdl_bytes **)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_graph_text((const struct cdl_graph *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
         break;
     case 20:
-        stack[0] = (uint64_t)(uintptr_t)cdl_devices((struct cdl_bytes **)(uintptr_t)stack[0]);
+        stack[0] = cdl_abi_version();
         break;
     case 21:
-        stack[0] = (uint64_t)(uintptr_t)cdl_set_threads((uint32_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_info((struct cdl_bytes **)(uintptr_t)stack[0]);
         break;
     case 22:
-        stack[0] = (uint64_t)(uintptr_t)cdl_alloc((size_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_devices((struct cdl_bytes **)(uintptr_t)stack[0]);
         break;
     case 23:
-        cdl_dealloc((void *)(uintptr_t)stack[0], (size_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_set_threads((uint32_t)stack[0]);
         break;
     case 24:
-        stack[0] = (uint64_t)(uintptr_t)cdl_limits_new((size_t)stack[0], number(stack[1]), (struct cdl_limits **)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_alloc((size_t)stack[0]);
         break;
     case 25:
-        cdl_limits_cancel((const struct cdl_limits *)(uintptr_t)stack[0]);
+        cdl_dealloc((void *)(uintptr_t)stack[0], (size_t)stack[1]);
         break;
     case 26:
-        cdl_limits_free((struct cdl_limits *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_limits_new((size_t)stack[0], number(stack[1]), (struct cdl_limits **)(uintptr_t)stack[2]);
         break;
     case 27:
-        stack[0] = (uint64_t)(uintptr_t)cdl_op_new((const char *)(uintptr_t)stack[0], (size_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (struct cdl_op **)(uintptr_t)stack[4]);
+        cdl_limits_cancel((const struct cdl_limits *)(uintptr_t)stack[0]);
         break;
     case 28:
-        cdl_op_free((struct cdl_op *)(uintptr_t)stack[0]);
+        cdl_limits_free((struct cdl_limits *)(uintptr_t)stack[0]);
         break;
     case 29:
-        stack[0] = (uint64_t)(uintptr_t)cdl_eager((const struct cdl_op *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (size_t *)(uintptr_t)stack[6]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_op_new((const char *)(uintptr_t)stack[0], (size_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (struct cdl_op **)(uintptr_t)stack[4]);
         break;
     case 30:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_new((const struct cdl_graph *const *)(uintptr_t)stack[0], (size_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (struct cdl_program **)(uintptr_t)stack[4]);
+        cdl_op_free((struct cdl_op *)(uintptr_t)stack[0]);
         break;
     case 31:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_read((const void *)(uintptr_t)stack[0], (size_t)stack[1], (const struct cdl_limits *)(uintptr_t)stack[2], (struct cdl_program **)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_eager((const struct cdl_op *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (size_t *)(uintptr_t)stack[6]);
         break;
     case 32:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_read_tensor((const struct cdl_tensor *)(uintptr_t)stack[0], (const struct cdl_limits *)(uintptr_t)stack[1], (struct cdl_program **)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_new((const struct cdl_graph *const *)(uintptr_t)stack[0], (size_t)stack[1], (const char *)(uintptr_t)stack[2], (size_t)stack[3], (struct cdl_program **)(uintptr_t)stack[4]);
         break;
     case 33:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_write((const struct cdl_program *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_read((const void *)(uintptr_t)stack[0], (size_t)stack[1], (const struct cdl_limits *)(uintptr_t)stack[2], (struct cdl_program **)(uintptr_t)stack[3]);
         break;
     case 34:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_without_lines((const struct cdl_program *)(uintptr_t)stack[0], (struct cdl_program **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_read_tensor((const struct cdl_tensor *)(uintptr_t)stack[0], (const struct cdl_limits *)(uintptr_t)stack[1], (struct cdl_program **)(uintptr_t)stack[2]);
         break;
     case 35:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_info((const struct cdl_program *)(uintptr_t)stack[0], (int32_t)stack[1], (struct cdl_bytes **)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_write((const struct cdl_program *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
         break;
     case 36:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_select((const struct cdl_program *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_program **)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_without_lines((const struct cdl_program *)(uintptr_t)stack[0], (struct cdl_program **)(uintptr_t)stack[1]);
         break;
     case 37:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_state((const struct cdl_program *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_tensor **)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_info((const struct cdl_program *)(uintptr_t)stack[0], (int32_t)stack[1], (struct cdl_bytes **)(uintptr_t)stack[2]);
         break;
     case 38:
-        cdl_program_free((struct cdl_program *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_select((const struct cdl_program *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_program **)(uintptr_t)stack[3]);
         break;
     case 39:
-        stack[0] = (uint64_t)(uintptr_t)cdl_program_session((const struct cdl_program *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_session **)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_state((const struct cdl_program *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_tensor **)(uintptr_t)stack[3]);
         break;
     case 40:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_function((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_function **)(uintptr_t)stack[3]);
+        cdl_program_free((struct cdl_program *)(uintptr_t)stack[0]);
         break;
     case 41:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_state((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_tensor **)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_program_session((const struct cdl_program *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_session **)(uintptr_t)stack[4]);
         break;
     case 42:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_set_state((const struct cdl_session *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_function((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_function **)(uintptr_t)stack[3]);
         break;
     case 43:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_set_state_within((const struct cdl_session *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3], number(stack[4]), (int32_t *)(uintptr_t)stack[5]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_state((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_tensor **)(uintptr_t)stack[3]);
         break;
     case 44:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_bind((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_variable *)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_set_state((const struct cdl_session *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3]);
         break;
     case 45:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_snapshot((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_program **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_set_state_within((const struct cdl_session *)(uintptr_t)stack[0], (const char *const *)(uintptr_t)stack[1], (const struct cdl_tensor *const *)(uintptr_t)stack[2], (size_t)stack[3], number(stack[4]), (int32_t *)(uintptr_t)stack[5]);
         break;
     case 46:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_restore((const struct cdl_session *)(uintptr_t)stack[0], (const struct cdl_program *)(uintptr_t)stack[1], (int32_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_bind((const struct cdl_session *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_variable *)(uintptr_t)stack[3]);
         break;
     case 47:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_restore_within((const struct cdl_session *)(uintptr_t)stack[0], (const struct cdl_program *)(uintptr_t)stack[1], (int32_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_snapshot((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_program **)(uintptr_t)stack[1]);
         break;
     case 48:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_placement((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_restore((const struct cdl_session *)(uintptr_t)stack[0], (const struct cdl_program *)(uintptr_t)stack[1], (int32_t)stack[2]);
         break;
     case 49:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_report((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_restore_within((const struct cdl_session *)(uintptr_t)stack[0], (const struct cdl_program *)(uintptr_t)stack[1], (int32_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
         break;
     case 50:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_close((const struct cdl_session *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_placement((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
         break;
     case 51:
-        stack[0] = (uint64_t)(uintptr_t)cdl_session_close_within((const struct cdl_session *)(uintptr_t)stack[0], number(stack[1]), (int32_t *)(uintptr_t)stack[2]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_report((const struct cdl_session *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
         break;
     case 52:
-        cdl_session_free((struct cdl_session *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_close((const struct cdl_session *)(uintptr_t)stack[0]);
         break;
     case 53:
-        stack[0] = (uint64_t)(uintptr_t)cdl_function_spec((const struct cdl_function *)(uintptr_t)stack[0], (int32_t)stack[1], (size_t)stack[2], (const char **)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_session_close_within((const struct cdl_session *)(uintptr_t)stack[0], number(stack[1]), (int32_t *)(uintptr_t)stack[2]);
         break;
     case 54:
-        stack[0] = (uint64_t)(uintptr_t)cdl_function_plan((const struct cdl_function *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_bytes **)(uintptr_t)stack[3]);
+        cdl_session_free((struct cdl_session *)(uintptr_t)stack[0]);
         break;
     case 55:
-        stack[0] = (uint64_t)(uintptr_t)cdl_function_run((const struct cdl_function *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (struct cdl_call **)(uintptr_t)stack[6]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_function_spec((const struct cdl_function *)(uintptr_t)stack[0], (int32_t)stack[1], (size_t)stack[2], (const char **)(uintptr_t)stack[3]);
         break;
     case 56:
-        stack[0] = (uint64_t)(uintptr_t)cdl_call_resume((struct cdl_call *)(uintptr_t)stack[0], number(stack[1]), (struct cdl_tensor **)(uintptr_t)stack[2], (size_t)stack[3], (int32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_function_plan((const struct cdl_function *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_bytes **)(uintptr_t)stack[3]);
         break;
     case 57:
-        cdl_call_free((struct cdl_call *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_function_run((const struct cdl_function *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (struct cdl_call **)(uintptr_t)stack[6]);
         break;
     case 58:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_new((int32_t)stack[0], (const int64_t *)(uintptr_t)stack[1], (size_t)stack[2], (const void *)(uintptr_t)stack[3], (size_t)stack[4], (struct cdl_tensor **)(uintptr_t)stack[5]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_call_resume((struct cdl_call *)(uintptr_t)stack[0], number(stack[1]), (struct cdl_tensor **)(uintptr_t)stack[2], (size_t)stack[3], (int32_t *)(uintptr_t)stack[4]);
         break;
     case 59:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_to((const struct cdl_tensor *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4]);
+        cdl_call_free((struct cdl_call *)(uintptr_t)stack[0]);
         break;
     case 60:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_data_mut((struct cdl_tensor *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_new((int32_t)stack[0], (const int64_t *)(uintptr_t)stack[1], (size_t)stack[2], (const void *)(uintptr_t)stack[3], (size_t)stack[4], (struct cdl_tensor **)(uintptr_t)stack[5]);
         break;
     case 61:
-        cdl_tensor_free((struct cdl_tensor *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_to((const struct cdl_tensor *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4]);
         break;
     case 62:
-        cdl_bytes_free((struct cdl_bytes *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_data_mut((struct cdl_tensor *)(uintptr_t)stack[0]);
         break;
     case 63:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_new((const struct cdl_tensor *)(uintptr_t)stack[0], (struct cdl_variable **)(uintptr_t)stack[1]);
+        cdl_tensor_free((struct cdl_tensor *)(uintptr_t)stack[0]);
         break;
     case 64:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_get((const struct cdl_variable *)(uintptr_t)stack[0], (struct cdl_tensor **)(uintptr_t)stack[1]);
+        cdl_bytes_free((struct cdl_bytes *)(uintptr_t)stack[0]);
         break;
     case 65:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_new((const struct cdl_tensor *)(uintptr_t)stack[0], (struct cdl_variable **)(uintptr_t)stack[1]);
         break;
     case 66:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set_within((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], number(stack[2]), (int32_t *)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_get((const struct cdl_variable *)(uintptr_t)stack[0], (struct cdl_tensor **)(uintptr_t)stack[1]);
         break;
     case 67:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_to_within((const struct cdl_variable *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1]);
         break;
     case 68:
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set_within((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], number(stack[2]), (int32_t *)(uintptr_t)stack[3]);
+        break;
+    case 69:
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_to_within((const struct cdl_variable *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
+        break;
+    case 70:
         cdl_variable_free((struct cdl_variable *)(uintptr_t)stack[0]);
         break;
     }
