@@ -2,12 +2,14 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build js static page wheel demo test test-js test-gpu test-go peers gen gen-check lint lint-go format wasm wasm-check \
+.PHONY: help setup build js static page wheel demo test test-js test-go test-gpu peers gen gen-check lint lint-go format wasm wasm-check \
         sanitize bench clean tools
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_QUIET := 1
+# Mesa's Vulkan drivers complain where there is none.
+export XDG_RUNTIME_DIR := $(or $(XDG_RUNTIME_DIR),/tmp)
 
 SYSTEM_PYTHON ?= python3
 VENV := .venv
@@ -33,6 +35,10 @@ STATIC := build/c/lib/libcaudal.a
 # The languages that this machine has; setup says what is left out without them.
 NODE := $(shell node -e 'process.exit(Number(process.versions.node.split(".")[0] < 20))' 2>/dev/null && npm --version >/dev/null 2>&1 && echo node)
 GO := $(shell go version 2>/dev/null | grep -Eq 'go1\.(2[5-9]|[3-9][0-9])' && echo go)
+# Whether there is a GPU, or a driver that computes on the CPU; it needs the built library.
+HAS_GPU = $(PYTHON) -c 'import sys, caudal; sys.exit("gpu:0" not in caudal.devices())'
+# The software driver that Debian's chromium brings.
+SWIFTSHADER := $(wildcard /usr/lib/chromium/vk_swiftshader_icd.json)
 # As root on Debian, what is missing is installed; elsewhere the checks below say what to install.
 APT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
@@ -123,12 +129,17 @@ peers: tools ## Install JAX into build/peers, for the tests that compare with it
 # What a language leaves in build/vectors is compared with what Python leaves there, so Python comes first.
 test: build $(TOOLED) wheel ## Run every test of every language that is here
 	rm -rf build/vectors
-	cargo test --workspace
+	@if $(HAS_GPU); then \
+	  echo cargo test --workspace; cargo test --workspace; \
+	else \
+	  cargo test -p caudal; cargo test --workspace --exclude caudal; \
+	fi
 	cargo test -p caudal --features planted --test planted
 	$(PYTHON) -m pytest
 	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory test-js
 	@[ -z "$(GO)" ] || $(MAKE) --no-print-directory test-go
 	$(PYTHON) tests/vectors/report.py python wasmtime $(if $(NODE),node chromium) $(if $(GO),go-pure go-native)
+	@$(HAS_GPU) || echo "left out: the tests of GPUs (they need one, or a software driver: Debian's mesa-vulkan-drivers)"
 	@[ -n "$(NODE)" ] || echo "left out: the tests of JavaScript (they need Node 20 or newer with npm)"
 	@[ -n "$(GO)" ] || echo "left out: the tests of Go (they need Go 1.25 or newer)"
 
@@ -137,19 +148,24 @@ test-js: build $(JS) $(BROWSER) ## Run the tests of JavaScript, of the page and 
 	npm --prefix tests/browser test
 	node --test tests/packages/packages.test.mjs
 
-# Drivers as they are found: Dawn in Node on Chromium's SwiftShader, unless VK_ICD_FILENAMES names another.
-test-gpu: $(JS) $(BROWSER) ## Run the tests of the GPU: natively, in Node, in a page and in a Worker
-	cargo test --quiet -p caudal --features gpu --lib gpu
-	cargo test --quiet -p caudal --features gpu --test gpu
-	cd js && node --expose-gc --test test/gpu.test.mjs
-	cd tests/browser && node --test gpu.test.mjs
-
 # Not from the cache: the tests leave reports in build/vectors.
 test-go: build $(STATIC) ## Run the tests of Go, with the module and with the native library
 	cd go && go test -count=1 -race ./...
 	cd go && go test -count=1 -race -tags caudal_native ./...
 	cd examples/go && go test -count=1 ./...
 
+# What `make test` runs one in five of, and with the features of its build, so that nothing is built for it.
+test-gpu: build $(TOOLED) ## Run every test of GPUs, on gpu:0 and on Chromium's software driver
+	@for driver in '' $(SWIFTSHADER); do \
+	  [ -z "$$driver" ] || export VK_ICD_FILENAMES=$$driver; \
+	  $(VENV)/bin/caudal devices; \
+	  CAUDAL_GPU=all cargo test --workspace --lib gpu::; \
+	  CAUDAL_GPU=all cargo test --workspace --test gpu; \
+	  $(PYTHON) -m pytest python/tests/test_gpu.py; \
+	done
+	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory $(JS) $(BROWSER)
+	@[ -z "$(NODE)" ] || { cd js && node --expose-gc --test test/gpu.test.mjs; }
+	@[ -z "$(NODE)" ] || { cd tests/browser && node --test gpu.test.mjs; }
 
 gen: setup ## Rewrite the generated files of every language
 	cargo run --quiet -p caudal-gen
@@ -159,6 +175,7 @@ gen-check: gen ## Fail where a generated file was not up to date
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] || { \
 	  git --no-pager diff -- $(GENERATED); echo "out of date: run make gen and commit" $$changed >&2; exit 1; }
 
+# The workspace is checked with the GPU, as the C API has it; the core without it and with planted bugs.
 lint: build $(TOOLED) ## Check formatting, lints and types
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings

@@ -75,6 +75,20 @@ def torch_step(torch, model, learning_rate: float, compiled: bool) -> race.Step:
 
 def jax_step(jax, loss, weights: list[np.ndarray], learning_rate: float) -> race.Step:
     """A training step through jit; `loss(parameters, x, y, key)` is what it lessens."""
+    compiled, state = jax_adam(jax, loss, weights, learning_rate)
+
+    def step(x: np.ndarray, y: np.ndarray) -> float:
+        nonlocal state
+        state, value = compiled(state, x, y)
+        # The whole state, not the loss alone: nothing of this step may run in the next one's time.
+        jax.block_until_ready(state)
+        return float(value)
+
+    return step
+
+
+def jax_adam(jax, loss, weights: list[np.ndarray], learning_rate: float):
+    """The compiled step, from the state and a batch to the next state and the loss; and the first state."""
     jnp = jax.numpy
 
     def update(state, x, y):
@@ -88,15 +102,6 @@ def jax_step(jax, loss, weights: list[np.ndarray], learning_rate: float) -> race
         parameters = [p - rate * a / (jnp.sqrt(b) + EPSILON) for p, a, b in zip(parameters, m, v, strict=True)]
         return (parameters, m, v, count, key), value
 
-    compiled = jax.jit(update, donate_argnums=0)
     zeros = [[jnp.zeros(w.shape) for w in weights] for _ in range(2)]
     state = ([jnp.array(w) for w in weights], *zeros, jnp.float32(0), jax.random.key(0))
-
-    def step(x: np.ndarray, y: np.ndarray) -> float:
-        nonlocal state
-        state, value = compiled(state, x, y)
-        # The whole state, not the loss alone: nothing of this step may run in the next one's time.
-        jax.block_until_ready(state)
-        return float(value)
-
-    return step
+    return jax.jit(update, donate_argnums=0), state

@@ -115,7 +115,13 @@ def with_torch_compile() -> tuple[str, race.Step]:
 
 
 def torch_step(torch, compiled: bool) -> race.Step:
-    """The network with the common initial weights, fed with channels-last pictures without a copy."""
+    """The step of the network, fed with channels-last pictures without a copy."""
+    step = peers.torch_step(torch, torch_model(torch), LEARNING_RATE, compiled)
+    return lambda x, y: step(x.transpose(0, 3, 1, 2), y)
+
+
+def torch_model(torch):
+    """The network with the common initial weights, channels last."""
     nn = torch.nn
     model = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding="same"),
@@ -134,15 +140,19 @@ def torch_step(torch, compiled: bool) -> race.Step:
         for parameter, value in zip(model.parameters(), weights(), strict=True):
             order = (3, 2, 0, 1) if value.ndim == 4 else tuple(reversed(range(value.ndim)))
             parameter.copy_(torch.from_numpy(value.transpose(order).copy()))
-    step = peers.torch_step(torch, model.to(memory_format=torch.channels_last), LEARNING_RATE, compiled)
-    return lambda x, y: step(x.transpose(0, 3, 1, 2), y)
+    return model.to(memory_format=torch.channels_last)
 
 
 def with_jax() -> tuple[str, race.Step]:
     """The step through jit, with its state donated."""
     import jax
-    import jax.numpy as jnp
-    from jax import lax
+
+    return jax.__version__, peers.jax_step(jax, jax_loss(jax), weights(), LEARNING_RATE)
+
+
+def jax_loss(jax):
+    """The loss of the network for a list of parameters; `key` is for dropout."""
+    jnp, lax = jax.numpy, jax.lax
 
     def conv(x, kernel, bias):
         return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
@@ -158,7 +168,7 @@ def with_jax() -> tuple[str, race.Step]:
         logits = jax.nn.relu(h @ w1 + b1) @ w2 + b2
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1))
 
-    return jax.__version__, peers.jax_step(jax, loss, weights(), LEARNING_RATE)
+    return loss
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The demo: Python trains on real pictures, saves one file, and every language here goes on training from it.
 
 Writes build/demo/fashion.caudal and build/demo/report.json, prints a table, and fails unless the losses of native code
-are Python's to the bit and those of WebAssembly within 1e-4 of them.
+are Python's to the bit, those of WebAssembly within 1e-4 of them, and those of a GPU within 1e-3.
 """
 
 from __future__ import annotations
@@ -64,6 +64,14 @@ def tool(name: str, hint: str, least: tuple[int, ...] = (), ask: str = "--versio
 def python() -> list[str]:
     """A fresh Python process."""
     return [sys.executable, str(ROOT / "examples" / "resume.py")]
+
+
+def python_gpu() -> list[str]:
+    """A fresh Python process whose session, with all of its steps, is on a GPU: a software driver will do."""
+    if "gpu:0" not in cd.devices():
+        raise LeftOut("no GPU was found; a software driver is Debian's mesa-vulkan-drivers")
+    # Pictures at once: what the first convolution gives for all of them is more than some drivers bind.
+    return [*python(), "--device", "gpu:0", "--evaluated", "500"]
 
 
 def c() -> list[str]:
@@ -133,6 +141,7 @@ C_DATA = tuple(
 )
 LANGUAGES = [
     Language("python", python, 0.0),
+    Language("python-gpu", python_gpu, 1e-3),
     Language("c", c, 0.0, C_DATA),
     Language("node", node, 1e-4),
     Language("go-pure", lambda: go(native=False), 1e-4),
@@ -187,6 +196,9 @@ def main() -> int:
             f"{entry['language']:10} {entry['loss_first']:12.8f} {entry['loss_last']:12.8f} {entry['accuracy']:9.4f} "
             f"{entry['max_loss_difference']:11.3g} {entry['ms_per_step']:8.2f}"
         )
+    if any(entry["language"] == "python-gpu" for entry in rows):
+        gpu = cd.device("gpu:0").info
+        print(f"python-gpu ran on {gpu['adapter']}" + (", which computes on the CPU" if gpu["software"] else ""))
     for name, why in missing.items():
         print(f"{name:10} left out: {why}")
     print(f"\nwrote {(OUT / 'report.json').relative_to(ROOT)}")

@@ -103,9 +103,5 @@ func Eager(ctx context.Context, op string, attrs any, inputs ...*Tensor) ([]*Ten
 		}
 		return nil, err
 	}
-	results := make([]*Tensor, f.load(count))
-	for i := range results {
-		results[i] = f.take(f.load(outputs + uint64(i*f.word)))
-	}
-	return results, nil
+	return f.takeAll(outputs, int(f.load(count)))
 }

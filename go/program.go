@@ -213,7 +213,7 @@ func (p *Program) State(name string) (*Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.take(at), nil
+	return f.take(at)
 }
 
 // state gives the index of state, -1 if there is none of that name.

@@ -260,7 +260,8 @@ func (c *call) begin(f *frame, l *live, limits engine.Pointer, pieces bool) (Ten
 			return nil, unfinished, nil
 		}
 	}
-	return c.done(f, outputs), 0, nil
+	done, err := c.done(f, outputs)
+	return done, 0, err
 }
 
 // pieceSeconds is how long a piece of a call takes, and so how long others wait for the space.
@@ -278,17 +279,22 @@ func (c *call) resume(f *frame, at engine.Pointer) (Tensors, engine.Pointer, err
 	if err != nil {
 		return nil, 0, err
 	}
-	return c.done(f, outputs), 0, nil
+	taken, err := c.done(f, outputs)
+	return taken, 0, err
 }
 
 // done takes the outputs of a call that has come to its end.
-func (c *call) done(f *frame, at uint64) Tensors {
+func (c *call) done(f *frame, at uint64) (Tensors, error) {
 	if len(c.function.writes) > 0 && !f.space.shared {
 		c.session.changed(c.function.writes)
 	}
-	outputs := make(Tensors, len(c.function.Outputs))
-	for i, output := range c.function.Outputs {
-		outputs[output.Name] = f.take(f.load(at + uint64(i*f.word)))
+	taken, err := f.takeAll(at, len(c.function.Outputs))
+	if err != nil {
+		return nil, err
 	}
-	return outputs
+	outputs := make(Tensors, len(taken))
+	for i, output := range c.function.Outputs {
+		outputs[output.Name] = taken[i]
+	}
+	return outputs, nil
 }

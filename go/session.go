@@ -243,7 +243,7 @@ func (s *Session) State(name string) (*Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.take(at), nil
+	return f.take(at)
 }
 
 // state gives a tensor of the space, which the caller frees.

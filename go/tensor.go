@@ -174,13 +174,25 @@ func (f *frame) view(at engine.Pointer) *Tensor {
 			t.dims[i] = int(binary.LittleEndian.Uint64(view[8*i:]))
 		}
 	}
-	t.data = f.engine.View(data, size)
+	if data != 0 {
+		t.data = f.engine.View(data, size)
+	}
 	return t
 }
 
-// take gives a tensor of the engine that the caller owns, with a copy of its data, and frees it.
-func (f *frame) take(at engine.Pointer) *Tensor {
+// take gives a tensor of the engine that the caller owns, with a copy of its data, and frees it. What is on a device is
+// waited for.
+func (f *frame) take(at engine.Pointer) (*Tensor, error) {
 	t := f.view(at)
+	if device := f.engine.View(at, 4*f.word+8)[4*f.word+4:]; binary.LittleEndian.Uint32(device) != 0 {
+		name, length := f.string("cpu")
+		there, err := f.out(engine.TensorTo, uint64(at), name, length, 0)
+		f.free(engine.TensorFree, at)
+		if err != nil {
+			return nil, err
+		}
+		return f.take(there)
+	}
 	if size := len(t.data); size > 0 {
 		// Of words, so that elements of any dtype lie as they must.
 		data := bytesOf(make([]uint64, (size+7)/8))[:size]
@@ -188,5 +200,21 @@ func (f *frame) take(at engine.Pointer) *Tensor {
 		t.data = data
 	}
 	f.free(engine.TensorFree, at)
-	return t
+	return t, nil
+}
+
+// takeAll takes so many tensors whose pointers begin at an address.
+func (f *frame) takeAll(at uint64, count int) ([]*Tensor, error) {
+	taken := make([]*Tensor, count)
+	var first error
+	for i := range taken {
+		var err error
+		if taken[i], err = f.take(f.load(at + uint64(i*f.word))); err != nil && first == nil {
+			first = err
+		}
+	}
+	if first != nil {
+		return nil, first
+	}
+	return taken, nil
 }

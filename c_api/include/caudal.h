@@ -589,8 +589,9 @@ struct cdl_error *cdl_info(struct cdl_bytes **json);
 
 /*
  The devices of this machine as a JSON list: each has a `name`, as the options of a session take it; a GPU also the
- name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, and the bytes of its
- buffers in `memory` (`used`, `pooled`, `peak`).
+ name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, the bytes of its buffers in
+ `memory` (`used`, `pooled`, `peak`), and in `work` what it was asked for since it was opened: `dispatches`,
+ `pipelines` that were compiled, and the `bytes` that dispatches bind, uploads write and copies move.
 
  */
 struct cdl_error *cdl_devices(struct cdl_bytes **json);

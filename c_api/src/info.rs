@@ -35,8 +35,9 @@ pub unsafe extern "C" fn cdl_info(json: *mut *mut cdl_bytes) -> *mut cdl_error {
 }
 
 /// The devices of this machine as a JSON list: each has a `name`, as the options of a session take it; a GPU also the
-/// name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, and the bytes of its
-/// buffers in `memory` (`used`, `pooled`, `peak`).
+/// name of its `adapter`, the `backend` of its driver, whether it is `software`, its limits, the bytes of its buffers in
+/// `memory` (`used`, `pooled`, `peak`), and in `work` what it was asked for since it was opened: `dispatches`,
+/// `pipelines` that were compiled, and the `bytes` that dispatches bind, uploads write and copies move.
 ///
 /// # Safety
 /// `json` is writable.

@@ -51,10 +51,10 @@ const CASES: &[Case] = &[
         inputs: &[
             "float32[1024, 1024]",
             "float32[1024, 1024]",
-            "float32[1024, 1024]",
-            "float32[1024, 1024]",
             "float32[]",
             "int64[]",
+            "float32[1024, 1024]",
+            "float32[1024, 1024]",
         ],
         op: "adam",
         attrs: "{}",
@@ -108,7 +108,7 @@ impl Case {
 fn bytes_moved(graph: &Graph, passes: &[Pass]) -> Result<(usize, usize)> {
     let graph = passes::run(&Arc::new(graph.clone()), passes, &Meter::default(), &mut |_, _| {})?;
     let plan = Plan::new(&graph, &Meter::default())?;
-    let instance = Instance::new(&plan, &Bindings::new(), &Meter::default())?;
+    let instance = Instance::new(&plan, &Bindings::new(), None, &Meter::default())?;
     let (mut bytes, mut steps) = (0, 0);
     for (block, sizes) in plan.blocks.iter().zip(&instance.blocks) {
         steps += block.steps.len();

@@ -229,15 +229,21 @@ fn placed(step: &Placement) -> Json {
     Json::Object(entry)
 }
 
-/// The devices of this machine: for each its `name`, and of a GPU what its driver says and the bytes of its buffers.
+/// The devices of this machine: for each its `name`, and of a GPU what its driver says, the bytes of its buffers,
+/// and what it was asked for.
 pub fn devices() -> Json {
     let mut devices = vec![object([("name", "cpu".into())])];
     for (index, adapter) in gpu::adapters().iter().enumerate() {
-        let usage = gpu::opened(index).map(|device| device.usage()).unwrap_or_default();
+        let (usage, work) = gpu::opened(index).map(|device| (device.usage(), device.work())).unwrap_or_default();
         let memory = object([
             ("used", json::from_unsigned(usage.used)),
             ("pooled", json::from_unsigned(usage.pooled)),
             ("peak", json::from_unsigned(usage.peak)),
+        ]);
+        let work = object([
+            ("dispatches", json::from_unsigned(work.dispatches)),
+            ("pipelines", json::from_unsigned(work.pipelines)),
+            ("bytes", json::from_unsigned(work.bytes)),
         ]);
         devices.push(object([
             ("name", format!("gpu:{index}").as_str().into()),
@@ -252,6 +258,7 @@ pub fn devices() -> Json {
             ("f16", adapter.has_f16.into()),
             ("subgroups", adapter.has_subgroups.into()),
             ("memory", memory),
+            ("work", work),
         ]));
     }
     Json::Array(devices)

@@ -7,6 +7,7 @@ use caudal::cpu::work::Watch;
 use caudal::gpu::driver::open;
 use caudal::meter::Meter;
 use caudal::op::Vjp;
+use caudal::plan::instance::Placement;
 use caudal::run::eager::evaluate;
 use caudal::run::function::{Executable, Setting};
 use caudal::run::{Limits, Session};
@@ -15,7 +16,7 @@ use caudal::{DType, Graph, Tensor, Value, grad, passes};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use support::cases::{Case, difference, for_samples, weigh};
-use support::{Generator, execute, models, numbers};
+use support::{Generator, apply, execute, models, numbers};
 
 fn on_device(session: &Session) -> Session {
     Session::on(session.program().clone(), Limits::none(), &open(0).unwrap(), false).unwrap()
@@ -71,14 +72,19 @@ fn tensors_go_there_and_back() {
     }
 }
 
-/// A graph on the device: its outputs, and the steps that the CPU ran.
-fn run_there(what: &str, graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<String>) {
+/// A graph on the device: its outputs, and its steps.
+fn run_steps(what: &str, graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<Placement>) {
     let setting = Setting { device: Some(open(0).unwrap()), ..Setting::default() };
     let executable = Executable::with(graph, passes::OPTIMIZED, &setting, &Meter::default()).unwrap();
     let executable = Arc::new(executable);
     let outputs = execute(&executable, graph, inputs).unwrap_or_else(|error| panic!("{what}: {error}"));
     let outputs = all_to_host(outputs, &Watch::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let placement = executable.placement(&[], &Meter::default()).unwrap();
+    (outputs, executable.placement(&[], &Meter::default()).unwrap())
+}
+
+/// A graph on the device: its outputs, and the steps that the CPU ran.
+fn run_there(what: &str, graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<String>) {
+    let (outputs, placement) = run_steps(what, graph, inputs);
     let host = placement.into_iter().filter(|step| step.device == "cpu");
     (outputs, host.map(|step| format!("{}: {}", step.op, step.why.unwrap_or_default())).collect())
 }
@@ -153,4 +159,154 @@ fn gradients_are_what_the_cpu_gives() {
     host.retain(|why| !why.contains("float64"));
     assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
     assert!(host.is_empty(), "the CPU ran:\n{}", host.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// What is reduced along rows, with what is before and after.
+fn along_rows(name: &str, graph: &mut Graph, x: Value) -> Vec<Value> {
+    let spec = graph.spec(x).clone();
+    let sizes = spec.shape.sizes().unwrap();
+    let (rows, length) = (sizes[0], *sizes.last().unwrap());
+    let row = |graph: &mut Graph, seed: u64| {
+        let spec = support::spec(&format!("{}[{length}]", spec.dtype));
+        graph.constant(Generator(seed).tensor(&spec, 0.5, 1.5)).unwrap()
+    };
+    let keep = r#"{"axis": [-1], "keepdims": true}"#;
+    match name {
+        "layer_norm" => {
+            let (scale, offset) = (row(graph, 3), row(graph, 5));
+            vec![apply(graph, name, "{}", &[x, scale, offset])]
+        }
+        "rms_norm" => {
+            let scale = row(graph, 3);
+            vec![apply(graph, name, "{}", &[x, scale])]
+        }
+        "softmax_cross_entropy" => {
+            let labels = (0..rows).map(|row| (row % length.max(1)) as f64).collect::<Vec<_>>();
+            let labels = graph.constant(support::tensor(DType::I32, &[rows], &labels)).unwrap();
+            vec![apply(graph, name, "{}", &[x, labels])]
+        }
+        "standardize" => {
+            let (most, least) = (apply(graph, "max", keep, &[x]), apply(graph, "min", keep, &[x]));
+            let (range, from) = (graph.sub(most, least).unwrap(), graph.sub(x, least).unwrap());
+            let one = graph.scalar(spec.dtype, 1.0).unwrap();
+            let range = graph.add(range, one).unwrap();
+            let share = apply(graph, "div", "{}", &[from, range]);
+            let share = apply(graph, "tanh", "{}", &[share]);
+            let total = apply(graph, "sum", r#"{"axis": [-1]}"#, &[share]);
+            vec![share, total, most]
+        }
+        "count" => {
+            let square = graph.mul(x, x).unwrap();
+            let (most, sum) = (apply(graph, "max", keep, &[square]), apply(graph, "sum", keep, &[square]));
+            let (least, product) = (apply(graph, "min", keep, &[square]), apply(graph, "prod", keep, &[square]));
+            let is_most = apply(graph, "equal", "{}", &[square, most]);
+            let is_lower = apply(graph, "less", "{}", &[square, sum]);
+            let (any, all) = (apply(graph, "any", keep, &[is_most]), apply(graph, "all", keep, &[is_lower]));
+            let nonzero = apply(graph, "any", keep, &[square]);
+            let rest = graph.sub(square, sum).unwrap();
+            vec![rest, least, product, any, all, nonzero]
+        }
+        "columns" => {
+            let first = r#"{"axis": [0], "keepdims": true}"#;
+            let mean = apply(graph, "mean", first, &[x]);
+            let centered = graph.sub(x, mean).unwrap();
+            let square = graph.mul(centered, centered).unwrap();
+            let variance = apply(graph, "mean", first, &[square]);
+            let scale = apply(graph, "rsqrt", "{}", &[variance]);
+            let (normal, shift) = (graph.mul(centered, scale).unwrap(), row(graph, 7));
+            vec![graph.add(normal, shift).unwrap(), mean]
+        }
+        _ => vec![apply(graph, name, "{}", &[x])],
+    }
+}
+
+/// Checks the values, and for floats the gradients, along rows of a tensor; how many kernels clusters are.
+fn check_rows(name: &str, x: &Tensor, failures: &mut Vec<String>) -> Vec<usize> {
+    let what = format!("{name} of {:?} {:?}", x.dtype(), x.sizes());
+    let mut graph = Graph::new();
+    let input = graph.input("x", x.spec()).unwrap();
+    let outputs = along_rows(name, &mut graph, input);
+    graph.set_outputs(outputs.clone()).unwrap();
+    let mut launches = Vec::new();
+    let mut check = |what: &str, graph: &Graph| {
+        let expected = evaluate(graph, vec![x.clone()], &Limits::none()).unwrap();
+        let (given, steps) = run_steps(what, graph, std::slice::from_ref(x));
+        launches.extend(steps.iter().filter(|step| step.op == "fused").map(|step| step.launches));
+        for (output, (given, expected)) in given.iter().zip(&expected).enumerate() {
+            let tolerance = if expected.dtype().is_float() { tolerance(expected.dtype()) } else { 0.0 };
+            let far = difference(given, expected, tolerance);
+            failures.extend(far.map(|text| format!("{what}: output {output} {text}")));
+        }
+        assert!(steps.iter().all(|step| step.device != "cpu"), "{what}: {steps:?}");
+    };
+    check(&what, &graph);
+    if x.dtype().is_float() {
+        let loss = weigh(&mut graph, &outputs, DType::F32, &mut Generator(13));
+        let gradients = grad::grad(&mut graph, loss, &[input]).unwrap();
+        graph.set_outputs(gradients).unwrap();
+        check(&format!("the gradient of {what}"), &graph);
+    }
+    launches
+}
+
+const ALONG_ROWS: [&str; 6] =
+    ["softmax", "log_softmax", "layer_norm", "rms_norm", "softmax_cross_entropy", "standardize"];
+
+#[test]
+fn clusters_reduce_along_rows_of_any_length() {
+    let mut failures = Vec::new();
+    let sizes: &[&[usize]] =
+        &[&[1, 1], &[5000, 3], &[1, 10], &[70, 33], &[2, 3, 256], &[9, 1000], &[1, 20_000], &[0, 5], &[65, 1]];
+    for name in ALONG_ROWS {
+        for &sizes in sizes.iter().filter(|sizes| name != "softmax_cross_entropy" || sizes.len() == 2) {
+            let spec = format!("float32[{}]", sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", "));
+            let x = Generator(17).tensor(&support::spec(&spec), -4.0, 4.0);
+            let launches = check_rows(name, &x, &mut failures);
+            // That gradient has more operands than some devices allow.
+            let is_one = sizes.last() < Some(&10_000) && name != "standardize";
+            assert!(!is_one || launches.iter().all(|&count| count <= 1), "{name} {sizes:?}: {launches:?}");
+        }
+        for dtype in [DType::F16, DType::BF16] {
+            for length in [3, 33] {
+                let x = Generator(19).tensor(&support::spec(&format!("{dtype}[7, {length}]")), -2.0, 2.0);
+                check_rows(name, &x, &mut failures);
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn clusters_reduce_every_dtype_and_columns() {
+    let mut failures = Vec::new();
+    for dtype in [DType::I8, DType::U8, DType::I32, DType::U32, DType::I64, DType::F32, DType::F16] {
+        for length in [3, 70, 300] {
+            let x = Generator(23).tensor(&support::spec(&format!("{dtype}[9, {length}]")), 0.0, 3.0);
+            if !dtype.is_float() || length == 3 {
+                check_rows("count", &x, &mut failures);
+            }
+        }
+    }
+    for sizes in ["1, 4", "3, 70", "40, 5", "700, 33", "300, 1", "20000, 2"] {
+        let x = Generator(29).tensor(&support::spec(&format!("float32[{sizes}]")), -4.0, 4.0);
+        check_rows("columns", &x, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn clusters_give_what_the_cpu_gives_of_nan_and_infinity() {
+    let (nan, inf, mut failures) = (f32::NAN, f32::INFINITY, Vec::new());
+    for name in ALONG_ROWS {
+        for length in [3, 40] {
+            let mut elements = Generator(31).numbers(6 * length).into_iter().map(|x| x as f32).collect::<Vec<_>>();
+            for (row, special) in [nan, inf, -inf, -nan].into_iter().enumerate() {
+                elements[row * length + 1] = special;
+            }
+            elements[4 * length..5 * length].fill(-inf);
+            let x = Tensor::from_slice(DType::F32, &[6, length], &elements).unwrap();
+            check_rows(name, &x, &mut failures);
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -38,7 +38,7 @@ class Device:
             >>> cd.device("cpu").info
             {'name': 'cpu'}
         """
-        return {key: value for key, value in _fact(self.name).items() if key != "memory"}
+        return {key: value for key, value in _fact(self.name).items() if key not in ("memory", "work")}
 
     def memory(self) -> dict[str, int]:
         """Bytes of its buffers: ``used`` now, ``pooled`` for the next use, and the ``peak`` of what was used.
@@ -46,6 +46,14 @@ class Device:
         Those of the CPU are not counted; `Limits` counts what calls take there.
         """
         return dict(_fact(self.name).get("memory") or {"used": 0, "pooled": 0, "peak": 0})
+
+    def work(self) -> dict[str, int]:
+        """What it was asked for since it was opened; that of the CPU is not counted.
+
+        ``dispatches`` of kernels, ``pipelines`` (shaders that were compiled), and the ``bytes`` that dispatches bind,
+        uploads write and copies move. None of it depends on how fast the device is.
+        """
+        return dict(_fact(self.name).get("work") or {"dispatches": 0, "pipelines": 0, "bytes": 0})
 
     def __enter__(self) -> Device:
         _placement.enter(self.name)

@@ -18,6 +18,7 @@ def test_the_cpu_is_a_device() -> None:
     cpu = cd.device("cpu")
     assert (cpu.name, cpu.info, repr(cpu)) == ("cpu", {"name": "cpu"}, "<caudal device cpu>")
     assert cpu.memory() == {"used": 0, "pooled": 0, "peak": 0}
+    assert cpu.work() == {"dispatches": 0, "pipelines": 0, "bytes": 0}
     assert cd.device(cpu) is cpu and cd.devices()[0] == "cpu" and cd.device("auto").name in cd.devices()
 
 

@@ -294,13 +294,17 @@ impl Run<'_> {
             let stored = match feed.pattern {
                 Pattern::Strided { start: first, end } => {
                     let axes = &self.axes[first..end];
-                    if let Some(element) = load::only_element(axes, start, count) {
-                        let element = feed.data.wrapping_offset(element * input.width as isize);
-                        return self.repeat(input, element, tiles, count.min(BLOCK));
+                    let along = load::along_innermost(axes, start, count);
+                    let at = |place: isize| feed.data.wrapping_offset(place * input.width as isize);
+                    match (along, axes[0].stride) {
+                        (Some(place), 0) => return self.repeat(input, at(place), tiles, count.min(BLOCK)),
+                        (Some(place), 1) => at(place),
+                        _ => {
+                            let to = if input.widen.is_some() { tiles } else { out };
+                            load::gather(feed.data, axes, input.width, start, to, count);
+                            to.cast_const()
+                        }
                     }
-                    let to = if input.widen.is_some() { tiles } else { out };
-                    load::gather(feed.data, axes, input.width, start, to, count);
-                    to.cast_const()
                 }
                 _ => feed.data.add(start * input.width),
             };

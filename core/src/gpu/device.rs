@@ -82,6 +82,18 @@ pub struct Usage {
     pub peak: u64,
 }
 
+/// What a device has been asked for since it was opened. None of it depends on how fast it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Runs of a pipeline.
+    pub dispatches: u64,
+    /// Shaders that were compiled.
+    pub pipelines: u64,
+    /// Bytes of what dispatches bind, and of what is uploaded, copied (read and written) and cleared: what would pass
+    /// through memory if each kernel touched each of its bytes once.
+    pub bytes: u64,
+}
+
 /// How many dispatches are gathered before a driver gets them: it works on some while others are made.
 const GATHERED: usize = 64;
 
@@ -103,12 +115,14 @@ struct State {
     buffers: BufferId,
     pipelines: HashMap<Shader, PipelineId>,
     commands: Vec<Command>,
-    dispatches: usize,
+    /// How many of them are dispatches.
+    gathered: usize,
     /// Buffers without a holder, by bytes.
     free: BTreeMap<u64, Vec<BufferId>>,
     usage: Usage,
     /// Whether the device had no memory for a buffer: the pool makes room before the next one.
     is_short: bool,
+    work: Work,
 }
 
 /// A buffer of a device; it goes back to the device's pool when it is dropped.
@@ -144,6 +158,12 @@ impl Device {
     pub fn usage(&self) -> Usage {
         let _section = section();
         self.state().usage
+    }
+
+    /// What it has been asked for so far.
+    pub fn work(&self) -> Work {
+        let _section = section();
+        self.state().work
     }
 
     /// A buffer of at least `bytes` bytes. What it holds is undefined.
@@ -215,9 +235,10 @@ impl Device {
     pub fn push(&self, command: Command, watch: &Watch) -> Result<()> {
         let _section = section();
         let mut state = self.state();
-        state.dispatches += usize::from(matches!(command, Command::Dispatch(..)));
+        state.gathered += usize::from(matches!(command, Command::Dispatch(..)));
+        state.work.count(&command);
         state.commands.push(command);
-        if state.dispatches >= GATHERED { self.submit(&mut state, watch) } else { Ok(()) }
+        if state.gathered >= GATHERED { self.submit(&mut state, watch) } else { Ok(()) }
     }
 
     /// Writes bytes to the start of a part; the last word is filled with zeros.
@@ -250,6 +271,7 @@ impl Device {
         let id = state.pipelines.len() as PipelineId;
         self.driver.execute(vec![Command::Pipeline(id, shader.clone())], &Watch::default())?;
         state.pipelines.insert(shader.clone(), id);
+        state.work.pipelines += 1;
         Ok(id)
     }
 
@@ -315,7 +337,7 @@ impl Device {
 
     fn submit(&self, state: &mut State, watch: &Watch) -> Result<()> {
         self.check()?;
-        state.dispatches = 0;
+        state.gathered = 0;
         match std::mem::take(&mut state.commands) {
             commands if commands.is_empty() => Ok(()),
             commands => self.driver.execute(commands, watch),
@@ -324,6 +346,21 @@ impl Device {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn count(&mut self, command: &Command) {
+        match command {
+            Command::Dispatch(_, parts, _) => {
+                self.dispatches += 1;
+                self.bytes += parts.iter().map(|part| part.bytes).sum::<u64>();
+            }
+            Command::Upload(_, _, bytes) => self.bytes += bytes.len() as u64,
+            Command::Copy(part, ..) => self.bytes += 2 * part.bytes,
+            Command::Clear(part) => self.bytes += part.bytes,
+            Command::Create(..) | Command::Destroy(_) | Command::Pipeline(..) => {}
+        }
     }
 }
 
@@ -442,6 +479,8 @@ mod tests {
                         upload b0+0:8\ndispatch p0 (b0+0:8, b1+0:300) 2x1x1\ncopy b0+0:8 to b1+256\nclear b1+0:300\n\
                         read b0+0:8\n";
         assert_eq!(*driver.text.lock().unwrap(), expected);
+        let bytes = 8 + (8 + 300) + 2 * 8 + 300;
+        assert_eq!(device.work(), Work { dispatches: 1, pipelines: 1, bytes });
     }
 
     #[test]

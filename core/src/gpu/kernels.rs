@@ -15,6 +15,7 @@ mod product;
 mod random;
 mod reduce;
 mod region;
+mod rows;
 mod running;
 mod scatter;
 mod sort;
@@ -53,7 +54,7 @@ const PRINTERS: &[&[(&str, Printer)]] = &[
 pub fn print_node(node: &Node, sizes: &Bindings, request: &Request) -> Result<Recipe, Refusal> {
     match (&node.op.def.meaning, &node.regions[..]) {
         (Meaning::Cluster, [region]) if region.nodes().iter().any(|node| is_fold(&node.op)) => {
-            region::print(region, sizes, request)
+            rows::print(region, sizes, request).or_else(|_| region::print(region, sizes, request))
         }
         (Meaning::Cluster, [region]) => {
             let cluster = cluster_expression(region)?;

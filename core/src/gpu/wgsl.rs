@@ -220,7 +220,7 @@ impl Source {
         let start = self.size(layout.offset as i64);
         let (offset, rest) = (self.name("offset"), self.name("rest"));
         self.line(format!("var {offset} = {start};"));
-        if axes.is_empty() {
+        if axes.iter().all(|(_, stride)| *stride == 0) {
             return offset;
         }
         self.line(format!("var {rest} = {index};"));

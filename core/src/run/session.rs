@@ -126,8 +126,17 @@ impl Session {
                 let first = Arc::new(Variable::new(state.value.clone()));
                 *entry.variable.write().unwrap_or_else(PoisonError::into_inner) = first;
             }
+            self.trim();
         }
         is_closed
+    }
+
+    /// Frees the buffers of its device that nobody holds.
+    fn trim(&self) {
+        if let Some(device) = &self.setting.device {
+            // A device that is lost has none.
+            let _ = device.trim();
+        }
     }
 
     /// The index of a function.
@@ -318,5 +327,14 @@ impl Session {
         let shared = from.state.iter().filter(|state| self.state.iter().any(|entry| entry.name == state.name));
         let changes: Vec<_> = shared.map(|state| (state.name.as_str(), state.value.clone())).collect();
         self.set_state_within(&changes, watch)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cells.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.state.clear();
+        self.functions.clear();
+        self.trim();
     }
 }

@@ -117,18 +117,21 @@ impl Feed {
     }
 }
 
-/// Where the only element is that the output indices `start .. start + count` read, if all read the same one.
-pub fn only_element(axes: &[Axis], start: usize, count: usize) -> Option<isize> {
+/// Where the first element is that the output indices `start .. start + count` read, if they go along the innermost axis
+/// alone.
+pub fn along_innermost(axes: &[Axis], start: usize, count: usize) -> Option<isize> {
     let (inner, outer) = axes.split_first()?;
-    if inner.stride != 0 || start % inner.size + count > inner.size {
+    let index = start % inner.size;
+    if index + count > inner.size {
         return None;
     }
     let mut rest = start / inner.size;
-    Some(outer.iter().fold(0, |place, axis| {
+    let place = outer.iter().fold(0, |place, axis| {
         let index = rest % axis.size;
         rest /= axis.size;
         place + index as isize * axis.stride
-    }))
+    });
+    Some(place + index as isize * inner.stride)
 }
 
 /// Copies the elements of the output indices `start .. start + count` to `out`; `axes` are two or more, or one with

@@ -56,8 +56,8 @@ impl Convolution {
         Ok(recipe)
     }
 
-    /// The image or the convolved image, as the pixels of the other one see it through the taps of the outer loop, whose
-    /// channels the inner loop counts.
+    /// The image or the convolved image, as the pixels of the other one see it through the taps of the outer loop; the
+    /// inner loop counts its channels.
     fn seen(&self, slot: usize, is_transposed: bool) -> Seen {
         let (geometry, [inputs, outputs]) = (self.geometry, self.group());
         let (grid, image, channels, inner) = match is_transposed {

@@ -176,7 +176,7 @@ impl Output {
 }
 
 /// A layout as one of those sizes, to which its own broadcast.
-fn broadcast(layout: &Layout, sizes: &[usize]) -> Result<Layout, Refusal> {
+pub fn broadcast(layout: &Layout, sizes: &[usize]) -> Result<Layout, Refusal> {
     let Some(more) = sizes.len().checked_sub(layout.sizes.len()) else {
         return Err(Refusal(format!("an input has more axes than {sizes:?}")));
     };

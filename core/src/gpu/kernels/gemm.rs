@@ -3,13 +3,13 @@
 //!
 //! On a GPU a workgroup keeps tiles of both operands in memory that it shares. A software device has no faster memory
 //! than its caches, and waits at barriers: there each invocation has a block of the output in registers and loads what
-//! it needs. Either way a long sum is cut into pieces that a second launch adds up, for two reasons: so that there is work
-//! for all of the device, and since llvmpipe stops an invocation after 65,535 iterations.
+//! it needs. Either way a long sum is cut into pieces that a second launch adds up, for two reasons: so that there is
+//! work for all of the device, and since llvmpipe stops an invocation after 65,535 iterations.
 
 use super::super::device::Adapter;
 use super::super::kernel::{Launch, Recipe, Refusal, Slot};
 use super::super::wgsl::{INVOCATIONS, Source, compute_type, cover};
-use super::operand::{Along, Loaded, Operand, Side};
+use super::operand::{Along, Loaded, Operand, Side, plus};
 use crate::dtype::DType;
 
 /// The most iterations of an invocation.
@@ -79,7 +79,7 @@ impl Product<'_> {
         }
         Plan::Blocks(self.sizes.map(|size| match size {
             0..4 => 1,
-            4 => 4,
+            4..16 => 4,
             _ => 8,
         }))
     }
@@ -208,7 +208,7 @@ impl<'a> Printing<'a> {
         let ty = compute_type(product.dtype)?;
         if block[1] >= 4 {
             let stores = ["x", "y", "z", "w"].iter().enumerate().map(|(place, component)| {
-                let store = output.store(&format!("i + {place}u"), &format!("value.{component}"));
+                let store = output.store(&plus("i", place), &format!("value.{component}"));
                 format!("    if (count > {place}) {{ {store} }}\n")
             });
             let stores: String = stores.collect();
@@ -339,13 +339,15 @@ impl<'a> Printing<'a> {
         let at = source.value("at", at);
         let count = source.size(n as i64);
         let count = source.value("count", format!("i32({count}) - i32({column})"));
-        for place_of_row in 0..self.block[0] {
-            source.line(format!("if (({row} + {place_of_row}u) < {rows}) {{"));
+        for below in 0..self.block[0] {
+            let start = if below == 0 { at.clone() } else { format!("{at} + ({below}u * {stride})") };
+            source.line(format!("if ({} < {rows}) {{", plus(row, below)));
             for part in 0..self.block[1].div_ceil(4) {
-                let (store, place) = (self.store, 4 * part);
-                source.line(format!(
-                    "{store}({at} + ({place_of_row}u * {stride}) + {place}u, {count} - {place}, sum_{place_of_row}_{part});"
-                ));
+                let (store, right) = (self.store, 4 * part);
+                source.line(match right {
+                    0 => format!("{store}({start}, {count}, sum_{below}_0);"),
+                    _ => format!("{store}({start} + {right}u, {count} - {right}, sum_{below}_{part});"),
+                });
             }
             source.line("}");
         }
@@ -377,8 +379,8 @@ impl<'a> Printing<'a> {
         Ok(self.source.launch(groups))
     }
 
-    /// A tile for each workgroup. Half of its invocations load a tile of x, the others one of y, each a block of four by
-    /// four, which they store by places in the sum: so all of it moves in vectors.
+    /// A tile for each workgroup. Half of its invocations load a tile of x, the others one of y, each a block of four
+    /// by four, which they store by places in the sum: so all of it moves in vectors.
     fn tiles(mut self, size: usize, cut: &Cut) -> Result<Launch, Refusal> {
         let [m, n] = self.product.sizes;
         let count = self.product.batch * m.div_ceil(size) * n.div_ceil(size) * cut.pieces();
@@ -420,7 +422,10 @@ impl<'a> Printing<'a> {
             let loaded = self.sides[index].load(&mut self.source, &places, 4, &first, Some(end));
             for place in 0..4 {
                 let value = loaded.vector(0, place, ty);
-                self.source.line(format!("tile_{name}[((({sum} * 4u) + {place}u) * {quads}u) + {free}] = {value};"));
+                self.source.line(format!(
+                    "tile_{name}[({} * {quads}u) + {free}] = {value};",
+                    plus(&format!("({sum} * 4u)"), place)
+                ));
             }
         }
         self.source.line("}");
@@ -429,7 +434,7 @@ impl<'a> Printing<'a> {
         let vectors = |source: &mut Source, name: &str, count: usize, which: &str| {
             let each =
                 |part| source.value(name, format!("tile_{name}[(place * {quads}u) + ({which} * {count}u) + {part}u]"));
-            Loaded::free(vec![(0..count).map(each).collect()])
+            Loaded::Free(vec![(0..count).map(each).collect()])
         };
         let x = vectors(&mut self.source, "x", self.block[0] / 4, &down);
         let y = vectors(&mut self.source, "y", self.block[1] / 4, &across);

@@ -63,6 +63,11 @@ impl Valid {
     }
 }
 
+/// An index beyond another.
+pub fn plus(index: &str, by: usize) -> String {
+    if by == 0 { index.into() } else { format!("({index} + {by}u)") }
+}
+
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Elements in variables.
@@ -76,11 +81,6 @@ pub enum Loaded {
 }
 
 impl Loaded {
-    /// Vectors of four free indices, by place in the sum.
-    pub fn free(vectors: Vec<Vec<String>>) -> Loaded {
-        Loaded::Free(vectors)
-    }
-
     /// One element.
     pub fn scalar(&self, free: usize, place: usize) -> String {
         match self {
@@ -171,7 +171,7 @@ impl Side {
         let last = source.size(limit.saturating_sub(width) as i64);
         let index = |index: usize| match count {
             1 => first.to_string(),
-            _ => format!("min({first} + {}u, {last})", index * width),
+            _ => format!("min({}, {last})", plus(first, index * width)),
         };
         self.found = (0..count.div_ceil(width)).map(|i| reader.find(source, &index(i))).collect();
         self.reader = Some(reader);
@@ -185,7 +185,7 @@ impl Side {
     /// Loads `depth` places of the sum from `inner` on; those from `end` on are zeros.
     pub fn load(&self, source: &mut Source, places: &[Place], depth: usize, inner: &str, end: Option<&str>) -> Loaded {
         let load = |source: &mut Source, place: &Place, index: usize| {
-            let inner = if index == 0 { inner.to_string() } else { format!("({inner} + {index}u)") };
+            let inner = plus(inner, index);
             let offset = match &place.step {
                 None => format!("{} + {inner}", place.offset),
                 Some(step) => format!("{} + ({inner} * {step})", place.offset),

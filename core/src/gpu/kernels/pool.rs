@@ -356,7 +356,7 @@ mod tests {
         ];
         for (image, pooled, attrs) in table {
             let x = Some(numbers(&mut draw, image));
-            check("max_pool", attrs, &[x.clone()], 0.0, false);
+            check("max_pool", attrs, std::slice::from_ref(&x), 0.0, false);
             let y = Some(draw.tensor(DType::F32, image, (-1.0, 1.0)));
             check("max_pool_gather", attrs, &[x.clone(), y.clone()], 0.0, false);
             let cotangent = Some(draw.tensor(DType::F32, pooled, (-1.0, 1.0)));

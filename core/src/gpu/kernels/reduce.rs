@@ -40,7 +40,7 @@ fn reduced(request: &Request, fold: fn(DType) -> Result<Fold, Refusal>) -> Resul
 }
 
 /// A layout of some of the axes of another one.
-fn along(layout: &Layout, offset: usize, takes: impl Fn(usize) -> bool) -> Layout {
+pub fn along(layout: &Layout, offset: usize, takes: impl Fn(usize) -> bool) -> Layout {
     let axes = || (0..layout.sizes.len()).filter(|&axis| takes(axis));
     let sizes = axes().map(|axis| layout.sizes[axis]).collect();
     Layout { dtype: layout.dtype, sizes, strides: axes().map(|axis| layout.strides[axis]).collect(), offset }

@@ -22,8 +22,7 @@ impl Source {
         values: &mut Values,
     ) -> Result<(), Refusal> {
         let needed = expression.needed(results, |register| values.contains_key(&register));
-        let read: BTreeSet<_> =
-            needed.iter().flat_map(|&register| expression.steps()[register as usize].instruction.operands()).collect();
+        let read: BTreeSet<_> = expression.steps().iter().flat_map(|step| step.instruction.operands()).collect();
         for register in needed {
             if !values.contains_key(&register) {
                 let step = expression.steps()[register as usize];
@@ -91,7 +90,8 @@ impl Source {
         }
     }
 
-    fn binary(&mut self, op: Binary, dtype: DType, x: &str, y: &str) -> String {
+    /// The text of an instruction on two values of a dtype, not yet rounded.
+    pub fn binary(&mut self, op: Binary, dtype: DType, x: &str, y: &str) -> String {
         let suffix = suffix(dtype);
         let (is_wide, is_bool) = (matches!(suffix, "i64" | "u64"), suffix == "bool");
         let name = match op {
@@ -206,6 +206,13 @@ impl Source {
         match step.dtype {
             _ if is_exact => text,
             DType::F32 if is_read && is_arithmetic(&step.instruction) => self.call("opaque", &[&text]),
+            dtype => self.round(dtype, text),
+        }
+    }
+
+    /// What was computed, as a value of a dtype.
+    pub fn round(&mut self, dtype: DType, text: String) -> String {
+        match dtype {
             DType::F16 => self.call("round_to_f16", &[&text]),
             DType::BF16 => self.call("round_to_bf16", &[&text]),
             DType::I8 => format!("(({text}) << 24u) >> 24u"),

@@ -121,6 +121,8 @@ pub struct Placement {
     pub device: String,
     /// Why it is not on the session's device; how control flow goes there.
     pub why: Option<String>,
+    /// How many kernels a device launches for it.
+    pub launches: usize,
 }
 
 impl Instance {
@@ -140,7 +142,8 @@ impl Instance {
                 Some(Kernel::Launches(_)) | None => (device, None),
             };
             let location = node.and_then(|node| node.location.clone());
-            Placement { op: node.map_or("copy", |node| node.op.def.name), location, device, why }
+            let launches = if let Some(Kernel::Launches(launches)) = kernel { launches.len() } else { 0 };
+            Placement { op: node.map_or("copy", |node| node.op.def.name), location, device, why, launches }
         };
         let blocks = plan.blocks.iter().zip(&self.blocks);
         let steps = blocks.flat_map(|(block, made)| {
