@@ -163,6 +163,9 @@ test-gpu: build $(TOOLED) ## Run every test of GPUs, on gpu:0 and on Chromium's 
 	  CAUDAL_GPU=all cargo test --workspace --test gpu; \
 	  $(PYTHON) -m pytest python/tests/test_gpu.py; \
 	done
+	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory $(JS) $(BROWSER)
+	@[ -z "$(NODE)" ] || { cd js && node --expose-gc --test test/gpu.test.mjs; }
+	@[ -z "$(NODE)" ] || { cd tests/browser && node --test gpu.test.mjs; }
 
 gen: setup ## Rewrite the generated files of every language
 	cargo run --quiet -p caudal-gen

@@ -39,9 +39,25 @@ export class Classifier {
    * Opens a file.
    * @param {string | Blob} source an address or a file
    * @param {(bytes: number, all?: number) => void} onProgress
+   * @param {string} device
    */
-  static async open(source, onProgress) {
-    const session = await load(source, { worker: true, memory: MEMORY, onProgress });
+  static open(source, onProgress, device = "cpu") {
+    return Classifier.#of(load(source, { worker: true, memory: MEMORY, onProgress, device }));
+  }
+
+  /**
+   * The same program, with what it has learned, on another device.
+   * @param {string} device
+   * @param {import("./caudal/index.js").Program} [state] what it has learned, if not all until now
+   */
+  async on(device, state) {
+    const bytes = await (state ?? this.#session).save();
+    return Classifier.#of(load(bytes, { worker: true, memory: MEMORY, device }));
+  }
+
+  /** @param {Promise<import("./caudal/index.js").Session>} loading */
+  static async #of(loading) {
+    const session = await loading;
     try {
       return new Classifier(session);
     } catch (error) {
@@ -98,6 +114,11 @@ export class Classifier {
   /** Changes it, from the next step on. */
   async setLearningRate(/** @type {number} */ rate) {
     await this.#session.setState({ [RATE]: rate });
+  }
+
+  /** Where it runs. */
+  get device() {
+    return this.#session.device;
   }
 
   snapshot() {

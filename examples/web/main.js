@@ -1,5 +1,6 @@
 // The page: what happens where.
 
+import { CaudalError } from "./caudal/index.js";
 import { draw } from "./chart.js";
 import { Classifier } from "./classifier.js";
 import { Pad } from "./pad.js";
@@ -60,6 +61,7 @@ function enable() {
   const teachable = ready && classifier?.teachable === true;
   button("download").disabled = !ready;
   button("open").disabled = busy;
+  /** @type {HTMLFieldSetElement} */ (at("devices")).disabled = !ready;
   button("train").disabled = !teachable || examples.length === 0 || pictures.training.length === 0;
   button("stop").disabled = training === undefined;
   button("undo").disabled = !ready || !teacher?.levels;
@@ -253,7 +255,15 @@ async function train() {
       void look();
     });
   } catch (error) {
-    if (!training.signal.aborted) throw error;
+    if (training.signal.aborted) {
+      // What it has learned so far stays.
+    } else if (error instanceof CaudalError && error.code === "device" && classifier) {
+      // The browser gives another device; what was learned since the state was last read is gone with the one before.
+      await move(classifier.device, taught.last);
+      throw error;
+    } else {
+      throw error;
+    }
   } finally {
     const stopped = training.signal.aborted;
     training = undefined;
@@ -289,7 +299,7 @@ async function open(/** @type {string | File} */ source) {
     const opened = await Classifier.open(source, (loaded, all) => {
       bytes = loaded;
       if (all) bar.value = loaded / all;
-    });
+    }, device());
     void classifier?.dispose();
     classifier = opened;
     teacher = new Teacher(classifier, pictures);
@@ -312,6 +322,42 @@ async function open(/** @type {string | File} */ source) {
   layPictures();
   layExamples();
   showCharts();
+}
+
+// Where it runs
+
+/** The device that is chosen. */
+const device = () => /** @type {HTMLInputElement | null} */ (document.querySelector("[name=device]:checked"))?.value ?? "cpu";
+
+/** Shows which device runs it. */
+function showDevice(/** @type {string} */ name) {
+  for (const choice of document.querySelectorAll("[name=device]")) {
+    /** @type {HTMLInputElement} */ (choice).checked = /** @type {HTMLInputElement} */ (choice).value === name;
+  }
+}
+
+/**
+ * Moves the program, with what it has learned, to another device.
+ * @param {string} to
+ * @param {import("./caudal/index.js").Program} [state] what it has learned, if not all until now
+ */
+async function move(to, state) {
+  if (!classifier) return;
+  const old = classifier;
+  try {
+    classifier = await old.on(to, state);
+    teacher?.move(classifier);
+    void old.dispose().catch(() => {});
+  } finally {
+    showDevice(classifier.device);
+  }
+  await look();
+}
+
+/** Offers the GPU where there is one. */
+async function offerDevices() {
+  const { gpu } = /** @type {{gpu?: {requestAdapter(): Promise<object | null>}}} */ (navigator);
+  at("devices").hidden = !(await gpu?.requestAdapter());
 }
 
 async function download() {
@@ -353,6 +399,9 @@ function listen() {
   at("stop").addEventListener("click", () => training?.abort());
   at("undo").addEventListener("click", () => alone("teach-error", "Nothing was taken back", undo));
   at("download").addEventListener("click", () => alone("file-error", "The file was not saved", download));
+  at("devices").addEventListener("change", () =>
+    alone("file-error", "It runs where it ran", async () => move(device())).finally(() => showDevice(classifier?.device ?? "cpu")),
+  );
   at("open").addEventListener("click", () => at("open-input").click());
   at("open-input").addEventListener("change", () => {
     const [file] = input("open-input").files ?? [];
@@ -381,3 +430,5 @@ const carried = readPictures("pictures.bin").then(
   (error) => complain("pictures-error", explain("There are no pictures to pick", error)),
 );
 await Promise.all([carried, openAlone(START)]);
+// Not before: an answer is more urgent.
+void offerDevices().catch(() => {});

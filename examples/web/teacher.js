@@ -29,6 +29,16 @@ export class Teacher {
     this.#pictures = pictures;
   }
 
+  /** Goes on with the same program on another device. */
+  move(/** @type {import("./classifier.js").Classifier} */ classifier) {
+    this.#classifier = classifier;
+  }
+
+  /** What the program was before the last training. */
+  get last() {
+    return this.#levels.at(-1)?.snapshot;
+  }
+
   /** How many trainings can be taken back. */
   get levels() {
     return this.#levels.length;

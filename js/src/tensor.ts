@@ -115,11 +115,16 @@ export class Tensor<D extends DType = DType> {
     return new Uint8Array(this.#content());
   }
 
+  /** @internal Whether its elements lie on a device. */
+  get isOnDevice(): boolean {
+    const handle = this.#handle;
+    return handle !== undefined && handle.live && handle.instance.fields(handle.pointer).device !== 0;
+  }
+
   /** @internal A copy of its bytes; those on a device are waited for. */
   async fetchBytes(): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#bytes) return this.copyBytes();
+    if (!this.isOnDevice) return this.copyBytes();
     const { instance, pointer } = this.#live();
-    if (instance.fields(pointer).device === 0) return this.copyBytes();
     const fetched = await instance.settled(() => {
       this.#live();
       const { pointer: name, length } = instance.begin().lay("cpu");

@@ -15,6 +15,7 @@ import {
   receiveTensor,
   sendError,
   fetchTensor,
+  sendTensor,
 } from "./protocol.js";
 import { LocalSession, type SessionOptions } from "./session.js";
 import type { Tensor } from "./tensor.js";
@@ -38,8 +39,13 @@ function keep(object: LocalProgram | LocalSession, json: string): SentObject {
   return { object: next++, json };
 }
 
-async function tensors(found: readonly Tensor[]): Promise<Result> {
-  const value = await Promise.all(found.map(fetchTensor));
+/** The answer to a call that gives tensors; at once if none lies on a device, so that answers keep the calls' order. */
+function tensors(found: readonly Tensor[]): Result | Promise<Result> {
+  if (!found.some((tensor) => tensor.isOnDevice)) return sent(found, found.map(sendTensor));
+  return Promise.all(found.map(fetchTensor)).then((value) => sent(found, value));
+}
+
+function sent(found: readonly Tensor[], value: SentTensor[]): Result {
   for (const tensor of found) tensor.dispose();
   return { value, transfer: value.map((tensor) => tensor.bytes.buffer) };
 }

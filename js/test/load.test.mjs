@@ -75,7 +75,7 @@ test("what goes wrong on the way is named", async () => {
       "memory",
       /: 50000\d\d bytes more than the 0 in use pass the limit/,
     ],
-    [() => load(FIXTURE, { device: "gpu:0" }), "device", 'there is no device gpu:0: this build has no GPU driver'],
+    [() => load(FIXTURE, { device: "gpu:0" }), "device", 'there is no device gpu:0: no WebGPU was found'],
   ];
   for (const [work, code, message] of cases) {
     const error = await failure(work);

@@ -28,8 +28,8 @@ function program() {
   return found;
 }
 
-/** Starts it. As root, Chromium has no sandbox. */
-export function launch() {
+/** Starts it with some flags more. As root, Chromium has no sandbox. */
+export function launch(flags = []) {
   const args = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
-  return chromium.launch({ executablePath: program(), args });
+  return chromium.launch({ executablePath: program(), args: [...args, ...flags] });
 }

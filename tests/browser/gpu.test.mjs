@@ -1,0 +1,149 @@
+// The program of the demo on the GPU of headless Chromium, in a page and in a Worker.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { launch } from "./chromium.mjs";
+import { serve } from "./server.mjs";
+import { HERE, PAGE, ROOT, layOut, trained } from "./setup.mjs";
+import { assertNear, probabilities, ready } from "./steps.mjs";
+
+let browser, server;
+
+before(async () => {
+  browser = await launch(["--enable-unsafe-webgpu"]);
+  server = await serve({
+    "/": HERE,
+    "/caudal/": join(ROOT, "js", "dist"),
+    "/page/": join(ROOT, "examples", "web"),
+    "/files/": dirname(trained()),
+  });
+});
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+/** A page that has the library and batches of the training pictures. */
+async function open() {
+  const page = await browser.newPage();
+  await page.goto(`${server.origin}/blank.html`);
+  await page.evaluate(async () => {
+    const { load, devices } = await import("/caudal/index.js");
+    const records = new Uint8Array(await (await fetch("/page/pictures.bin")).arrayBuffer());
+    const count = records.length / 785;
+    const batch = (step, size = 16) => {
+      const x = new Float32Array(size * 784), y = new Int32Array(size);
+      for (let row = 0; row < size; row++) {
+        const at = ((step * size + row) % count) * 785;
+        y[row] = records[at];
+        for (let dot = 0; dot < 784; dot++) x[row * 784 + dot] = records[at + 1 + dot] / 255;
+      }
+      return { x: { data: x, shape: [size, 28, 28, 1] }, y: { data: y, shape: [size] } };
+    };
+    const train = async (session, steps, first = 0) => {
+      const losses = [];
+      for (let step = first; step < first + steps; step++) {
+        const out = await session.run("train_step", batch(step));
+        losses.push(await out.loss.item());
+        out[Symbol.dispose]();
+      }
+      return losses;
+    };
+    Object.assign(globalThis, { load, devices, train, batch });
+  });
+  return page;
+}
+
+/** Runs in the page: the losses of steps on a device. */
+const losses = async ({ device, worker, steps }) => {
+  const session = await load("/files/fashion.caudal", { device, worker });
+  const found = await train(session, steps);
+  const placed = Object.values((await session.placement()).train_step).filter((step) => step.device === "cpu");
+  await session.dispose();
+  return { found, fallen: device === "cpu" ? [] : placed.map(({ op, why }) => `${op}: ${why}`) };
+};
+
+test("the demo's training steps have the CPU's losses, in a page and in a Worker", async () => {
+  const page = await open();
+  assert.deepEqual(await page.evaluate(() => devices()), ["cpu", "gpu:0"]);
+  const { found: expected } = await page.evaluate(losses, { device: "cpu", worker: false, steps: 20 });
+  for (const worker of [false, true]) {
+    const { found, fallen } = await page.evaluate(losses, { device: "gpu:0", worker, steps: 20 });
+    found.forEach((loss, step) => assert.ok(Math.abs(loss - expected[step]) < 1e-3, `${found} and ${expected}`));
+    assert.deepEqual(fallen, [], "all of it runs on the GPU");
+  }
+  await page.close();
+});
+
+/** The processes that draw, of all that this browser started. */
+function gpuProcesses(root) {
+  const read = (pid, name) => {
+    try {
+      return readFileSync(`/proc/${pid}/${name}`, "utf8");
+    } catch {
+      return "";
+    }
+  };
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  const parent = (pid) => Number(/\) \S+ (\d+)/.exec(read(pid, "stat"))?.[1] ?? 0);
+  const isOurs = (pid) => {
+    for (let at = Number(pid); at > 1; at = parent(at)) if (at === root) return true;
+    return false;
+  };
+  return pids.filter((pid) => read(pid, "cmdline").includes("--type=gpu-process") && isOurs(pid)).map(Number);
+}
+
+test("a page whose GPU process is killed goes on with a new device from the state that it read last", async (t) => {
+  const own = gpuProcesses(process.pid);
+  if (own.length === 0) return t.skip("the processes of the browser are not to be found in /proc");
+  const page = await open();
+  await page.evaluate(async () => {
+    globalThis.session = await load("/files/fashion.caudal", { device: "gpu:0" });
+    await train(session, 5);
+    globalThis.kept = await session.snapshot();
+    await train(session, 2, 5);
+  });
+  for (const pid of own) process.kill(pid, "SIGKILL");
+  const told = await page.evaluate(async () => {
+    let lost;
+    for (let turn = 0; turn < 100 && !lost; turn++) {
+      await train(session, 1, 5).catch((error) => (lost = { code: error.code, message: error.message }));
+    }
+    let next;
+    // The browser starts the process anew.
+    for (let turn = 0; turn < 100 && !next; turn++) {
+      next = await kept.session({ device: "gpu:0" }).catch(() => new Promise((wait) => setTimeout(wait, 100)));
+    }
+    const cpu = await kept.session();
+    return { lost, device: next.device, found: await train(next, 3, 5), expected: await train(cpu, 3, 5) };
+  });
+  assert.equal(told.lost?.code, "device", told.lost?.message);
+  assert.equal(told.device, "gpu:0");
+  told.found.forEach((loss, step) => assert.ok(Math.abs(loss - told.expected[step]) < 1e-3, `${told.found} and ${told.expected}`));
+  await page.close();
+});
+
+test("the page moves its program to the GPU and back, with what it has learned", async () => {
+  layOut();
+  const pages = await serve({ "/": PAGE });
+  const page = await browser.newPage();
+  try {
+    await page.goto(`${pages.origin}/`);
+    await ready(page);
+    const before = await probabilities(page);
+    await page.locator("#devices").waitFor();
+    for (const name of ["GPU", "CPU"]) {
+      await page.getByText(name, { exact: true }).click();
+      await page.waitForFunction(() => !document.querySelector("#download").disabled);
+      assertNear(await probabilities(page), before, 1e-4);
+      assert.equal(await page.locator("#file-error").isVisible(), false, await page.locator("#file-error").textContent());
+      assert.equal(await page.locator("[name=device]:checked").getAttribute("value"), name === "GPU" ? "gpu:0" : "cpu");
+    }
+  } finally {
+    await page.close();
+    await pages.close();
+  }
+});
