@@ -195,7 +195,8 @@ impl Device {
     /// A new buffer; buffers in the pool make room for it if there is none.
     fn create(&self, state: &mut State, capacity: u64) -> Result<BufferId> {
         self.check()?;
-        if std::mem::take(&mut state.is_short) {
+        // What waits for a next user is never more than what users have had at once.
+        if std::mem::take(&mut state.is_short) || state.usage.pooled > state.usage.peak {
             self.trim_in(state, &Watch::default())?;
         }
         let id = state.buffers;
