@@ -34,7 +34,7 @@ async function open() {
     const { load, devices } = await import("/caudal/index.js");
     const records = new Uint8Array(await (await fetch("/page/pictures.bin")).arrayBuffer());
     const count = records.length / 785;
-    const batch = (step, size = 16) => {
+    const batch = (step, size = 4) => {
       const x = new Float32Array(size * 784), y = new Int32Array(size);
       for (let row = 0; row < size; row++) {
         const at = ((step * size + row) % count) * 785;
@@ -71,7 +71,7 @@ test("the demo's training steps have the CPU's losses, in a page and in a Worker
   assert.deepEqual(await page.evaluate(() => devices()), ["cpu", "gpu:0"]);
   const { found: expected } = await page.evaluate(losses, { device: "cpu", worker: false, steps: 20 });
   for (const worker of [false, true]) {
-    const { found, fallen } = await page.evaluate(losses, { device: "gpu:0", worker, steps: 20 });
+    const { found, fallen } = await page.evaluate(losses, { device: "gpu:0", worker, steps: worker ? 5 : 20 });
     found.forEach((loss, step) => assert.ok(Math.abs(loss - expected[step]) < 1e-3, `${found} and ${expected}`));
     assert.deepEqual(fallen, [], "all of it runs on the GPU");
   }
