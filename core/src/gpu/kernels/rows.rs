@@ -4,22 +4,29 @@
 //!
 //! Where the reduced axes are the first ones, rows are columns: neighbouring lanes have neighbouring ones.
 
+mod shader;
+
 use super::elementwise::broadcast;
 use super::reduce::along;
 use crate::cpu::call::{Layout, List};
 use crate::dtype::DType;
-use crate::gpu::kernel::{Launch, Recipe, Refusal, Request, Slot};
-use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values, compute_type, cover, storage_buffers};
+use crate::gpu::device::Adapter;
+use crate::gpu::kernel::{Recipe, Refusal, Request};
+use crate::gpu::wgsl::INVOCATIONS;
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
 use crate::ops::is_fold;
-use crate::ops::phases::{Level, Phase, Phases, Reduced};
+use crate::ops::phases::{Level, Phases, Reduced};
 use crate::scalar::{Binary, Expression, Register};
 use crate::shape::{Bindings, Shape};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
-/// The longest row that one lane goes over.
+/// The longest row that one lane goes over; on the CPU, where barriers cost more than the lanes gain.
 const SHORT: usize = 32;
+const SHORT_IN_SOFTWARE: usize = 1024;
+
+/// The most lanes that a row has there: a vector of them.
+const LANES_IN_SOFTWARE: u32 = 8;
 
 /// Elements of longer ones that a lane goes over before another one helps it.
 const FEW: usize = 8;
@@ -46,14 +53,14 @@ const FOLDS: usize = 8;
 pub fn print(region: &Graph, sizes: &Bindings, request: &Request) -> Result<Recipe, Refusal> {
     let phases = Phases::new(region).map_err(|reason| Refusal(reason.into()))?;
     let phases = phases.ok_or_else(|| Refusal("a cluster without reductions".into()))?;
-    let rows = Rows::new(&phases, sizes)?;
+    let rows = Rows::new(&phases, sizes, request.adapter)?;
     if rows.count == 0 {
         return Ok(Recipe::default());
     }
     let mut body = Body::new(region, &phases.reduced, rows, request);
     region.nodes().iter().try_for_each(|node| body.add(node))?;
     let outputs = region.outputs().iter().map(|value| body.output(*value, &phases)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Recipe::of(body.launch(&phases, &outputs)?))
+    Ok(Recipe::of(shader::launch(&body, &phases, &outputs)?))
 }
 
 /// The rows of a cluster, and the lanes that have them.
@@ -73,7 +80,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(phases: &Phases, sizes: &Bindings) -> Result<Rows, Refusal> {
+    fn new(phases: &Phases, sizes: &Bindings, adapter: &Adapter) -> Result<Rows, Refusal> {
         let reduced = &phases.reduced;
         let full = reduced.full.evaluate_list(&|name| sizes.get(name))?;
         let size = |is_reduced: bool| {
@@ -81,12 +88,13 @@ impl Rows {
             axes.map(|axis| full[axis]).product::<usize>()
         };
         let (count, length, are_columns) = (size(false), size(true), reduced.leads());
-        let most_lanes =
-            if are_columns { INVOCATIONS / COLUMNS.min(count.next_power_of_two() as u32) } else { INVOCATIONS };
-        let lanes = match length {
-            0..=SHORT => 1,
-            _ => length.div_ceil(FEW).next_power_of_two().min(most_lanes as usize) as u32,
+        let (short, most) = match adapter.is_software {
+            true => (SHORT_IN_SOFTWARE, LANES_IN_SOFTWARE),
+            false if are_columns => (SHORT, INVOCATIONS / COLUMNS.min(count.max(1).next_power_of_two() as u32)),
+            false => (SHORT, INVOCATIONS),
         };
+        let helped = length.div_ceil(FEW).next_power_of_two().min(most as usize) as u32;
+        let lanes = if length > short { helped } else { 1 };
         if count.saturating_mul(length) > i32::MAX as usize {
             return Err(Refusal(format!("{count} rows of {length} are more than 31 bits count")));
         }
@@ -274,217 +282,7 @@ impl<'a> Body<'a> {
         let phase = phase.filter(|_| level == Level::Full);
         Ok(Output { register, phase, dtype: self.region.spec(value).dtype })
     }
-
-    fn launch(&self, phases: &Phases, outputs: &[Output]) -> Result<Launch, Refusal> {
-        let mut source = Source::new([INVOCATIONS, 1, 1]);
-        let inputs: BTreeSet<_> = self.reads.iter().map(|read| read.input).collect();
-        let limit = storage_buffers(self.request.adapter);
-        if inputs.len() + outputs.len() > limit {
-            return Err(Refusal(format!("a cluster has more than {limit} operands and results")));
-        }
-        let mut bound = BTreeMap::new();
-        for index in inputs {
-            bound.insert(index, source.read(Slot::Input(index), self.request.input(index)?.dtype)?);
-        }
-        let mut stores = Vec::new();
-        for (index, output) in outputs.iter().enumerate() {
-            stores.push((output, source.write(Slot::Output(index), output.dtype)?));
-        }
-        let groups = self.begin(&mut source);
-        let mut printer =
-            Printer { body: self, source, bound, starts: Vec::new(), values: Values::new(), arrays: BTreeSet::new() };
-        printer.rows(&phases.before)?;
-        for (number, phase) in phases.list.iter().enumerate() {
-            let own: Vec<_> = stores.iter().filter(|(output, _)| output.phase == Some(number)).collect();
-            printer.phase(phase, &own, number > 0)?;
-        }
-        printer.end(stores.iter().filter(|(output, _)| output.phase.is_none()));
-        Ok(printer.source.launch(groups))
-    }
-
-    /// Begins the shader: its lanes have the row `row` and of its elements those from `place` on, to `end`. Lanes that
-    /// have none, which is not `is_inside`, see the last one, but have no elements.
-    fn begin(&self, source: &mut Source) -> [u32; 3] {
-        let (rows, lanes, in_group) = (&self.rows, self.rows.lanes, self.rows.in_group());
-        let (number, place) = match rows.are_columns {
-            _ if lanes == 1 => ("lane".into(), "0u".into()),
-            true => (format!("lane % {in_group}u"), format!("lane / {in_group}u")),
-            false => (format!("lane / {lanes}u"), format!("lane % {lanes}u")),
-        };
-        let (last, length) = (source.size(rows.count as i64 - 1), source.size(rows.length as i64));
-        source.line(format!("let number = (((group.y * groups.x) + group.x) * {in_group}u) + ({number});"));
-        source.line(format!("let is_inside = number <= {last};"));
-        source.line(format!("let row = min(number, {last});"));
-        source.line(format!("let place = {place};"));
-        source.line(format!("let end = select(0u, {length}, is_inside);"));
-        cover(rows.count as u64, in_group)
-    }
 }
 
-/// A shader in the making.
-struct Printer<'a> {
-    body: &'a Body<'a>,
-    source: Source,
-    /// The bindings of operands.
-    bound: BTreeMap<usize, Binding>,
-    /// Where the row begins in each of these layouts.
-    starts: Vec<(Layout, String)>,
-    /// What is known for the row.
-    values: Values,
-    /// The arrays in the workgroup's memory.
-    arrays: BTreeSet<String>,
-}
-
-impl Printer<'_> {
-    /// Prints what needs no reduction: where rows begin, what is read for each, and these nodes.
-    fn rows(&mut self, before: &[usize]) -> Result<(), Refusal> {
-        for read in &self.body.reads {
-            let start = self.start(&read.spread.starts);
-            if read.spread.elements.is_none() {
-                let value = self.source.value("x", self.bound[&read.input].load(&start));
-                self.values.insert(read.register, value);
-            }
-        }
-        self.compute(before)
-    }
-
-    /// Prints nodes that have an element for each row.
-    fn compute(&mut self, nodes: &[usize]) -> Result<(), Refusal> {
-        let body = self.body;
-        let results: Vec<_> = nodes.iter().map(|&node| body.registers[&body.region.nodes()[node].first]).collect();
-        self.source.evaluate(&body.expression, &results, &mut self.values)
-    }
-
-    /// Where the row begins in a layout.
-    fn start(&mut self, layout: &Layout) -> String {
-        let same = |(other, _): &&(Layout, String)| other.strides == layout.strides && other.offset == layout.offset;
-        if let Some((_, start)) = self.starts.iter().find(same) {
-            return start.clone();
-        }
-        let start = self.source.offset(layout, "row");
-        self.starts.push((layout.clone(), start.clone()));
-        start
-    }
-
-    fn phase(&mut self, phase: &Phase, stores: &[&(&Output, Binding)], again: bool) -> Result<(), Refusal> {
-        let body = self.body;
-        let folds: Vec<_> = phase.folds.iter().map(|&fold| body.folds[&body.region.nodes()[fold].first]).collect();
-        if folds.len() > FOLDS {
-            return Err(Refusal(format!("more than {FOLDS} reductions at a time")));
-        }
-        let starts: Vec<_> = folds.iter().map(|fold| fold.start).collect();
-        self.source.evaluate(&body.expression, &starts, &mut self.values)?;
-        let mut totals = Vec::new();
-        for fold in &folds {
-            let total = self.source.name("total");
-            self.source.line(format!("var {total} = {};", self.values[&fold.start]));
-            totals.push(total);
-        }
-        self.go_over(&folds, &totals, stores)?;
-        if body.rows.lanes > 1 && !folds.is_empty() {
-            self.join(&folds, &totals, again)?;
-        }
-        for (fold, total) in folds.iter().zip(&totals) {
-            let result = self.source.round(fold.dtype, total.clone());
-            let result = self.source.value("v", result);
-            self.values.insert(fold.result, result);
-        }
-        self.compute(&phase.rows)
-    }
-
-    /// Prints the loop over a lane's elements of the row.
-    fn go_over(&mut self, folds: &[Fold], totals: &[String], stores: &[&(&Output, Binding)]) -> Result<(), Refusal> {
-        let (body, lanes) = (self.body, self.body.rows.lanes);
-        let targets = stores.iter().map(|(output, _)| {
-            let spread = body.rows.spread(&Layout::dense(output.dtype, &body.rows.full), Form::Full)?;
-            let start = self.start(&spread.starts);
-            Ok((spread, start))
-        });
-        let targets = targets.collect::<Result<Vec<_>, Refusal>>()?;
-        let elements = folds.iter().map(|fold| fold.element);
-        let results: Vec<_> = elements.chain(stores.iter().map(|(output, _)| output.register)).collect();
-        let needed = body.expression.needed(&results, |register| self.values.contains_key(&register));
-        self.source.line(format!("for (var at = place; at < end; at += {lanes}u) {{"));
-        let (mut values, mut places) = (self.values.clone(), Vec::new());
-        for read in body.reads.iter().filter(|read| needed.contains(&read.register) && read.spread.elements.is_some()) {
-            let start = self.start(&read.spread.starts);
-            let index = self.place(&start, &read.spread, &mut places);
-            values.insert(read.register, self.source.value("x", self.bound[&read.input].load(&index)));
-        }
-        self.source.evaluate(&body.expression, &results, &mut values)?;
-        for (fold, total) in folds.iter().zip(totals) {
-            let joined = self.source.binary(fold.join, fold.dtype, total, &values[&fold.element]);
-            self.source.line(format!("{total} = {joined};"));
-        }
-        for ((output, binding), (spread, start)) in stores.iter().zip(&targets) {
-            let index = self.place(start, spread, &mut places);
-            self.source.line(binding.store(&index, &values[&output.register]));
-        }
-        self.source.line("}");
-        Ok(())
-    }
-
-    /// The index of the element `at` of a row that begins at `start`; `known` says where it is from there in other layouts.
-    fn place(&mut self, start: &str, spread: &Spread, known: &mut Vec<(List<isize>, String)>) -> String {
-        let Some(elements) = &spread.elements else { return start.into() };
-        let offset = match known.iter().find(|(strides, _)| *strides == elements.strides) {
-            Some((_, offset)) => offset.clone(),
-            None => {
-                let offset = self.source.offset(elements, "at");
-                known.push((elements.strides.clone(), offset.clone()));
-                offset
-            }
-        };
-        format!("{start} + {offset}")
-    }
-
-    /// Prints what makes each lane's total that of its row.
-    fn join(&mut self, folds: &[Fold], totals: &[String], again: bool) -> Result<(), Refusal> {
-        let rows = &self.body.rows;
-        let (other, first) = match (rows.are_columns, rows.in_group()) {
-            (true, in_group) => (format!("(step * {in_group}u)"), format!("lane % {in_group}u")),
-            (false, _) => ("step".into(), "lane - place".into()),
-        };
-        let mut arrays = Vec::new();
-        for (index, fold) in folds.iter().enumerate() {
-            let ty = compute_type(fold.dtype)?;
-            let name = format!("totals_{}_{index}", ty.replace(['<', '>'], ""));
-            if self.arrays.insert(name.clone()) {
-                self.source.declare(&format!("var<workgroup> {name}: array<{ty}, {INVOCATIONS}>;"));
-            }
-            arrays.push(name);
-        }
-        if again {
-            self.source.line("workgroupBarrier();");
-        }
-        for (array, total) in arrays.iter().zip(totals) {
-            self.source.line(format!("{array}[lane] = {total};"));
-        }
-        self.source.line(format!("for (var step = {}u; step > 0u; step /= 2u) {{", rows.lanes / 2));
-        self.source.line("workgroupBarrier();");
-        self.source.line("if (place < step) {");
-        for (array, fold) in arrays.iter().zip(folds) {
-            let (own, others) = (format!("{array}[lane]"), format!("{array}[lane + {other}]"));
-            let joined = self.source.binary(fold.join, fold.dtype, &own, &others);
-            self.source.line(format!("{own} = {joined};"));
-        }
-        self.source.line("}");
-        self.source.line("}");
-        self.source.line("workgroupBarrier();");
-        for (array, total) in arrays.iter().zip(totals) {
-            self.source.line(format!("{total} = {array}[{first}];"));
-        }
-        Ok(())
-    }
-
-    /// Prints the stores of what has an element for each row.
-    fn end<'b>(&mut self, stores: impl Iterator<Item = &'b (&'b Output, Binding)>) {
-        let lines: Vec<_> =
-            stores.map(|(output, binding)| binding.store("row", &self.values[&output.register])).collect();
-        if !lines.is_empty() {
-            self.source.line("if (is_inside && (place == 0u)) {");
-            lines.iter().for_each(|line| self.source.line(line));
-            self.source.line("}");
-        }
-    }
-}
+#[cfg(all(test, feature = "gpu"))]
+mod tests;
