@@ -187,8 +187,9 @@ def start(name: str, arguments: argparse.Namespace) -> subprocess.Popen[str]:
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
     }
+    python = os.environ.get("PEERS_PYTHON", sys.executable)
     return subprocess.Popen(
-        [os.environ.get("PEERS_PYTHON", sys.executable), __file__, "--worker", name, "--seconds", str(arguments.seconds)],
+        [python, __file__, "--worker", name, "--seconds", str(arguments.seconds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=None if "BENCHMARK_VERBOSE" in os.environ else subprocess.DEVNULL,
@@ -215,7 +216,8 @@ def main() -> None:
         work(arguments.worker, arguments.seconds)
         return
     if "FUSION_EXAMPLE" not in os.environ:
-        subprocess.run(["cargo", "build", "--release", "-q", "-p", "caudal", "--example", "fusion"], check=True, cwd=ROOT)
+        command = ["cargo", "build", "--release", "-q", "-p", "caudal", "--example", "fusion"]
+        subprocess.run(command, check=True, cwd=ROOT)
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         os.environ["FUSION_EXAMPLE"] = str(target / "release" / "examples" / "fusion")
     workers = {name: start(name, arguments) for name in PEERS}
