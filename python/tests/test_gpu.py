@@ -403,6 +403,7 @@ def test_many_steps_take_no_more_memory() -> None:
     with program().session(device=GPU) as s:
         losses(s.train_step, 50)
         device = cd.device(GPU)
+        gc.collect()
         before = device.memory()
         # 10,000 take a minute on a software driver.
         for _ in range(1000):
