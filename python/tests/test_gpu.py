@@ -401,9 +401,9 @@ def test_the_work_of_a_step_is_counted() -> None:
 
 def test_many_steps_take_no_more_memory() -> None:
     with program().session(device=GPU) as s:
+        gc.collect()
         losses(s.train_step, 50)
         device = cd.device(GPU)
-        gc.collect()
         before = device.memory()
         # 10,000 take a minute on a software driver.
         for _ in range(1000):
