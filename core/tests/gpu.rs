@@ -5,14 +5,16 @@ mod support;
 
 use caudal::cpu::work::Watch;
 use caudal::gpu::driver::open;
+use caudal::graph::op;
 use caudal::meter::Meter;
 use caudal::op::Vjp;
 use caudal::plan::instance::Placement;
 use caudal::run::eager::evaluate;
 use caudal::run::function::{Executable, Setting};
 use caudal::run::{Limits, Session};
+use caudal::shape::{Dim, Shape};
 use caudal::tensor::all_to_host;
-use caudal::{DType, Graph, Tensor, Value, grad, passes};
+use caudal::{AttrValue, DType, Graph, Spec, Tensor, Value, grad, passes};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use support::cases::{Case, difference, for_samples, weigh};
@@ -309,4 +311,40 @@ fn clusters_give_what_the_cpu_gives_of_nan_and_infinity() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Slices of rows that no binding begins at: two are read and two are written in each step, forward and backward.
+#[test]
+fn loops_over_rows_of_any_width() {
+    let int = AttrValue::Int;
+    let (mut failures, mut host) = (Vec::new(), BTreeSet::new());
+    for (dtype, width) in [(DType::F32, 3), (DType::U8, 1), (DType::I8, 3), (DType::I16, 5), (DType::F32, 64)] {
+        for reverse in [false, true] {
+            let length = 300;
+            let rows = Spec::new(dtype, Shape::of(&[length, width]));
+            let row = Spec::new(dtype, Shape::of(&[width]));
+            let mut body = Graph::new();
+            let [carry, a, b] = ["carry", "a", "b"].map(|name| body.input(name, row.clone()).unwrap());
+            let either = body.op("maximum", &[], &[a, b]).unwrap();
+            let both = body.op("minimum", &[], &[a, carry]).unwrap();
+            let next = body.op("maximum", &[], &[both, b]).unwrap();
+            body.set_outputs(vec![next, either, both]).unwrap();
+            let mut graph = Graph::new();
+            let carry = graph.input("carry", row).unwrap();
+            let [a, b] = ["a", "b"].map(|name| graph.input(name, rows.clone()).unwrap());
+            let length = AttrValue::Dim(Dim::constant(length));
+            let attrs =
+                [("carried", int(1)), ("sliced", int(2)), ("length", length), ("reverse", AttrValue::Bool(reverse))];
+            let scan = op("scan", &attrs).unwrap();
+            let outputs = graph.apply(&scan, vec![Arc::new(body)], &[carry, a, b]).unwrap();
+            graph.set_outputs(outputs).unwrap();
+            let mut generator = Generator(5);
+            let specs: Vec<_> = graph.inputs().iter().map(|input| graph.spec(input.value).clone()).collect();
+            let inputs: Vec<_> = specs.iter().map(|spec| generator.tensor(spec, 0.0, 9.0)).collect();
+            let what = format!("rows of {width} {dtype}, reverse: {reverse}");
+            compare(&what, &graph, &inputs, &mut failures, &mut host);
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(host.is_empty(), "the CPU ran:\n{}", host.into_iter().collect::<Vec<_>>().join("\n"));
 }

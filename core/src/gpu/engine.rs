@@ -16,10 +16,17 @@ use crate::meter::Charge;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+/// A buffer of a run, and how many bytes of it are a value's or a slot's.
+#[derive(Clone, Copy)]
+struct Block {
+    part: Part,
+    bytes: u64,
+}
+
 /// The blocks of memory of a run: first those that stay from run to run, then those of one run.
 pub struct Memories {
     device: Arc<Device>,
-    blocks: Vec<Part>,
+    blocks: Vec<Block>,
     /// What keeps blocks alive.
     tensors: Vec<Tensor>,
     /// How many blocks and tensors stay when a run ends.
@@ -76,8 +83,9 @@ impl Memories {
 
     fn add_tensor(&mut self, tensor: Tensor) -> Result<Address> {
         let part = tensor.part().ok_or_else(|| Error::internal("a tensor of a device is not on it"))?;
+        let bytes = tensor.description().bytes as u64;
         push(&mut self.tensors, tensor)?;
-        self.add(part)
+        self.add(Block { part, bytes })
     }
 
     /// Adds the buffers that steps work in, a block each, charged to `held`; the address of the first.
@@ -90,14 +98,14 @@ impl Memories {
         let base = Address { block: self.blocks.len(), offset: 0 };
         for &bytes in slots {
             let buffer = self.device.buffer(bytes)?;
-            self.add(buffer.whole())?;
+            self.add(Block { part: buffer.whole(), bytes })?;
             push(&mut self.slots, buffer)?;
         }
         Ok(base)
     }
 
-    fn add(&mut self, part: Part) -> Result<Address> {
-        push(&mut self.blocks, part)?;
+    fn add(&mut self, block: Block) -> Result<Address> {
+        push(&mut self.blocks, block)?;
         Ok(Address { block: self.blocks.len() - 1, offset: 0 })
     }
 
@@ -114,17 +122,20 @@ impl Memories {
         self.held = Charge::default();
     }
 
+    fn block(&self, index: usize) -> Result<Block> {
+        self.blocks.get(index).copied().ok_or_else(|| Error::internal("a step uses memory that is not there"))
+    }
+
     fn part(&self, address: Address, bytes: usize) -> Result<Part> {
-        let missing = || Error::internal("a step uses memory that is not there");
-        let block = self.blocks.get(address.block).ok_or_else(missing)?;
+        let whole = self.block(address.block)?.part;
         if bytes == 0 {
-            return Ok(*block);
+            return Ok(whole);
         }
         let (offset, bytes) = (address.offset as u64, words(bytes));
         // The last element of a slice may end within a word.
         match offset.checked_add(bytes) {
-            Some(end) if end <= block.bytes + 3 => Ok(Part { offset, bytes, ..*block }),
-            _ => Err(Error::internal(format!("a step uses {bytes} bytes at {offset} of {}", block.bytes))),
+            Some(end) if end <= whole.bytes + 3 => Ok(Part { offset, bytes, ..whole }),
+            _ => Err(Error::internal(format!("a step uses {bytes} bytes at {offset} of {}", whole.bytes))),
         }
     }
 
@@ -163,15 +174,21 @@ impl Memories {
         workspace: Address,
         watch: &Watch,
     ) -> Result<()> {
-        // What does not begin where a binding can begin takes another buffer for the step.
-        let mut aside = Vec::new();
+        // What does not begin where a binding can begin takes another buffer for the step, and so does a result that ends
+        // within a word which is not its own: kernels store whole words.
+        let (mut held, mut aside) = (Vec::new(), Vec::new());
         let mut bind = |operand: &Operand, is_read: bool| -> Result<Part> {
             let part = self.part(operand.address, operand.bytes)?;
-            if part.offset.is_multiple_of(self.device.adapter().alignment.into()) {
+            let begins = part.offset.is_multiple_of(self.device.adapter().alignment.into());
+            let has_words =
+                operand.bytes.is_multiple_of(4) || operand.bytes as u64 == self.block(operand.address.block)?.bytes;
+            if begins && (is_read || has_words) {
                 return Ok(part);
             }
             let buffer = self.device.buffer(part.bytes)?;
             let whole = buffer.whole();
+            // Back in the pool it would be given to the next operand.
+            held.push(buffer);
             if is_read {
                 copy_bytes(&self.device, part, whole, operand.bytes, watch)?;
             } else {
@@ -186,10 +203,7 @@ impl Memories {
         let part = |slot| match slot {
             Slot::Input(index) => bound_inputs.get(index).copied().flatten().ok_or_else(missing),
             Slot::Output(index) => bound_outputs.get(index).copied().ok_or_else(missing),
-            Slot::Work(index) => {
-                let block = workspace.block.saturating_add(index);
-                self.blocks.get(block).copied().ok_or_else(missing)
-            }
+            Slot::Work(index) => self.block(workspace.block.saturating_add(index)).map(|block| block.part),
         };
         launches.iter().try_for_each(|launch| launch.launch(&self.device, part, watch))?;
         aside.into_iter().try_for_each(|(from, to, bytes)| copy_bytes(&self.device, from, to, bytes, watch))
