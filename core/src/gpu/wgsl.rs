@@ -8,7 +8,6 @@ mod library;
 mod scalar;
 
 use super::command::{Access, Shader};
-use super::device::Adapter;
 use super::kernel::{Launch, Refusal, Slot};
 use crate::cpu::call::Layout;
 use crate::dtype::DType;
@@ -284,11 +283,6 @@ pub fn cover(count: u64, size: u32) -> [u32; 3] {
     let groups = count.div_ceil(u64::from(size));
     let rows = groups.div_ceil(GROUPS);
     [groups.div_ceil(rows.max(1)) as u32, rows as u32, 1]
-}
-
-/// The storage buffers that a shader may have on this device beside its params.
-pub fn storage_buffers(adapter: &Adapter) -> usize {
-    adapter.storage_buffers as usize
 }
 
 /// The axes of a layout, (size, stride), neighbours joined where one stride leads through both; none of size 1.

@@ -265,7 +265,7 @@ impl Reader for SeenReader {
             let pixel = join(&found[0], &positions, &self.image[self.first..]);
             let channel = self.channel.iter().fold(String::new(), |_, channel| format!(" + {channel}"));
             let offset = source.value("at", format!("({pixel} * {}){channel}", self.channels));
-            let valid = Valid::If(source.value("valid", conditions.join(" && ")));
+            let valid = Valid::If(source.value("valid", conditions.join(" & ")));
             Place { offset, step: None, valid }
         };
         found.iter().map(&mut place).collect()
@@ -353,7 +353,7 @@ impl Reader for LinesReader {
             let start = match conditions.is_empty() {
                 true => shift.clone(),
                 // No pixel lies there.
-                false => source.value("start", format!("select(0x80000000u, {shift}, {})", conditions.join(" && "))),
+                false => source.value("start", format!("select(0x80000000u, {shift}, {})", conditions.join(" & "))),
             };
             Place {
                 offset,

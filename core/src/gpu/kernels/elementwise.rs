@@ -4,7 +4,7 @@
 use crate::cpu::call::{Layout, List};
 use crate::dtype::DType;
 use crate::gpu::kernel::{Recipe, Refusal, Request, Slot};
-use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values, storage_buffers};
+use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values};
 use crate::scalar::{Expression, Instruction, Register};
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ struct Printer<'a> {
 impl Printer<'_> {
     /// Adds launches that store registers in slots: one, or several that have few enough buffers each.
     fn compute(&mut self, results: &[(Register, Slot)]) -> Result<(), Refusal> {
-        let limit = storage_buffers(self.request.adapter);
+        let limit = self.request.adapter.storage_buffers as usize;
         let registers: Vec<_> = results.iter().map(|(register, _)| *register).collect();
         if self.read(&registers).len() + results.len() <= limit {
             return self.launch(results);

@@ -54,6 +54,7 @@ pub enum Valid {
 }
 
 impl Valid {
+    /// As one `bool` without branches: those of `&&` keep SwiftShader busy for minutes.
     fn condition(&self, inner: &str) -> Option<String> {
         match self {
             Valid::All => None,
@@ -196,7 +197,7 @@ impl Side {
             };
             let end = end.map(|end| format!("({inner} < {end})"));
             let condition = match (place.valid.condition(&inner), end) {
-                (Some(valid), Some(end)) => Some(format!("({valid}) && {end}")),
+                (Some(valid), Some(end)) => Some(format!("({valid}) & {end}")),
                 (one, other) => one.or(other),
             };
             let element = match condition {

@@ -165,29 +165,31 @@ impl Pooling {
         (self.first..3).for_each(|_| source.line("}"));
     }
 
-    /// Adds what finds the first of the greatest elements in the window of an element of the grid: `best`, and where it
-    /// lies, `place`, which is `NOWHERE` if the window sees nothing.
-    fn find(
+    /// Begins a body that runs for each of `count` elements of the grid, and adds what finds the first of the greatest in
+    /// its window: `best`, and where it lies, `place`, which is `NOWHERE` if the window sees nothing.
+    fn search(
         &self,
         source: &mut Source,
-        sizes: &Sizes,
         x: &Binding,
-        element: &Element,
+        count: usize,
         dtype: DType,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(String, [u32; 3]), Refusal> {
+        let (index, groups) = source.for_each(count)?;
+        let sizes = self.sizes(source);
+        let element = Pooling::element(source, &index, &sizes.grid, &sizes.channels);
         source.declare("const NOWHERE = 0xffffffffu;");
         source.declare(exceeds(dtype));
         source.line(format!("var best = {}();", compute_type(dtype)?));
         source.line("var place = NOWHERE;");
-        let bounds = self.window(source, sizes, &element.at);
-        let pixel = Self::begin_window(source, sizes, element, &bounds);
+        let bounds = self.window(source, &sizes, &element.at);
+        let pixel = Self::begin_window(source, &sizes, &element, &bounds);
         let value = source.value("value", x.load(&pixel));
         source.line(format!("if ((place == NOWHERE) || exceeds({value}, best)) {{"));
         source.line(format!("best = {value};"));
         source.line(format!("place = {pixel};"));
         source.line("}");
         self.end_loops(source);
-        Ok(())
+        Ok((index, groups))
     }
 }
 
@@ -234,10 +236,7 @@ fn max_pool(request: &Request) -> Result<Recipe, Refusal> {
     let pooling = Pooling::new(request, x, y)?;
     let mut source = Source::new([INVOCATIONS, 1, 1]);
     let (from, to) = (source.read(Slot::Input(0), x.dtype)?, source.write(Slot::Output(0), x.dtype)?);
-    let (index, groups) = source.for_each(y.elements())?;
-    let sizes = pooling.sizes(&mut source);
-    let element = Pooling::element(&mut source, &index, &sizes.grid, &sizes.channels);
-    pooling.find(&mut source, &sizes, &from, &element, x.dtype)?;
+    let (index, groups) = pooling.search(&mut source, &from, y.elements(), x.dtype)?;
     if x.dtype.is_float() {
         source.line("let infinity = 0xff800000u;");
     }
@@ -251,10 +250,7 @@ fn max_pool_gather(request: &Request) -> Result<Recipe, Refusal> {
     let mut source = Source::new([INVOCATIONS, 1, 1]);
     let (x_binding, y) = (source.read(Slot::Input(0), x.dtype)?, source.read(Slot::Input(1), x.dtype)?);
     let to = source.write(Slot::Output(0), x.dtype)?;
-    let (index, groups) = source.for_each(u.elements())?;
-    let sizes = pooling.sizes(&mut source);
-    let element = Pooling::element(&mut source, &index, &sizes.grid, &sizes.channels);
-    pooling.find(&mut source, &sizes, &x_binding, &element, x.dtype)?;
+    let (index, groups) = pooling.search(&mut source, &x_binding, u.elements(), x.dtype)?;
     source.line("var result = 0.0;");
     source.line(format!("if (place != NOWHERE) {{ result = {}; }}", y.load("place")));
     source.line(to.store(&index, "result"));
@@ -270,10 +266,7 @@ fn max_pool_scatter(request: &Request) -> Result<Recipe, Refusal> {
 
     let mut source = Source::new([INVOCATIONS, 1, 1]);
     let (from, to) = (source.read(Slot::Input(0), x.dtype)?, source.write(places, DType::U32)?);
-    let (index, groups) = source.for_each(cotangent.elements())?;
-    let sizes = pooling.sizes(&mut source);
-    let element = Pooling::element(&mut source, &index, &sizes.grid, &sizes.channels);
-    pooling.find(&mut source, &sizes, &from, &element, x.dtype)?;
+    let (index, groups) = pooling.search(&mut source, &from, cotangent.elements(), x.dtype)?;
     source.line(to.store(&index, "place"));
     recipe.launches.push(source.launch(groups));
 

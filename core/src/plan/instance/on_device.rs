@@ -6,7 +6,7 @@ use super::{BlockInstance, Instance, Kernel, Part};
 use crate::error::{Error, Location, Result};
 use crate::gpu::device::Device;
 use crate::gpu::kernel::{ReadyLaunch, Recipe, Refusal, Request};
-use crate::gpu::{kernels, wgsl};
+use crate::gpu::kernels;
 use crate::meter::Meter;
 use crate::op::Control;
 use crate::plan::{Action, Block, Plan};
@@ -192,7 +192,7 @@ fn print(
         _ => return Err(Error::internal("a step without a node").into()),
     };
     let most = recipe.launches.iter().map(|launch| launch.slots.len()).max().unwrap_or(0);
-    match wgsl::storage_buffers(adapter) {
+    match adapter.storage_buffers as usize {
         limit if most > limit => Err(Refusal(format!("it needs {most} storage buffers, the device binds {limit}"))),
         _ => Ok(recipe),
     }

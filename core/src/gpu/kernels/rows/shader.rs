@@ -3,7 +3,7 @@
 use super::{Body, FOLDS, Fold, Form, Output, Rows, Spread};
 use crate::cpu::call::{Layout, List};
 use crate::gpu::kernel::{Launch, Refusal, Slot};
-use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values, compute_type, cover, storage_buffers};
+use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values, compute_type, cover};
 use crate::ops::phases::{Phase, Phases};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn launch(body: &Body, phases: &Phases, outputs: &[Output]) -> Result<Launch, Refusal> {
     let mut source = Source::new([INVOCATIONS, 1, 1]);
     let inputs: BTreeSet<_> = body.reads.iter().map(|read| read.input).collect();
-    let limit = storage_buffers(body.request.adapter);
+    let limit = body.request.adapter.storage_buffers as usize;
     if inputs.len() + outputs.len() > limit {
         return Err(Refusal(format!("a cluster has more than {limit} operands and results")));
     }
