@@ -13,6 +13,7 @@ use super::call::{List, Target, View};
 use super::reduce::{Loops, chunk_length};
 use super::tape::{Run, Tape, Worker};
 use super::work::{Stop, Work};
+use crate::ops::phases::Form;
 use crate::shape::Dim;
 use fold::Folder;
 use places::Places;
@@ -24,17 +25,6 @@ const GROUP: usize = 4096;
 const LONG: usize = 16 << 10;
 /// So many are not few.
 const MANY: usize = 32;
-
-/// In which shape an input is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
-    /// The full shape.
-    Full,
-    /// The full shape with the reduced axes 1.
-    Kept,
-    /// The full shape without the reduced axes.
-    Dropped,
-}
 
 /// What a part of a cluster reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -25,6 +25,17 @@ pub enum Level {
     Row,
 }
 
+/// In which shape an op of a cluster reads its operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The full shape.
+    Full,
+    /// The full shape with the reduced axes 1.
+    Kept,
+    /// The full shape without the reduced axes.
+    Dropped,
+}
+
 /// The level of each value that the nodes of a cluster make.
 pub type Levels = HashMap<Value, Level>;
 
@@ -70,6 +81,15 @@ impl Reduced {
     /// Whether the axes are the first ones and not all of them.
     pub fn leads(&self) -> bool {
         self.axes[0] == 0 && self.axes.len() < self.full.rank()
+    }
+
+    /// Which shape of a cluster this is.
+    pub fn form(&self, shape: &[Dim]) -> Form {
+        match shape {
+            shape if *shape == self.full[..] => Form::Full,
+            shape if *shape == self.kept[..] => Form::Kept,
+            _ => Form::Dropped,
+        }
     }
 
     fn is_row(&self, shape: &[Dim]) -> bool {

@@ -4,13 +4,13 @@
 //! computing it costs much more than reading it: then it is kept, in the memory of an output that is written later if
 //! there is one.
 
-use crate::cpu::cluster::{Cluster, Fold, Form, Part, Phase, Slot, Source};
+use crate::cpu::cluster::{Cluster, Fold, Part, Phase, Slot, Source};
 use crate::cpu::tape::{Tape, weight};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
-use crate::ops::phases::{Level, Phases};
+use crate::ops::phases::{Form, Level, Phases};
 use crate::ops::reduction_loops;
 use crate::scalar::{Expression, Register};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -313,11 +313,7 @@ impl<'a> PartBuilder<'a> {
             // A row's element, at each of its places.
             return self.register(node.inputs[0]);
         };
-        let form = match &region.spec(node.first).shape {
-            shape if *shape == reduced.full => Form::Full,
-            shape if *shape == reduced.kept => Form::Kept,
-            _ => Form::Dropped,
-        };
+        let form = reduced.form(&region.spec(node.first).shape);
         let mut operands = Vec::with_capacity(node.inputs.len());
         for &operand in &node.inputs {
             operands.push(match self.compiler.inputs.get(&operand) {

@@ -1,9 +1,10 @@
 //! Where the parts of a cluster find what they read and write in one run.
 
-use super::{Cluster, Form, Geometry, Part, Source};
+use super::{Cluster, Geometry, Part, Source};
 use crate::cpu::call::{Target, View};
 use crate::cpu::tape::{Axis, Feed, List, Run, Sink};
 use crate::cpu::work::Stop;
+use crate::ops::phases::Form;
 use smallvec::SmallVec;
 use std::marker::PhantomData;
 

@@ -16,9 +16,9 @@ use crate::gpu::wgsl::INVOCATIONS;
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
 use crate::ops::is_fold;
-use crate::ops::phases::{Level, Phases, Reduced};
+use crate::ops::phases::{Form, Level, Phases, Reduced};
 use crate::scalar::{Binary, Expression, Register};
-use crate::shape::{Bindings, Shape};
+use crate::shape::Bindings;
 use std::collections::HashMap;
 
 /// The longest row that one lane goes over; on the CPU, where barriers cost more than the lanes gain.
@@ -134,26 +134,6 @@ impl Rows {
     }
 }
 
-/// In which shape an operand is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Full,
-    /// With the reduced axes 1.
-    Kept,
-    /// Without the reduced axes.
-    Dropped,
-}
-
-impl Form {
-    fn of(shape: &Shape, reduced: &Reduced) -> Form {
-        match shape {
-            shape if *shape == reduced.full => Form::Full,
-            shape if *shape == reduced.kept => Form::Kept,
-            _ => Form::Dropped,
-        }
-    }
-}
-
 /// How an operand lies.
 #[derive(Clone, PartialEq)]
 struct Spread {
@@ -226,7 +206,7 @@ impl<'a> Body<'a> {
         let spec = self.region.spec(node.first);
         let register = match &node.op.def.meaning {
             Meaning::Scalar(meaning) => {
-                let form = Form::of(&spec.shape, self.reduced);
+                let form = self.reduced.form(&spec.shape);
                 let operands = node.inputs.iter().map(|&value| self.operand(value, form));
                 let operands = operands.collect::<Result<Vec<_>, _>>()?;
                 meaning(&mut self.expression, &node.op.attrs, &operands)
