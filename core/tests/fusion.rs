@@ -1,5 +1,5 @@
-//! Random graphs of element-wise ops, reductions over all kinds of axes, moves, and the composites that are made of
-//! them, forward and backward: fused they give the bits that they give op by op.
+//! Random graphs of element-wise ops, reductions over all kinds of axes, matrix products, moves, and the composites that
+//! are made of them, forward and backward: fused they give the bits that they give op by op.
 //!
 //! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` which one alone:
 //! `CAUDAL_GRAPHS=10000 cargo test --release -p caudal --test fusion`.
@@ -10,6 +10,7 @@ use caudal::cpu::threads::set_num_threads;
 use caudal::cpu::work::Watch;
 use caudal::graph::text;
 use caudal::meter::Meter;
+use caudal::ops::epilogue::is_product;
 use caudal::passes;
 use caudal::run::Limits;
 use caudal::run::function::Executable;
@@ -23,6 +24,8 @@ struct Draw {
     generator: Generator,
     graph: Graph,
     values: Vec<Value>,
+    /// Matrices from the last axis of the full shape to a short one, and back.
+    matrices: Vec<Value>,
     /// The shape that most values have.
     full: Shape,
 }
@@ -38,7 +41,7 @@ impl Draw {
         generator.numbers(3);
         let full = ["[m, n]", "[m, n]", "[b, m, n]", "[n]", "[m, 3, n]", "[m, 1]", "[b, 1, n]"];
         let full = Shape::parse(full[(generator.number() * full.len() as f64) as usize]).unwrap();
-        Draw { generator, graph: Graph::new(), values: Vec::new(), full }
+        Draw { generator, graph: Graph::new(), values: Vec::new(), matrices: Vec::new(), full }
     }
 
     fn below(&mut self, count: usize) -> usize {
@@ -82,6 +85,11 @@ impl Draw {
         add(full[rank - 1..].iter().cloned().collect());
         add(full.iter().enumerate().map(|(axis, dim)| if axis + 1 == rank { 1.into() } else { dim.clone() }).collect());
         add(full.clone());
+        let (last, few) = (full[rank - 1].clone(), Dim::constant(3));
+        for (name, dims) in [("there", [last.clone(), few.clone()]), ("back", [few, last])] {
+            let spec = Spec::new(dtype, dims.into_iter().collect());
+            self.matrices.push(self.graph.input(name, spec).unwrap());
+        }
     }
 
     fn axes(&mut self, rank: usize) -> Vec<i64> {
@@ -99,7 +107,7 @@ impl Draw {
         let x = self.value();
         let shape = self.shape(x);
         let is_float = self.graph.spec(x).dtype.is_float();
-        let made = match self.below(16) {
+        let made = match self.below(18) {
             0..3 if is_float => {
                 let name = self.one_of(UNARY);
                 self.graph.op(name, &[], &[x])
@@ -146,6 +154,7 @@ impl Draw {
                     _ => self.graph.op("sum", &[("axis", axes), ("keepdims", AttrValue::Bool(true))], &[other]),
                 }
             }
+            15 | 16 => self.products(x, &shape),
             _ if is_float => self.graph.op("tanh", &[], &[x]),
             _ => self.graph.cast(x, DType::F32),
         };
@@ -153,6 +162,30 @@ impl Draw {
             Ok(value) if value != x => self.values.push(value),
             _ => {}
         }
+    }
+
+    /// A matrix product to a short axis, something of its shape, and a product back.
+    fn products(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
+        let [there, back] = self.matrices[..] else { return Ok(x) };
+        if shape.rank() < 2 || shape[shape.rank() - 1] != self.full[self.full.rank() - 1] {
+            return Ok(x);
+        }
+        let mut short = self.graph.matmul(x, there)?;
+        for _ in 0..self.below(4) {
+            short = match self.below(4) {
+                0 => self.graph.op("relu", &[], &[short])?,
+                1 => self
+                    .graph
+                    .op("mean", &[("axis", AttrValue::Ints(vec![-1])), ("keepdims", AttrValue::Bool(true))], &[short])
+                    .and_then(|mean| self.graph.sub(short, mean))?,
+                2 => self.graph.mul(short, short)?,
+                _ => self.graph.op("sigmoid", &[], &[short])?,
+            };
+        }
+        if self.below(4) == 0 {
+            self.values.push(short);
+        }
+        self.graph.matmul(short, back)
     }
 
     fn normalization(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
@@ -262,16 +295,18 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("CAUDAL_GRAPHS").unwrap_or(300),
     };
-    let (mut fused, many) = (0, seeds.end - seeds.start >= 300);
+    let (mut fused, mut followed, many) = (0, 0, seeds.end - seeds.start >= 300);
     for seed in seeds {
         let graph = random_graph(seed);
         let inputs = random_inputs(&graph, seed, random_sizes(seed));
         let plain = support::run_through(&graph, passes::PLAIN, &inputs);
         let plain = plain.unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&graph)));
-        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {});
+        let made = made.unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&graph)));
         made.verify().unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&made)));
         let reduces = |node: &&caudal::Node| node.op.attrs.dim_list("shape").is_some() && node.op.def.name == "fused";
         fused += made.nodes().iter().filter(reduces).count();
+        followed += made.nodes().iter().filter(|node| has_product(node)).count();
         let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
         let whole = support::execute(&executable, &graph, &inputs).unwrap();
         let pieces = in_pieces(&executable, &graph, &inputs);
@@ -281,6 +316,74 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         }
     }
     assert!(fused > 300 || !many, "only {fused} clusters have reductions");
+    assert!(followed > 50 || !many, "only {followed} clusters have products");
+}
+
+/// Whether a node is a cluster with a product.
+fn has_product(node: &caudal::Node) -> bool {
+    let holds = |region: &Graph| region.nodes().iter().any(|inner| is_product(region, inner));
+    node.op.def.name == "fused" && holds(&node.regions[0])
+}
+
+#[test]
+fn products_of_every_kind_are_followed_by_the_ops_behind_them() {
+    // The sizes of x and of the kernel or the other matrix, and the attrs of a convolution.
+    let table: [(&[i64], &[i64], &str); 16] = [
+        (&[70, 40], &[40, 50], ""),
+        (&[1, 40], &[40, 500], ""),
+        (&[600, 300], &[300, 700], ""),
+        (&[2000, 3], &[3, 1], ""),
+        (&[5, 0], &[0, 7], ""),
+        (&[0, 4], &[4, 3], ""),
+        (&[3, 2, 700], &[700, 20], ""),
+        (&[40, 3, 17], &[40, 17, 9], ""),
+        (&[2, 12, 12, 16], &[3, 3, 16, 32], r#"{"padding": "same"}"#),
+        (&[2, 40, 40, 1], &[5, 5, 1, 8], "{}"),
+        (&[2, 9, 11, 3], &[3, 2, 3, 5], r#"{"padding": "same", "strides": [2, 3]}"#),
+        (&[2, 30, 30, 4], &[3, 3, 4, 1], "{}"),
+        (&[2, 6, 6, 8], &[3, 3, 4, 12], r#"{"groups": 2, "padding": "same"}"#),
+        (&[2, 6, 6, 6], &[3, 3, 1, 6], r#"{"groups": 6, "padding": "same"}"#),
+        (&[2, 13, 4], &[3, 4, 8], r#"{"dilation": [4]}"#),
+        (&[2, 6, 6, 4], &[3, 3, 4, 0], "{}"),
+    ];
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        for (x_sizes, y_sizes, attrs) in table {
+            let mut graph = Graph::new();
+            let x = graph.input("x", Spec::new(dtype, Shape::of(x_sizes))).unwrap();
+            let y = graph.input("y", Spec::new(dtype, Shape::of(y_sizes))).unwrap();
+            let bias = graph.input("bias", Spec::new(dtype, Shape::of(&y_sizes[y_sizes.len() - 1..]))).unwrap();
+            // The operands are results too, of which gradients go through both.
+            let (from, by) = (graph.op("sin", &[], &[x]).unwrap(), graph.op("cos", &[], &[y]).unwrap());
+            let product = match attrs {
+                "" => graph.matmul(from, by).unwrap(),
+                _ => graph.apply(&support::op("conv", attrs).unwrap(), Vec::new(), &[from, by]).unwrap()[0],
+            };
+            let sum = graph.add(product, bias).unwrap();
+            let output = graph.op("relu", &[], &[sum]).unwrap();
+            let twice = graph.mul(product, output).unwrap();
+            let loss = graph.op("sum", &[], &[twice]).unwrap();
+            let gradients = caudal::grad::grad(&mut graph, loss, &[x, y]).unwrap();
+            graph.set_outputs([vec![output], gradients].concat()).unwrap();
+            let mut generator = Generator(7);
+            let inputs: Vec<_> =
+                graph.inputs().iter().map(|i| generator.tensor(graph.spec(i.value), -1.0, 1.0)).collect();
+            let plain = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+            let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {});
+            let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+            let made = made.unwrap().nodes().iter().filter(|node| has_product(node)).count();
+            assert_eq!(made, if dtype == DType::BF16 { 0 } else { 3 }, "{x_sizes:?} {y_sizes:?} {attrs}");
+            for threads in [1, 2, 7] {
+                set_num_threads(threads);
+                let whole = support::execute(&executable, &graph, &inputs).unwrap();
+                let pieces = in_pieces(&executable, &graph, &inputs);
+                assert!(
+                    plain == whole && plain == pieces,
+                    "{dtype} {x_sizes:?} {y_sizes:?} {attrs}, {threads} threads"
+                );
+            }
+            set_num_threads(0);
+        }
+    }
 }
 
 /// A cluster of one shape: what it holds, and the sizes of m and n.

@@ -1,5 +1,6 @@
 //! What a kernel is called with: views of its inputs and outputs, workspace, and its way to the pool.
 
+use super::gemm::Finish;
 use super::memory::{cast_slice, cast_slice_mut};
 use super::work::Work;
 use crate::attrs::Attrs;
@@ -152,6 +153,11 @@ impl<'a> Target<'a> {
         &self.layout.sizes
     }
 
+    /// Its dense layout.
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
+    }
+
     /// Where its elements begin.
     pub fn pointer(&mut self) -> *mut u8 {
         self.data
@@ -181,6 +187,8 @@ pub struct Call<'a> {
     pub workspace: &'a mut [u8],
     /// The way to the pool.
     pub work: Work<'a>,
+    /// What follows a product (see [`crate::ops::epilogue`]); no other kernel gets it.
+    pub finish: Option<Finish<'a>>,
 }
 
 impl<'a> Call<'a> {

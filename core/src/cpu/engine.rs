@@ -8,6 +8,7 @@
 use super::call::{Call, Layout, Target, View};
 use super::cluster::Cluster;
 use super::copy;
+use super::epilogue::Epilogue;
 use super::memory::{Buffer, push};
 use super::tape::Tape;
 use super::work::{Stop, Work};
@@ -194,6 +195,8 @@ pub enum Program<'a> {
     Tape(&'a Tape),
     /// A cluster with reductions, with its full shape and workspace (address, bytes).
     Cluster(&'a Cluster, &'a [Dim], Address, usize),
+    /// A product with what follows it, its attrs and workspace (address, bytes).
+    Epilogue(&'a Epilogue, &'a Attrs, Address, usize),
     /// A kernel, with its attrs and workspace (address, bytes).
     Kernel(&'a Kernel, &'a Attrs, Address, usize),
     /// A copy of the only operand.
@@ -303,11 +306,17 @@ fn step(
             let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
             cluster.run(shape, present, outputs, workspace, &mut work)
         }
+        Program::Epilogue(epilogue, attrs, workspace, bytes) => {
+            let data = memories.writable(workspace, bytes)?;
+            // SAFETY: as above.
+            let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
+            epilogue.run(attrs, present, outputs, workspace, work)
+        }
         Program::Kernel(kernel, attrs, workspace, bytes) => {
             let data = memories.writable(workspace, bytes)?;
             // SAFETY: as above.
             let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
-            (kernel.run)(&mut Call { attrs, inputs, outputs, workspace, work })
+            (kernel.run)(&mut Call { attrs, inputs, outputs, workspace, work, finish: None })
         }
         Program::Copy => match (inputs.first(), outputs.first_mut()) {
             (Some(Some(source)), Some(target)) => copy::copy(*source, target, &mut work),

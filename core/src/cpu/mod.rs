@@ -7,6 +7,7 @@ pub mod cluster;
 pub(crate) mod conv;
 pub mod copy;
 pub mod engine;
+pub mod epilogue;
 pub(crate) mod fork;
 pub(crate) mod gemm;
 pub mod index;

@@ -161,7 +161,7 @@ impl Prepared {
                 let inputs = &views.collect::<List<_>>()[..];
                 // SAFETY: targets of a shorter life, which nothing reads after the call.
                 let outputs = unsafe { std::mem::transmute::<&mut [Target<'_>], &mut [Target<'_>]>(&mut targets) };
-                (kernel.run)(&mut Call { attrs: &op.attrs, inputs, outputs, workspace, work })
+                (kernel.run)(&mut Call { attrs: &op.attrs, inputs, outputs, workspace, work, finish: None })
             }
         };
         ended.map_err(stopped)?;

@@ -168,31 +168,12 @@ impl Tape {
     /// # Panics
     /// If number, dtypes or shapes are not as promised.
     pub fn run(&self, inputs: &[View], outputs: &mut [Target], work: &mut Work) -> Result<(), Stop> {
-        assert!(inputs.iter().map(View::dtype).eq(self.dtypes.iter().copied()), "inputs have the tape's dtypes");
-        let dtypes = self.outputs.iter().map(|output| output.dtype);
-        assert!(outputs.iter().map(Target::dtype).eq(dtypes), "outputs have the tape's dtypes");
-        let sizes = outputs.first().map_or(&[][..], Target::sizes);
-        assert!(outputs.iter().all(|output| output.sizes() == sizes), "outputs have one shape");
-        let total: usize = sizes.iter().product();
+        let total: usize = outputs.first().map_or(&[][..], Target::sizes).iter().product();
         if total == 0 || outputs.is_empty() {
             return work.parallel(0, |_| ());
         }
-        let mut axes = List::<Axis, 32>::new();
-        let mut feeds = List::<Feed, 16>::new();
-        for input in &self.inputs {
-            feeds.push(Feed::new(&inputs[input.index], sizes, &mut axes)?)?;
-        }
-        let mut sinks = List::<Sink, 16>::new();
-        for (output, target) in self.outputs.iter().zip(outputs) {
-            let data = target.pointer();
-            let bytes = total * output.dtype.size();
-            let is_apart = |view: &View| {
-                let (from, to) = (view.pointer().addr(), data.addr());
-                from.saturating_add(view.bytes()) <= to || to.saturating_add(bytes) <= from
-            };
-            sinks.push(Sink { data, direct: output.narrow.is_none() && inputs.iter().all(is_apart) })?;
-        }
-        let run = Run { tape: self, feeds: feeds.entries(), axes: axes.entries(), sinks: sinks.entries() };
+        let ends = Ends::new(self, inputs, outputs)?;
+        let run = ends.run(self);
         let is_short = AtomicBool::new(false);
         let done = work.parallel(total.div_ceil(self.task), |task| {
             let start = task * self.task;
@@ -201,6 +182,60 @@ impl Tape {
             }
         });
         if is_short.into_inner() { Err(Stop::OutOfMemory) } else { done }
+    }
+}
+
+/// Where a run of a tape finds what it reads and writes.
+#[derive(Clone)]
+pub(super) struct Ends {
+    feeds: List<Feed, 16>,
+    axes: List<Axis, 32>,
+    sinks: List<Sink, 16>,
+}
+
+// SAFETY: as for runs.
+unsafe impl Sync for Ends {}
+
+impl Ends {
+    /// Those of views and targets; not all sizes of the outputs are 0.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    ///
+    /// # Panics
+    /// As [`Tape::run`].
+    pub(super) fn new(tape: &Tape, inputs: &[View], outputs: &mut [Target]) -> Result<Ends, Stop> {
+        assert!(inputs.iter().map(View::dtype).eq(tape.dtypes.iter().copied()), "inputs have the tape's dtypes");
+        let dtypes = tape.outputs.iter().map(|output| output.dtype);
+        assert!(outputs.iter().map(Target::dtype).eq(dtypes), "outputs have the tape's dtypes");
+        let sizes = outputs.first().map_or(&[][..], Target::sizes);
+        assert!(outputs.iter().all(|output| output.sizes() == sizes), "outputs have one shape");
+        let mut ends = Ends { feeds: List::new(), axes: List::new(), sinks: List::new() };
+        for input in &tape.inputs {
+            ends.feeds.push(Feed::new(&inputs[input.index], sizes, &mut ends.axes)?)?;
+        }
+        for (output, target) in tape.outputs.iter().zip(outputs) {
+            let (data, bytes) = (target.pointer(), target.layout().bytes());
+            let is_apart = |view: &View| {
+                let (from, to) = (view.pointer().addr(), data.addr());
+                from.saturating_add(view.bytes()) <= to || to.saturating_add(bytes) <= from
+            };
+            ends.sinks.push(Sink { data, direct: output.narrow.is_none() && inputs.iter().all(is_apart) })?;
+        }
+        Ok(ends)
+    }
+
+    /// The same with another pointer to what begins at the address `from`.
+    pub(super) fn moved(&self, from: usize, to: *mut u8) -> Ends {
+        let mut ends = self.clone();
+        ends.feeds.entries_mut().iter_mut().filter(|feed| feed.data.addr() == from).for_each(|feed| feed.data = to);
+        ends.sinks.entries_mut().iter_mut().filter(|sink| sink.data.addr() == from).for_each(|sink| sink.data = to);
+        ends
+    }
+
+    /// A run of the tape.
+    pub(super) fn run<'a>(&'a self, tape: &'a Tape) -> Run<'a> {
+        Run { tape, feeds: self.feeds.entries(), axes: self.axes.entries(), sinks: self.sinks.entries() }
     }
 }
 

@@ -237,6 +237,12 @@ impl Memories {
                 let (workspace, bytes) = work_on(&mut host, bytes)?;
                 Program::Kernel(kernel, attrs, workspace, bytes)
             }
+            Program::Epilogue(epilogue, attrs, ..) => {
+                let present: Vec<_> = inputs.iter().flatten().map(|operand| operand.layout.clone()).collect();
+                let targets: Vec<_> = outputs.iter().map(|operand| operand.layout.clone()).collect();
+                let (workspace, bytes) = work_on(&mut host, epilogue.workspace(attrs, &present, &targets))?;
+                Program::Epilogue(epilogue, attrs, workspace, bytes)
+            }
             Program::Cluster(cluster, shape, ..) => {
                 let (workspace, bytes) = work_on(&mut host, cluster.workspace(shape))?;
                 Program::Cluster(cluster, shape, workspace, bytes)

@@ -2,6 +2,7 @@
 
 use super::command::{Command, Part, Shader};
 use super::device::{Adapter, Device, DeviceBuffer};
+use super::kernels::epilogue::Finish;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
 use crate::cpu::memory::as_bytes;
@@ -20,6 +21,8 @@ pub struct Request<'a> {
     pub outputs: &'a [&'a Layout],
     /// What the device can do.
     pub adapter: &'a Adapter,
+    /// What follows a product in its kernel, which then stores none of its own results; no other op gets it.
+    pub finish: Option<&'a Finish>,
 }
 
 impl Request<'_> {

@@ -3,6 +3,7 @@
 mod conv;
 mod dynamic;
 pub mod elementwise;
+pub mod epilogue;
 mod fold;
 mod gather;
 mod gemm;
@@ -28,6 +29,7 @@ use crate::cpu::call::Layout;
 use crate::cpu::single;
 use crate::graph::{Node, op};
 use crate::op::{Kernel, Meaning, Op};
+use crate::ops::epilogue::product;
 use crate::ops::is_fold;
 use crate::plan::cluster_expression;
 use crate::shape::Bindings;
@@ -56,10 +58,15 @@ pub fn print_node(node: &Node, sizes: &Bindings, request: &Request) -> Result<Re
         (Meaning::Cluster, [region]) if region.nodes().iter().any(|node| is_fold(&node.op)) => {
             rows::print(region, sizes, request).or_else(|_| region::print(region, sizes, request))
         }
-        (Meaning::Cluster, [region]) => {
-            let cluster = cluster_expression(region)?;
-            elementwise::print(&cluster.expression, &cluster.outputs, request)
-        }
+        (Meaning::Cluster, [region]) => match product(region, region.nodes().iter()) {
+            Some(product) => {
+                epilogue::print(region, product, request).or_else(|_| region::print(region, sizes, request))
+            }
+            None => {
+                let cluster = cluster_expression(region)?;
+                elementwise::print(&cluster.expression, &cluster.outputs, request)
+            }
+        },
         _ => print(&node.op, request),
     }
 }
@@ -72,7 +79,7 @@ pub fn copy(inputs: &[Option<&Layout>], adapter: &Adapter) -> Result<Recipe, Ref
     let Some(Some(from)) = inputs.first() else { return Err(Refusal("a copy of nothing".into())) };
     let to = Layout::dense(from.dtype, &from.sizes);
     let op = op("dense", &[])?;
-    movement::dense(&Request { attrs: &op.attrs, inputs, outputs: &[&to], adapter })
+    movement::dense(&Request { attrs: &op.attrs, inputs, outputs: &[&to], adapter, finish: None })
 }
 
 /// The recipe of an op that is one step, but for clusters.

@@ -56,7 +56,13 @@ pub fn run_on(
     let specs: Vec<_> = views.iter().map(|view| view.as_ref().map(spec)).collect();
     let (specs, _) = infer(op, &specs.iter().map(Option::as_ref).collect::<Vec<_>>(), &[])?;
     let outputs: Vec<_> = specs.iter().map(|spec| Layout::dense(spec.dtype, &spec.shape.sizes().unwrap())).collect();
-    let request = Request { attrs: &op.attrs, inputs: views, outputs: &outputs.iter().collect::<Vec<_>>(), adapter };
+    let request = Request {
+        attrs: &op.attrs,
+        inputs: views,
+        outputs: &outputs.iter().collect::<Vec<_>>(),
+        adapter,
+        finish: None,
+    };
     launch(&kernels::print(op, &request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, &outputs)
 }
 
@@ -73,7 +79,7 @@ pub fn execute(
 ) -> Result<Vec<Tensor>, Error> {
     let device = device();
     let (views, layouts): (Vec<_>, Vec<_>) = (views.iter().map(Option::as_ref).collect(), outputs.iter().collect());
-    let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter() };
+    let request = Request { attrs, inputs: &views, outputs: &layouts, adapter: device.adapter(), finish: None };
     launch(&print(&request).map_err(|refusal| Error::unsupported(refusal.0))?, inputs, outputs)
 }
 

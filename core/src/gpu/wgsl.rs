@@ -170,6 +170,23 @@ impl Source {
         self.declarations.push('\n');
     }
 
+    /// Adds a function, whose body `print` adds line by line.
+    ///
+    /// # Errors
+    /// Those of `print`.
+    pub fn function(
+        &mut self,
+        head: &str,
+        print: impl FnOnce(&mut Source) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let (body, depth) = (std::mem::take(&mut self.body), std::mem::replace(&mut self.depth, 1));
+        let printed = print(self);
+        let own = std::mem::replace(&mut self.body, body);
+        self.depth = depth;
+        self.declare(&format!("{head} {{\n{own}}}"));
+        printed
+    }
+
     /// Adds a line to the body; those after one that ends with `{` are indented until one that begins with `}`.
     pub fn line(&mut self, text: impl AsRef<str>) {
         let text = text.as_ref();

@@ -1,12 +1,13 @@
 //! What passes make of other ops. These are no part of the surface, but stand in graphs' text.
 
+use super::epilogue::{self, product};
 use super::movement::defaulted;
 use super::phases::{Reduced, is_scalar_constant, levels};
 use crate::attrs::{AttrDef, AttrType};
 use crate::cpu::copy;
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::infer::{Infer, like_first};
 use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp, normalize_axes};
 
@@ -22,8 +23,8 @@ const SHAPE: AttrDef =
     defaulted("shape", AttrType::Dims, "null", "With reductions: the shape that they and what they reduce go over.");
 const AXIS: AttrDef = defaulted("axis", AttrType::Ints, "null", "With reductions: the axes that all of them reduce.");
 
-/// The region holds scalar constants and either element-wise ops of one shape, or what [`super::phases`] says, on the
-/// operands; the pass `fuse` makes no other, and the engine relies on it.
+/// The region holds scalar constants and element-wise ops of one shape, or what [`super::phases`] or
+/// [`super::epilogue`] say, on the operands; the pass `fuse` makes no other, and the engine relies on it.
 fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     let [region] = infer.regions else { return Err(Error::internal("fused has one region")) };
     let operands = (0..infer.inputs.len()).map(|index| infer.input(index)).collect::<Result<Vec<_>>>()?;
@@ -34,10 +35,15 @@ fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     if region.nodes().len() > MAX_CLUSTER || inputs.len() > 3 * MAX_CLUSTER {
         return Err(Error::argument(format!("the region has more than {MAX_CLUSTER} nodes or their operands")));
     }
-    let levels = levels(region, region.nodes().iter());
-    match levels.map_err(|reason| Error::argument(format!("the region is not fused: it holds {reason}")))? {
-        None => check_elementwise(infer, region)?,
-        Some((reduced, _)) => check_reduced(infer, &reduced)?,
+    let unfit = |reason| Error::argument(format!("the region is not fused: it holds {reason}"));
+    if let Some(product) = product(region, region.nodes().iter()) {
+        epilogue::check(region, product, region.nodes().iter()).map_err(unfit)?;
+        check_product(infer, region, product)?;
+    } else {
+        match levels(region, region.nodes().iter()).map_err(unfit)? {
+            None => check_elementwise(infer, region)?,
+            Some((reduced, _)) => check_reduced(infer, &reduced)?,
+        }
     }
     for &value in region.outputs() {
         if region.producer(value).is_none_or(|node| is_scalar_constant(region, node)) {
@@ -47,11 +53,27 @@ fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     Ok(region.outputs().iter().map(|&value| region.spec(value).clone()).collect())
 }
 
+/// Checks that there is memory for a region's product.
+fn check_product(infer: &Infer, region: &Graph, product: &Node) -> Result<()> {
+    check_no_axes(infer)?;
+    let dtype = region.spec(product.first).dtype;
+    match region.outputs().iter().any(|&value| region.spec(value).dtype == dtype) {
+        true => Ok(()),
+        false => Err(Error::argument(format!("the region has a product of {dtype}, but no result is {dtype}"))),
+    }
+}
+
+/// Checks that nothing is said about reductions.
+fn check_no_axes(infer: &Infer) -> Result<()> {
+    match infer.attrs.dim_list("shape").is_some() || infer.attrs.int_list("axis").is_some() {
+        true => Err(Error::argument("it has a shape and axes, but the region has no reduction")),
+        false => Ok(()),
+    }
+}
+
 /// Checks that a region without reductions holds element-wise ops of one shape.
 fn check_elementwise(infer: &Infer, region: &Graph) -> Result<()> {
-    if infer.attrs.dim_list("shape").is_some() || infer.attrs.int_list("axis").is_some() {
-        return Err(Error::argument("it has a shape and axes, but the region has no reduction"));
-    }
+    check_no_axes(infer)?;
     let mut shape = None;
     for node in region.nodes().iter().filter(|node| !is_scalar_constant(region, node)) {
         let spec = region.spec(node.first);
@@ -79,7 +101,8 @@ pub static OPS: &[OpDef] = &[
     OpDef {
         name: "fused",
         version: 1,
-        doc: "A cluster: element-wise ops, and reductions of what they give, that run as one step. The region holds them.",
+        doc: "A cluster: element-wise ops, with reductions of what they give or behind a product, that run as one step. The \
+            region holds them.",
         dtypes: DTypes::ALL,
         inputs: &[InputDef::in_set("operands", DTypes::ALL).variadic(0)],
         outputs: &[],

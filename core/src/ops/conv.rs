@@ -351,8 +351,8 @@ macro_rules! kernel {
                     unreachable!("infer has checked the attrs");
                 };
                 dispatch_float!(a.dtype(), T => {
-                    let output = call.outputs[0].elements::<T>();
-                    kernels::$run(&mut call.work, &geometry, a.elements::<T>(), b.elements::<T>(), output, call.workspace)
+                    let (a, b, output) = (a.elements::<T>(), b.elements::<T>(), call.outputs[0].elements::<T>());
+                    kernels::$run(&mut call.work, &geometry, a, b, output, call.workspace, call.finish)
                 })
             },
             workspace: |attrs: &Attrs, inputs: &[Layout], outputs: &[Layout]| {

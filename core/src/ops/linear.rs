@@ -254,7 +254,7 @@ impl Products {
         let x = self.x.prepare(&mut call.work, x, x_copy)?;
         let y = self.y.prepare(&mut call.work, y, y_copy)?;
         let output = call.outputs[0].elements::<T>();
-        gemm(&mut call.work, &self.sizes(), self.x.matrix(x), self.y.matrix(y), output, rest)
+        gemm(&mut call.work, &self.sizes(), self.x.matrix(x), self.y.matrix(y), output, rest, call.finish)
     }
 }
 

@@ -9,6 +9,7 @@ mod distributions;
 mod dynamic;
 mod einsum;
 mod elementwise;
+pub mod epilogue;
 mod functions;
 mod gather;
 mod index;

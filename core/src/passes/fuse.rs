@@ -1,7 +1,8 @@
-//! Element-wise nodes of one shape that feed each other, and reductions with what is before and after them => one `fused`
-//! node, whose region holds them.
+//! Element-wise nodes of one shape that feed each other, reductions with what is before and after them, and products with
+//! what follows them => one `fused` node, whose region holds them.
 //!
-//! Reductions come first: see [`merge`] for the units that they make. Every other node is a unit of its own.
+//! Reductions come first, then products: see [`merge`] for the units that they make. Every other node is a unit of its
+//! own.
 //!
 //! Then every unit gets a stage such that along each edge the stage grows, except between two element-wise nodes of the
 //! same shape, where it may stay the same. Clusters are the connected parts of one stage, so no path leaves a cluster
@@ -29,8 +30,8 @@ pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
     fuse(graph, merge::units(graph, meter)?, meter)
 }
 
-/// As [`run`], but no reduction becomes part of a cluster.
-pub fn without_reductions(graph: &Graph, meter: &Meter) -> Result<Graph> {
+/// As [`run`], but neither reductions nor products become part of a cluster.
+pub fn elementwise_alone(graph: &Graph, meter: &Meter) -> Result<Graph> {
     fuse(graph, merge::single(graph), meter)
 }
 

@@ -5,15 +5,14 @@ use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Value};
 use crate::meter::Meter;
 use crate::op::Meaning;
+use crate::ops::epilogue::product;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
     let mut rewrite = Rewrite::new(graph, meter)?;
     let mut strided = vec![false; graph.value_count()];
     for node in graph.nodes() {
-        if !reads_strides(node) {
-            for operand in node.operands() {
-                make_dense(&mut rewrite, operand, &mut strided)?;
-            }
+        for operand in node.operands().filter(|&operand| !reads_strides(node, operand)) {
+            make_dense(&mut rewrite, operand, &mut strided)?;
         }
         for value in node.outputs() {
             let view = is_view(node) && node.op.def.name != "reshape";
@@ -44,9 +43,21 @@ fn is_view(node: &Node) -> bool {
     matches!(&node.op.def.meaning, Meaning::Kernel(kernel) if kernel.view.is_some())
 }
 
-fn reads_strides(node: &Node) -> bool {
+/// Whether a node can read an operand of its own that is strided.
+fn reads_strides(node: &Node, operand: Value) -> bool {
     match &node.op.def.meaning {
-        Meaning::Scalar(_) | Meaning::Cluster => true,
+        Meaning::Scalar(_) => true,
+        Meaning::Cluster => {
+            // A product reads what it can alone, what follows it anything.
+            let region = &node.regions[0];
+            let inner = |value: Value| {
+                let position = region.inputs().iter().position(|input| input.value == value);
+                position.and_then(|index| node.inputs.get(index).copied())
+            };
+            product(region, region.nodes().iter()).is_none_or(|product| {
+                product.operands().filter(|&own| inner(own) == Some(operand)).all(|own| reads_strides(product, own))
+            })
+        }
         Meaning::Kernel(kernel) => kernel.takes_strides || (kernel.view.is_some() && node.op.def.name != "reshape"),
         Meaning::Lower(_) | Meaning::Control(_) => false,
     }

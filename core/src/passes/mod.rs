@@ -9,7 +9,7 @@ mod fuse;
 mod layout;
 mod simplify;
 
-pub use fuse::without_reductions as fuse_without_reductions;
+pub use fuse::elementwise_alone as fuse_elementwise;
 
 use crate::error::Result;
 use crate::graph::{Graph, Rewrite, text};

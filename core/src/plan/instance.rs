@@ -32,7 +32,7 @@ pub struct Part {
 pub struct BlockInstance {
     /// The layout of each value.
     pub layouts: Vec<Layout>,
-    /// The attrs of each step's node, its dims known; `None` for steps without a node.
+    /// The attrs of what each step runs, its dims known; `None` for steps without a node.
     pub attrs: Vec<Option<Attrs>>,
     /// Where each buffer lies.
     pub buffers: Vec<Part>,
@@ -47,6 +47,16 @@ pub struct BlockInstance {
     pub slots: Vec<u64>,
     /// On a device, how it runs each step.
     pub kernels: Vec<Kernel>,
+}
+
+impl BlockInstance {
+    /// The attrs of a step that runs a kernel.
+    ///
+    /// # Errors
+    /// `internal`: it has none.
+    pub fn attrs(&self, step: usize) -> Result<&Attrs> {
+        self.attrs[step].as_ref().ok_or_else(|| Error::internal("a kernel without attrs"))
+    }
 }
 
 /// How a device runs a step.
@@ -154,7 +164,7 @@ impl Instance {
         }
         let mut attrs = Vec::with_capacity(block.steps.len());
         for step in 0..block.steps.len() {
-            attrs.push(block.node(step).map(|node| known_attrs(&node.op.attrs, sizes)).transpose()?);
+            attrs.push(block.attrs(step).map(|attrs| known_attrs(attrs, sizes)).transpose()?);
         }
         let steps = block.steps.len();
         let mut made = BlockInstance {
@@ -206,18 +216,16 @@ impl Instance {
 
     fn workspace(&self, block: &Block, step: usize, made: &mut BlockInstance) -> Result<u64> {
         let layout = |value: &Value| made.layouts[value.index()].clone();
+        let inputs = || block.steps[step].inputs.iter().flatten().map(layout).collect::<List<_>>();
+        let outputs = || block.steps[step].outputs.iter().map(layout).collect::<List<_>>();
         match &block.steps[step].action {
             Action::Tape(_) | Action::CopyOut(_) => Ok(0),
             Action::Cluster(cluster) => {
                 let shape = made.attrs[step].as_ref().and_then(|attrs| attrs.dim_list("shape"));
                 Ok(cluster.workspace(shape.ok_or_else(|| Error::internal("a cluster without a shape"))?))
             }
-            Action::Kernel(kernel) => {
-                let inputs: List<_> = block.steps[step].inputs.iter().flatten().map(layout).collect();
-                let outputs: List<_> = block.steps[step].outputs.iter().map(layout).collect();
-                let attrs = made.attrs[step].as_ref().ok_or_else(|| Error::internal("a kernel without a node"))?;
-                Ok((kernel.workspace)(attrs, &inputs, &outputs))
-            }
+            Action::Epilogue(epilogue) => Ok(epilogue.workspace(made.attrs(step)?, &inputs(), &outputs())),
+            Action::Kernel(kernel) => Ok((kernel.workspace)(made.attrs(step)?, &inputs(), &outputs())),
             Action::Control(control, blocks) => {
                 let (offsets, bytes) = self.loop_memory(block, step, *control, blocks, made)?;
                 made.loops[step] = offsets;

@@ -2,15 +2,19 @@
 
 mod arena;
 mod cluster;
+mod epilogue;
 pub mod instance;
 
+use crate::attrs::Attrs;
 use crate::cpu::cluster::Cluster;
+use crate::cpu::epilogue::Epilogue;
 use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
+use crate::ops::epilogue::{is_product, product};
 use crate::ops::phases::Phases;
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
@@ -38,6 +42,8 @@ pub enum Action {
     Tape(Tape),
     /// Runs a cluster with reductions.
     Cluster(Box<Cluster>),
+    /// Runs a product and what follows it.
+    Epilogue(Box<Epilogue>),
     /// Runs a kernel.
     Kernel(Kernel),
     /// Copies the input to the block's output of that index.
@@ -96,6 +102,16 @@ impl Block {
     /// The user's line of a step.
     pub fn node(&self, step: usize) -> Option<&Node> {
         self.steps.get(step)?.node.and_then(|index| self.graph.nodes().get(index))
+    }
+
+    /// The attrs of what a step runs: those of its node, or of the product in the node's region.
+    fn attrs(&self, step: usize) -> Option<&Attrs> {
+        let node = self.node(step)?;
+        let product = match (&self.steps[step].action, &node.regions[..]) {
+            (Action::Epilogue(_), [region]) => product(region, region.nodes().iter()),
+            _ => None,
+        };
+        Some(&product.unwrap_or(node).op.attrs)
     }
 }
 
@@ -206,10 +222,7 @@ impl Planner<'_> {
             }
             Meaning::Kernel(kernel) => Action::Kernel(*kernel),
             Meaning::Scalar(_) => Action::Tape(scalar_tape(&block.graph, node)),
-            Meaning::Cluster => match Phases::new(&node.regions[0]).map_err(Error::internal)? {
-                Some(phases) => Action::Cluster(Box::new(cluster::compile(&node.regions[0], &phases)?)),
-                None => Action::Tape(cluster_tape(&node.regions[0])?),
-            },
+            Meaning::Cluster => cluster(&node.regions[0])?,
             Meaning::Control(control) => {
                 let blocks = node.regions.iter().map(|region| self.block(region)).collect::<Result<_>>()?;
                 Action::Control(*control, blocks)
@@ -223,6 +236,7 @@ impl Planner<'_> {
         match &action {
             Action::Tape(tape) => self.plan.held.add(tape.bytes() as u64)?,
             Action::Cluster(cluster) => self.plan.held.add(cluster.bytes() as u64)?,
+            Action::Epilogue(epilogue) => self.plan.held.add(epilogue.bytes() as u64)?,
             _ => {}
         }
         for value in node.outputs() {
@@ -329,11 +343,22 @@ fn scalar_tape(graph: &Graph, node: &Node) -> Tape {
     crate::cpu::single::tape(&node.op, &dtypes)
 }
 
+/// What a cluster becomes.
+fn cluster(region: &Graph) -> Result<Action> {
+    if let Some(product) = product(region, region.nodes().iter()) {
+        return Ok(Action::Epilogue(Box::new(epilogue::compile(region, product)?)));
+    }
+    Ok(match Phases::new(region).map_err(Error::internal)? {
+        Some(phases) => Action::Cluster(Box::new(cluster::compile(region, &phases)?)),
+        None => Action::Tape(cluster_tape(region)?),
+    })
+}
+
 /// What a cluster computes.
 pub struct ClusterExpression {
     /// The expression.
     pub expression: Expression,
-    /// The dtypes of its inputs.
+    /// The dtypes of its inputs; a product in the region is one more.
     pub inputs: Vec<DType>,
     /// Its results.
     pub outputs: Vec<Register>,
@@ -362,6 +387,10 @@ pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
         let operands: Vec<_> = node.inputs.iter().map(|value| registers[value.index()]).collect();
         registers[node.first.index()] = match &node.op.def.meaning {
             Meaning::Scalar(meaning) => meaning(&mut expression, &node.op.attrs, &operands),
+            _ if is_product(region, node) => {
+                dtypes.push(region.spec(node.first).dtype);
+                expression.input(dtypes.len() as u16 - 1, dtypes[dtypes.len() - 1])
+            }
             _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
         };
     }

@@ -294,11 +294,13 @@ impl Execution {
                 let shape = shape.ok_or_else(|| Error::internal("a cluster without a shape"))?;
                 (Program::Cluster(cluster, shape, frame.workspace(of), part.bytes), None)
             }
+            Action::Epilogue(epilogue) => {
+                let part = sizes.workspaces[frame.step];
+                (Program::Epilogue(epilogue, sizes.attrs(frame.step)?, frame.workspace(of), part.bytes), None)
+            }
             Action::Kernel(kernel) => {
                 let part = sizes.workspaces[frame.step];
-                let attrs = sizes.attrs[frame.step].as_ref();
-                let attrs = attrs.ok_or_else(|| Error::internal("a kernel without attrs"))?;
-                (Program::Kernel(kernel, attrs, frame.workspace(of), part.bytes), None)
+                (Program::Kernel(kernel, sizes.attrs(frame.step)?, frame.workspace(of), part.bytes), None)
             }
             Action::CopyOut(index) => {
                 let source = step.inputs.first().copied().flatten().map(operand);

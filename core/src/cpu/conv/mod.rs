@@ -9,8 +9,8 @@ mod images;
 pub use axis::{Axis, lines_of_task, place};
 
 use super::gemm::{
-    Float, Product, Shared, Source, Storage, Strided, Target, accumulator_workspace, product_workspace, take,
-    take_workspace, with_accumulator,
+    Finish, Float, Product, Shared, Source, Storage, Strided, Target, accumulator_workspace, finish_all,
+    product_workspace, take, take_workspace, with_accumulator,
 };
 use super::simd::simd;
 use super::work::{Stop, Work};
@@ -140,7 +140,7 @@ pub fn conv_workspace<S: Storage>(geometry: &ConvGeometry) -> u64 {
     sums.saturating_add(multiply_workspace::<S::Compute>(geometry.groups, m, n, k))
 }
 
-/// y from x and the kernel.
+/// y from x and the kernel; `finish` sees each element of it when it is final.
 ///
 /// # Errors
 /// What stopped the work; [`Stop::OutOfMemory`] if the workspace is smaller than [`conv_workspace`] says.
@@ -154,8 +154,10 @@ pub fn conv<S: Storage>(
     kernel: &[S],
     y: &mut [S],
     workspace: &mut [u8],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     geometry.check(x.len(), kernel.len(), y.len());
+    let (early, late) = if S::PLAIN && !geometry.is_depthwise() { (finish, None) } else { (None, finish) };
     with_accumulator(work, y, workspace, |work, y, workspace| {
         if geometry.is_depthwise() {
             return depthwise::conv(work, geometry, x, kernel, y);
@@ -168,8 +170,10 @@ pub fn conv<S: Storage>(
         let target = Target { first: y.as_mut_ptr(), row: outputs, batch: n };
         let k = geometry.taps() * geometry.group_inputs();
         // SAFETY: the slices have the geometry's sizes.
-        unsafe { multiply(geometry.groups, geometry.pixels(), n, k, &image, &kernel, target) }.run(work, workspace)
-    })
+        let product = unsafe { multiply(geometry.groups, geometry.pixels(), n, k, &image, &kernel, target) };
+        product.then(early).run(work, workspace)
+    })?;
+    finish_all(work, late, y)
 }
 
 /// Pixels of x along one axis that the same taps reach: those at `first + stride * q`.
@@ -241,7 +245,8 @@ pub fn conv_input_gradient_workspace<S: Storage>(geometry: &ConvGeometry) -> u64
     sums.saturating_add(residues(geometry).map(one).max().unwrap_or(0))
 }
 
-/// dx, the gradient with respect to x, from dy (that with respect to y) and the kernel.
+/// dx, the gradient with respect to x, from dy (that with respect to y) and the kernel; `finish` sees each element of it
+/// when it is final.
 ///
 /// # Errors
 /// What stopped the work; [`Stop::OutOfMemory`] if the workspace is smaller than [`conv_input_gradient_workspace`]
@@ -256,26 +261,31 @@ pub fn conv_input_gradient<S: Storage>(
     kernel: &[S],
     dx: &mut [S],
     workspace: &mut [u8],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     geometry.check(dx.len(), kernel.len(), dy.len());
+    let is_early = S::PLAIN && !geometry.is_depthwise() && is_direct(geometry);
+    let (early, late) = if is_early { (finish, None) } else { (None, finish) };
     with_accumulator(work, dx, workspace, |work, dx, workspace| {
         if geometry.is_depthwise() {
             return depthwise::input_gradient(work, geometry, dy, kernel, dx);
         }
         // Every combination of residues takes the same phases, so a paused call finds its way back.
-        residues(geometry).try_for_each(|axes| residue_gradient(work, geometry, dy, kernel, dx, workspace, axes))
-    })
+        residues(geometry)
+            .try_for_each(|axes| residue_gradient(work, geometry, [dy, kernel], dx, workspace, axes, early))
+    })?;
+    finish_all(work, late, dx)
 }
 
 /// The pixels of dx with these residues: a convolution of dy, without strides, by their taps in reverse.
 fn residue_gradient<S: Storage>(
     work: &mut Work,
     geometry: &ConvGeometry,
-    dy: &[S],
-    kernel: &[S],
+    [dy, kernel]: [&[S]; 2],
     dx: &mut [S::Compute],
     workspace: &mut [u8],
     axes: [Residue; 3],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     let (inputs, n) = (geometry.in_channels, geometry.group_inputs());
     let grid = axes.map(|axis| axis.count);
@@ -303,7 +313,8 @@ fn residue_gradient<S: Storage>(
     let first = if is_direct(geometry) { dx.as_mut_ptr() } else { part.as_mut_ptr() };
     let target = Target { first, row: inputs, batch: n };
     // SAFETY: the slices have the geometry's sizes, and the part that of the residue's pixels.
-    unsafe { multiply(geometry.groups, m, n, k, &image, &kernel, target) }.run(work, workspace)?;
+    let product = unsafe { multiply(geometry.groups, m, n, k, &image, &kernel, target) };
+    product.then(finish).run(work, workspace)?;
     if is_direct(geometry) { Ok(()) } else { spread(work, geometry, part, dx, axes) }
 }
 
@@ -364,7 +375,7 @@ pub fn conv_kernel_gradient_workspace<S: Storage>(geometry: &ConvGeometry) -> u6
 }
 
 /// The kernel's gradient dk, from x and dy. Its sum over all pixels is cut into chunks by the geometry; the chunks' sums
-/// are added in their order.
+/// are added in their order. `finish` sees each element of it when it is final.
 ///
 /// # Errors
 /// What stopped the work; [`Stop::OutOfMemory`] if the workspace is smaller than [`conv_kernel_gradient_workspace`]
@@ -379,6 +390,7 @@ pub fn conv_kernel_gradient<S: Storage>(
     dy: &[S],
     dk: &mut [S],
     workspace: &mut [u8],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     geometry.check(x.len(), dk.len(), dy.len());
     with_accumulator(work, dk, workspace, |work, dk, workspace| {
@@ -406,7 +418,8 @@ pub fn conv_kernel_gradient<S: Storage>(
         } else {
             product.run(work, workspace)
         }
-    })
+    })?;
+    finish_all(work, finish, dk)
 }
 
 /// Sums the chunks' results [groups, chunks, rows, n] into `sum` [rows, groups * n = outputs].

@@ -138,9 +138,9 @@ fn run<S: Storage + Default>(
     for call in 1.. {
         let work = &mut Work::new(watch, &mut cursor);
         let result_now = match part {
-            Part::Output => conv(work, geometry, x, kernel, &mut result, &mut workspace),
-            Part::Input => conv_input_gradient(work, geometry, dy, kernel, &mut result, &mut workspace),
-            Part::Kernel => conv_kernel_gradient(work, geometry, x, dy, &mut result, &mut workspace),
+            Part::Output => conv(work, geometry, x, kernel, &mut result, &mut workspace, None),
+            Part::Input => conv_input_gradient(work, geometry, dy, kernel, &mut result, &mut workspace, None),
+            Part::Kernel => conv_kernel_gradient(work, geometry, x, dy, &mut result, &mut workspace, None),
         };
         match result_now {
             Ok(()) => return (result, call),

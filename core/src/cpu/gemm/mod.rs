@@ -5,11 +5,13 @@
 //! set and the number of threads; machines without fused multiply-add (WASM, x86-64 before AVX2) round twice.
 //! Integers wrap.
 
+mod finish;
 mod integer;
 mod microkernel;
 mod pack;
 mod product;
 
+pub use finish::{Finish, Part, finish_all};
 pub use microkernel::Float;
 pub use pack::{Source, Storage, Strided, copy_lanes, interleave};
 pub use product::{DEPTH, Product, Target, product_workspace};
@@ -76,6 +78,7 @@ pub trait Operand: Copy + Send + Sync + 'static {
         b: Matrix<Self>,
         c: &mut [Self],
         workspace: &mut [u8],
+        finish: Option<Finish>,
     ) -> Result<(), Stop>;
 
     /// See [`gemm_workspace`].
@@ -83,7 +86,7 @@ pub trait Operand: Copy + Send + Sync + 'static {
 }
 
 /// C = A B for each matrix of the batch; C is dense and row-major. `workspace` has at least the size that
-/// [`gemm_workspace`] says; what it holds does not matter.
+/// [`gemm_workspace`] says; what it holds does not matter. `finish` sees each element of C when it is final.
 ///
 /// # Errors
 /// What stopped the work; [`Stop::OutOfMemory`] if the workspace is too small.
@@ -97,11 +100,12 @@ pub fn gemm<T: Operand>(
     b: Matrix<T>,
     c: &mut [T],
     workspace: &mut [u8],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     a.check(sizes.batch, sizes.m, sizes.k);
     b.check(sizes.batch, sizes.k, sizes.n);
     assert_eq!(c.len(), sizes.count() * sizes.m * sizes.n, "C has the product's size");
-    T::multiply(work, sizes, a, b, c, workspace)
+    T::multiply(work, sizes, a, b, c, workspace, finish)
 }
 
 /// Bytes of workspace that [`gemm`] needs for these sizes and this dtype; the same on every machine.
@@ -114,8 +118,9 @@ macro_rules! float_operands {
         $(impl Operand for $T {
             fn multiply(
                 work: &mut Work, sizes: &Sizes, a: Matrix<$T>, b: Matrix<$T>, c: &mut [$T], workspace: &mut [u8],
+                finish: Option<Finish>,
             ) -> Result<(), Stop> {
-                multiply_floats(work, sizes, a, b, c, workspace)
+                multiply_floats(work, sizes, a, b, c, workspace, finish)
             }
 
             fn multiply_workspace(sizes: &Sizes) -> u64 {
@@ -135,8 +140,10 @@ macro_rules! integer_operands {
         $(impl Operand for $T {
             fn multiply(
                 work: &mut Work, sizes: &Sizes, a: Matrix<$T>, b: Matrix<$T>, c: &mut [$T], _: &mut [u8],
+                finish: Option<Finish>,
             ) -> Result<(), Stop> {
-                integer::multiply(work, sizes, a, b, c)
+                integer::multiply(work, sizes, a, b, c)?;
+                finish_all(work, finish, c)
             }
 
             fn multiply_workspace(_: &Sizes) -> u64 {
@@ -155,6 +162,7 @@ fn multiply_floats<S: Storage>(
     b: Matrix<S>,
     c: &mut [S],
     workspace: &mut [u8],
+    finish: Option<Finish>,
 ) -> Result<(), Stop> {
     let shape = sizes.batch;
     let mut a = Strided { first: a.first(), lane: a.row, depth: a.column, shape, batch: a.batch };
@@ -165,12 +173,15 @@ fn multiply_floats<S: Storage>(
         std::mem::swap(&mut a, &mut b);
         (m, n) = (1, m);
     }
+    // Where sums lie apart, they are final when all are rounded.
+    let (early, late) = if S::PLAIN { (finish, None) } else { (None, finish) };
     with_accumulator(work, c, workspace, |work, c, workspace| {
         let target = Target { first: c.as_mut_ptr(), row: n, batch: m * n };
         // SAFETY: `gemm` checked that the operands and C have these sizes.
         let product = unsafe { Product::new(sizes.count(), m, n, sizes.k, &a, &b, target) };
-        product.run(work, workspace)
-    })
+        product.then(early).run(work, workspace)
+    })?;
+    finish_all(work, late, c)
 }
 
 /// Takes `count` elements from the front of a workspace.

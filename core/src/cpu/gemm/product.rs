@@ -7,6 +7,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::finish::{FINISHED, Finish, Part};
 use super::microkernel::{Float, Kernels, MOST_ROWS, Tile};
 use super::pack::Source;
 use super::{Shared, take, take_workspace};
@@ -55,6 +56,7 @@ pub struct Product<'a, T> {
     a: &'a dyn Source<T>,
     b: &'a dyn Source<T>,
     c: Target<T>,
+    finish: Option<Finish<'a>>,
 }
 
 // SAFETY: sources are Sync, and tasks write disjoint parts of the target.
@@ -166,12 +168,17 @@ impl<'a, T: Float> Product<'a, T> {
         b: &'a dyn Source<T>,
         c: Target<T>,
     ) -> Product<'a, T> {
-        Product { count, chunks: 1, m, n, k, chunk: k, a, b, c }
+        Product { count, chunks: 1, m, n, k, chunk: k, a, b, c, finish: None }
     }
 
     /// The same with the depth cut into chunks of `chunk` (>= 1), each with its own target.
     pub fn chunked(self, chunk: usize) -> Product<'a, T> {
         Product { chunks: self.k.div_ceil(chunk), chunk, ..self }
+    }
+
+    /// The same, followed by `finish`; what it gets is counted from the target's first element. Not of chunks.
+    pub fn then(self, finish: Option<Finish<'a>>) -> Product<'a, T> {
+        Product { finish, ..self }
     }
 
     /// Computes the product in `workspace`, whose size [`product_workspace`] says.
@@ -291,7 +298,8 @@ impl<'a, T: Float> Product<'a, T> {
     /// Computes a part of C from a packed block.
     fn compute(&self, block: &Block<T>, rows: Range<usize>, columns: Range<usize>) {
         if self.depth(block.target).is_empty() {
-            return self.clear(block, rows, columns);
+            self.clear(block, rows.clone(), columns.clone());
+            return self.finish(block, block.depth.end, rows, &columns);
         }
         if self.m <= MOST_ROWS {
             return self.compute_narrow(block, rows, columns);
@@ -301,6 +309,7 @@ impl<'a, T: Float> Product<'a, T> {
         let left = left.0.as_mut_ptr().cast::<T>();
         let step = part(block.depth.len(), DEPTH, 8);
         for depth in ranges(block.depth.clone(), step) {
+            let mut unfinished = rows.start;
             for lanes in ranges(rows.clone(), kernels.rows) {
                 // SAFETY: the buffer holds MOST_ROWS x DEPTH; the sources are large enough.
                 unsafe { self.a.pack(block.batch, lanes.clone(), depth.clone(), left, kernels.step) };
@@ -313,7 +322,20 @@ impl<'a, T: Float> Product<'a, T> {
                     });
                     self.tile(kernels, block, &lanes, &depth, &right, left, b);
                 }
+                if lanes.end == rows.end || (lanes.end - unfinished) * columns.len() >= FINISHED {
+                    self.finish(block, depth.end, unfinished..lanes.end, &columns);
+                    unfinished = lanes.end;
+                }
             }
+        }
+    }
+
+    /// Hands rows and columns on whose sums have come to this depth, if that is the last.
+    fn finish(&self, block: &Block<T>, depth: usize, rows: Range<usize>, columns: &Range<usize>) {
+        if let Some(finish) = self.finish.filter(|_| depth == self.depth(block.target).end) {
+            let first = block.target * self.c.batch + rows.start * self.c.row + columns.start;
+            let part = Part { first, rows: rows.len(), row: self.c.row, columns: columns.len() };
+            finish(self.c.first.cast(), part);
         }
     }
 
@@ -343,6 +365,7 @@ impl<'a, T: Float> Product<'a, T> {
                     }
                 }
             }
+            self.finish(block, block.depth.end, rows.clone(), &columns);
         }
     }
 

@@ -80,7 +80,7 @@ fn try_multiply<T: Operand + Default>(
     let mut workspace = vec![0xff; gemm_workspace::<T>(&sizes) as usize];
     let mut cursor = Cursor::default();
     for call in 1.. {
-        match gemm(&mut Work::new(watch, &mut cursor), &sizes, a, b, c, &mut workspace) {
+        match gemm(&mut Work::new(watch, &mut cursor), &sizes, a, b, c, &mut workspace, None) {
             Err(Stop::Paused) => {}
             result => return result.map(|()| call),
         }
@@ -225,7 +225,7 @@ fn operands_may_be_broadcast_reversed_and_strided() {
     let b_int = Matrix { data: &b, offset: 1, row: 4, column: 2, batch: &[12] };
     let wanted = [68, 92, 23, 29, 212, 236, 59, 65];
     let (watch, mut c) = (Watch::default(), [0; 8]);
-    gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a_int, b_int, &mut c, &mut []).unwrap();
+    gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a_int, b_int, &mut c, &mut [], None).unwrap();
     assert_eq!(c, wanted);
     let a: Vec<f32> = a.iter().map(|x| *x as f32).collect();
     let b: Vec<f32> = b.iter().map(|x| *x as f32).collect();
@@ -233,7 +233,8 @@ fn operands_may_be_broadcast_reversed_and_strided() {
     let b_float = Matrix { data: &b, offset: 1, row: 4, column: 2, batch: &[12] };
     let mut workspace = vec![0; gemm_workspace::<f32>(&sizes) as usize];
     let mut c = [0.0; 8];
-    gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a_float, b_float, &mut c, &mut workspace).unwrap();
+    gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a_float, b_float, &mut c, &mut workspace, None)
+        .unwrap();
     assert_eq!(c, wanted.map(|x| x as f32));
 }
 
@@ -245,7 +246,7 @@ fn small_workspace_is_an_error() {
     let a = Matrix { data: &a, offset: 0, row: 20, column: 1, batch: &[] };
     let b = Matrix { data: &b, offset: 0, row: 20, column: 1, batch: &[] };
     let (watch, mut c) = (Watch::default(), [0.0; 400]);
-    let result = gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a, b, &mut c, &mut []);
+    let result = gemm(&mut Work::new(&watch, &mut Cursor::default()), &sizes, a, b, &mut c, &mut [], None);
     assert_eq!(result, Err(Stop::OutOfMemory));
 }
 

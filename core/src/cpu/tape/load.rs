@@ -32,6 +32,7 @@ pub struct Feed {
 }
 
 /// A list that needs no heap up to N entries.
+#[derive(Clone)]
 pub struct List<T, const N: usize>(SmallVec<[T; N]>)
 where
     [T; N]: Array<Item = T>;
@@ -54,7 +55,7 @@ where
         &self.0
     }
 
-    fn entries_mut(&mut self) -> &mut [T] {
+    pub fn entries_mut(&mut self) -> &mut [T] {
         &mut self.0
     }
 }

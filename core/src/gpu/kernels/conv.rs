@@ -52,7 +52,7 @@ impl Convolution {
 
     fn recipe(&self, request: &Request, product: &Product) -> Result<Recipe, Refusal> {
         let mut recipe = Recipe::default();
-        product.print(request.adapter, &mut recipe)?;
+        product.print(request, &mut recipe)?;
         Ok(recipe)
     }
 

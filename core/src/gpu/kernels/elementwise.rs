@@ -98,7 +98,7 @@ impl Printer<'_> {
         let mut inputs = Vec::new();
         for (slot, registers) in self.read(&registers) {
             let layout = self.layout(slot, registers[0])?;
-            inputs.push((source.read(slot, layout.dtype)?, layout, registers));
+            inputs.push(Input { binding: source.read(slot, layout.dtype)?, layout, registers });
         }
         let mut outputs = Vec::new();
         for &(register, slot) in results {
@@ -109,27 +109,13 @@ impl Printer<'_> {
         let (mut index, groups) = source.for_each(count.div_ceil(most))?;
         let count = if most > 1 { source.size(count as i64) } else { String::new() };
         if most > 1 {
-            for output in outputs.iter_mut().filter(|output| output.in_word > 1) {
-                output.word = source.name("word");
-                source.line(format!("var {} = 0u;", output.word));
-            }
+            outputs.iter_mut().for_each(|output| output.begin(&mut source));
             source.line(format!("for (var part = 0u; part < {most}u; part += 1u) {{"));
             index = source.value("element", format!("({index} * {most}u) + part"));
             source.line(format!("if ({index} >= {count}) {{ break; }}"));
         }
         let mut values = Values::new();
-        let mut offsets: Vec<(&Layout, String)> = Vec::new();
-        for (binding, layout, registers) in &inputs {
-            let same =
-                |(other, _): &&(&Layout, String)| other.strides == layout.strides && other.offset == layout.offset;
-            let offset = match offsets.iter().find(same) {
-                Some((_, offset)) => offset.clone(),
-                None => source.offset(layout, &index),
-            };
-            let value = source.value("x", binding.load(&offset));
-            offsets.push((layout, offset));
-            values.extend(registers.iter().map(|&register| (register, value.clone())));
-        }
+        load(&mut source, &inputs, &index, &mut values);
         source.evaluate(self.expression, &registers, &mut values)?;
         for output in &outputs {
             output.store(&mut source, &index, &count, &values[&output.register]);
@@ -142,9 +128,35 @@ impl Printer<'_> {
     }
 }
 
+/// What a launch reads, and the registers that have it.
+pub struct Input {
+    /// Where it lies.
+    pub binding: Binding,
+    /// How, broadcast to the sizes of the outputs.
+    pub layout: Layout,
+    /// The registers.
+    pub registers: Vec<Register>,
+}
+
+/// Adds what loads the element of an index of each input.
+pub fn load(source: &mut Source, inputs: &[Input], index: &str, values: &mut Values) {
+    let mut offsets: Vec<(&Layout, String)> = Vec::new();
+    for Input { binding, layout, registers } in inputs {
+        let same = |(other, _): &&(&Layout, String)| other.strides == layout.strides && other.offset == layout.offset;
+        let offset = match offsets.iter().find(same) {
+            Some((_, offset)) => offset.clone(),
+            None => source.offset(layout, index),
+        };
+        let value = source.value("x", binding.load(&offset));
+        offsets.push((layout, offset));
+        values.extend(registers.iter().map(|&register| (register, value.clone())));
+    }
+}
+
 /// A register that a launch stores.
-struct Output {
-    register: Register,
+pub struct Output {
+    /// The register.
+    pub register: Register,
     binding: Binding,
     dtype: DType,
     /// How many elements are in a word: 1, or those that are put together in `word`.
@@ -153,15 +165,32 @@ struct Output {
 }
 
 impl Output {
-    fn new(source: &mut Source, register: Register, expression: &Expression, slot: Slot) -> Result<Output, Refusal> {
+    /// Binds the slot that a register goes to.
+    ///
+    /// # Errors
+    /// `float64`.
+    pub fn new(
+        source: &mut Source,
+        register: Register,
+        expression: &Expression,
+        slot: Slot,
+    ) -> Result<Output, Refusal> {
         let dtype = expression.dtype(register);
         let in_word = 4 / dtype.size().min(4);
         let binding = if in_word > 1 { source.write_words(slot) } else { source.write(slot, dtype)? };
         Ok(Output { register, binding, dtype, in_word, word: String::new() })
     }
 
+    /// Adds the variable in which elements are put together, before those of the invocation.
+    pub fn begin(&mut self, source: &mut Source) {
+        if self.in_word > 1 {
+            self.word = source.name("word");
+            source.line(format!("var {} = 0u;", self.word));
+        }
+    }
+
     /// Adds what stores the value of an element, of `count` that there are, with the last one of its word.
-    fn store(&self, source: &mut Source, index: &str, count: &str, value: &str) {
+    pub fn store(&self, source: &mut Source, index: &str, count: &str, value: &str) {
         if self.in_word == 1 {
             return source.line(self.binding.store(index, value));
         }

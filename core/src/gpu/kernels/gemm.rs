@@ -7,8 +7,9 @@
 //! work for all of the device, and since llvmpipe stops an invocation after 65,535 iterations.
 
 use super::super::device::Adapter;
-use super::super::kernel::{Launch, Recipe, Refusal, Slot};
+use super::super::kernel::{Launch, Recipe, Refusal, Request, Slot};
 use super::super::wgsl::{INVOCATIONS, Source, compute_type, cover};
+use super::epilogue::Finish;
 use super::operand::{Along, Loaded, Operand, Side, plus};
 use crate::dtype::DType;
 
@@ -48,6 +49,46 @@ enum Plan {
     Blocks([usize; 2]),
     /// Each workgroup has a tile of so many rows and columns, each invocation a block of it.
     Tiles(usize),
+}
+
+/// What becomes of sums.
+#[derive(Clone, Copy)]
+enum Sums<'a> {
+    /// They are stored as a dtype.
+    Stored(Slot, DType),
+    /// They are handed to what follows the product.
+    Finished(&'a Finish),
+}
+
+impl Sums<'_> {
+    /// Whether they become elements of less than 4 bytes that are stored by words.
+    fn have_words(&self) -> bool {
+        matches!(self, Sums::Finished(finish) if finish.together() > 1)
+    }
+
+    /// Adds the function `finish` of an index, the number of sums that are there, and one of them or a vector of four.
+    ///
+    /// # Errors
+    /// A dtype that is not computed with.
+    fn declare(&self, source: &mut Source, ty: &str, is_quad: bool) -> Result<(), Refusal> {
+        let (output, dtype) = match self {
+            Sums::Finished(finish) => return finish.declare(source, ty, is_quad),
+            Sums::Stored(slot, dtype) => (*slot, *dtype),
+        };
+        let output = source.write(output, dtype)?;
+        if !is_quad {
+            let store = output.store("i", "sum");
+            source.declare(&format!("fn finish(i: u32, count: i32, sum: {ty}) {{ {store} }}"));
+            return Ok(());
+        }
+        let stores = ["x", "y", "z", "w"].iter().enumerate().map(|(place, component)| {
+            let store = output.store(&plus("i", place), &format!("sums.{component}"));
+            format!("    if (count > {place}) {{ {store} }}\n")
+        });
+        let stores: String = stores.collect();
+        source.declare(&format!("fn finish(i: u32, count: i32, sums: vec4<{ty}>) {{\n{stores}}}"));
+        Ok(())
+    }
 }
 
 /// How a sum is cut: the length of a piece and the number of pieces along the outer and the inner loop.
@@ -110,13 +151,23 @@ impl Product<'_> {
     /// The launches; workspaces are added to a recipe that may hold some.
     ///
     /// # Errors
-    /// A dtype that is not computed with, or sizes beyond what the device addresses.
-    pub fn print(&self, adapter: &Adapter, recipe: &mut Recipe) -> Result<(), Refusal> {
+    /// A dtype that is not computed with, or sizes beyond what the device addresses; what follows wants words that no
+    /// invocation has whole.
+    pub fn print(&self, request: &Request, recipe: &mut Recipe) -> Result<(), Refusal> {
+        let adapter = request.adapter;
+        let sums = match request.finish {
+            Some(finish) => Sums::Finished(finish),
+            None => Sums::Stored(Slot::Output(0), self.dtype),
+        };
         let plan = self.plan(adapter);
         let [rows, columns] = match plan {
             Plan::Blocks(block) => block,
             Plan::Tiles(size) => [size, size],
         };
+        let lines = [self.sizes[1], self.strides[1], if self.batch > 1 { self.strides[0] } else { 0 }];
+        if sums.have_words() && (columns < 4 || lines.iter().any(|size| !size.is_multiple_of(4))) {
+            return Err(Refusal("what follows a product stores words that no invocation has whole".into()));
+        }
         let blocks = self.batch * self.sizes[0].div_ceil(rows) * self.sizes[1].div_ceil(columns);
         let (invocations, depth) = match plan {
             Plan::Blocks(_) => (blocks, self.depth()),
@@ -124,7 +175,7 @@ impl Product<'_> {
         };
         let cut = self.cut(adapter, invocations, depth);
         if cut.pieces() == 1 {
-            recipe.launches.push(self.launch(plan, &cut, Slot::Output(0), self.dtype)?);
+            recipe.launches.push(self.launch(plan, &cut, sums)?);
             return Ok(());
         }
         let sum = match compute_type(self.dtype)? {
@@ -138,35 +189,35 @@ impl Product<'_> {
             return Err(Refusal(format!("a sum over {:?} x {} products is too long", self.outer, self.inner)));
         }
         let work = recipe.work(bytes);
-        recipe.launches.push(self.launch(plan, &cut, work, sum)?);
-        recipe.launches.push(self.add_up(cut.pieces(), work, sum)?);
+        recipe.launches.push(self.launch(plan, &cut, Sums::Stored(work, sum))?);
+        recipe.launches.push(self.add_up(cut.pieces(), work, sum, sums)?);
         Ok(())
     }
 
-    fn launch(&self, plan: Plan, cut: &Cut, output: Slot, dtype: DType) -> Result<Launch, Refusal> {
+    fn launch(&self, plan: Plan, cut: &Cut, sums: Sums) -> Result<Launch, Refusal> {
         match plan {
-            Plan::Blocks([rows, columns]) => {
-                let printing = Printing::new(self, [BLOCK_INVOCATIONS, 1, 1], [rows, columns], output, dtype)?;
-                printing.blocks(cut)
-            }
-            Plan::Tiles(size) => {
-                let printing = Printing::new(self, [2 * size as u32, 1, 1], [8, size / 16], output, dtype)?;
-                printing.tiles(size, cut)
-            }
+            Plan::Blocks(block) => Printing::new(self, [BLOCK_INVOCATIONS, 1, 1], block, sums)?.blocks(cut),
+            Plan::Tiles(size) => Printing::new(self, [2 * size as u32, 1, 1], [8, size / 16], sums)?.tiles(size, cut),
         }
     }
 
     /// Adds up what pieces of the sums gave.
-    fn add_up(&self, pieces: usize, work: Slot, dtype: DType) -> Result<Launch, Refusal> {
+    fn add_up(&self, pieces: usize, work: Slot, dtype: DType, sums: Sums) -> Result<Launch, Refusal> {
         let mut source = Source::new([INVOCATIONS, 1, 1]);
         let piece = source.read(work, dtype)?;
-        let output = source.write(Slot::Output(0), self.dtype)?;
-        let (index, groups) = source.for_each(self.elements())?;
-        let (pieces, elements) = (source.size(pieces as i64), source.size(self.elements() as i64));
         let ty = compute_type(dtype)?;
+        let is_quad = sums.have_words();
+        sums.declare(&mut source, ty, is_quad)?;
+        let (mut index, groups) = source.for_each(self.elements() / if is_quad { 4 } else { 1 })?;
+        let (pieces, elements) = (source.size(pieces as i64), source.size(self.elements() as i64));
+        if is_quad {
+            index = source.value("first", format!("{index} * 4u"));
+        }
+        let ty = if is_quad { format!("vec4<{ty}>") } else { ty.into() };
         source.line(format!("var sum = {ty}();"));
         source.line(format!("for (var piece = 0u; piece < {pieces}; piece++) {{"));
-        let element = piece.load(&format!("{index} + (piece * {elements})"));
+        let load = |place| piece.load(&format!("{} + (piece * {elements})", plus(&index, place)));
+        let element = if is_quad { format!("{ty}({})", [0, 1, 2, 3].map(load).join(", ")) } else { load(0) };
         if dtype.size() == 8 {
             source.import("add_u64");
             source.line(format!("sum = add_u64(sum, {element});"));
@@ -174,7 +225,7 @@ impl Product<'_> {
             source.line(format!("sum += {element};"));
         }
         source.line("}");
-        source.line(output.store(&index, "sum"));
+        source.line(format!("finish({index}, {}, sum);", if is_quad { 4 } else { 1 }));
         Ok(source.launch(groups))
     }
 }
@@ -186,8 +237,6 @@ struct Printing<'a> {
     sides: [Side; 2],
     /// The rows and columns of an invocation.
     block: [usize; 2],
-    /// The function that stores a part of a row.
-    store: &'static str,
     ty: &'static str,
 }
 
@@ -196,29 +245,16 @@ impl<'a> Printing<'a> {
         product: &'a Product<'a>,
         workgroup: [u32; 3],
         block: [usize; 2],
-        output: Slot,
-        dtype: DType,
+        sums: Sums,
     ) -> Result<Printing<'a>, Refusal> {
         let mut source = Source::new(workgroup);
         let [x, y] = product.operands;
         let is_empty = product.inner == 0 || product.outer == Some(0);
         let mut side = |operand| Side::new(&mut source, operand, product.dtype, is_empty);
         let sides = [side(x)?, side(y)?];
-        let output = source.write(output, dtype)?;
         let ty = compute_type(product.dtype)?;
-        if block[1] >= 4 {
-            let stores = ["x", "y", "z", "w"].iter().enumerate().map(|(place, component)| {
-                let store = output.store(&plus("i", place), &format!("value.{component}"));
-                format!("    if (count > {place}) {{ {store} }}\n")
-            });
-            let stores: String = stores.collect();
-            source.declare(&format!("fn store_quad(i: u32, count: i32, value: vec4<{ty}>) {{\n{stores}}}"));
-        } else {
-            let store = output.store("i", "value");
-            source.declare(&format!("fn store_one(i: u32, count: i32, value: {ty}) {{ {store} }}"));
-        }
-        let store = if block[1] >= 4 { "store_quad" } else { "store_one" };
-        Ok(Printing { product, source, sides, block, store, ty })
+        sums.declare(&mut source, ty, block[1] >= 4)?;
+        Ok(Printing { product, source, sides, block, ty })
     }
 
     /// Parts of a row that an invocation has: vectors of four, or one number.
@@ -343,10 +379,9 @@ impl<'a> Printing<'a> {
             let start = if below == 0 { at.clone() } else { format!("{at} + ({below}u * {stride})") };
             source.line(format!("if ({} < {rows}) {{", plus(row, below)));
             for part in 0..self.block[1].div_ceil(4) {
-                let (store, right) = (self.store, 4 * part);
-                source.line(match right {
-                    0 => format!("{store}({start}, {count}, sum_{below}_0);"),
-                    _ => format!("{store}({start} + {right}u, {count} - {right}, sum_{below}_{part});"),
+                source.line(match 4 * part {
+                    0 => format!("finish({start}, {count}, sum_{below}_0);"),
+                    right => format!("finish({start} + {right}u, {count} - {right}, sum_{below}_{part});"),
                 });
             }
             source.line("}");

@@ -34,7 +34,7 @@ fn dot_general(request: &Request) -> Result<Recipe, Refusal> {
         ],
         strides: [m * n, n],
     };
-    product.print(request.adapter, &mut recipe)?;
+    product.print(request, &mut recipe)?;
     Ok(recipe)
 }
 

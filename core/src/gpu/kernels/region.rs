@@ -7,7 +7,7 @@ use crate::gpu::kernel::{Recipe, Refusal, Request, Slot};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::Meter;
 use crate::op::{Kernel, Meaning};
-use crate::passes::fuse_without_reductions;
+use crate::passes::fuse_elementwise;
 use crate::plan::cluster_expression;
 use crate::plan::instance::known_attrs;
 use crate::scalar::{Expression, Register};
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 /// Prints what the region holds, where the symbols have these sizes.
 pub fn print(region: &Graph, sizes: &Bindings, request: &Request) -> Result<Recipe, Refusal> {
-    let region = fuse_without_reductions(region, &Meter::default())?;
+    let region = fuse_elementwise(region, &Meter::default())?;
     let mut printer = Printer { region: &region, sizes, request, recipe: Recipe::default(), places: HashMap::new() };
     for (index, input) in region.inputs().iter().enumerate() {
         printer.places.insert(input.value, (Slot::Input(index), request.input(index)?.clone()));
@@ -60,7 +60,8 @@ impl Printer<'_> {
         }
         let inputs: Vec<_> = operands.iter().map(|value| Some(&self.places[value].1)).collect();
         let outputs: Vec<_> = made.iter().map(|value| &self.places[value].1).collect();
-        let request = Request { attrs: &attrs, inputs: &inputs, outputs: &outputs, adapter: self.request.adapter };
+        let adapter = self.request.adapter;
+        let request = Request { attrs: &attrs, inputs: &inputs, outputs: &outputs, adapter, finish: None };
         let part = match (&node.op.def.meaning, &node.regions[..]) {
             (Meaning::Cluster, [region]) => {
                 let cluster = cluster_expression(region)?;

@@ -1,15 +1,18 @@
-//! Reductions with the element-wise nodes before and after them => units, which are fused as a whole.
+//! Reductions with the element-wise nodes before and after them, and products with those behind them => units, which are
+//! fused as a whole.
 //!
-//! Units begin as single nodes and are joined along edges, as long as one of the two has a reduction, the nodes are
-//! those of one cluster (see [`crate::ops::phases`]) and no path leaves the joined unit and comes back. For that the
+//! Units begin as single nodes and are joined along edges, as long as one of the two has a reduction or a product, the
+//! nodes are those of one cluster (see [`crate::ops::phases`] and [`crate::ops::epilogue`]) and no path leaves the joined
+//! unit and comes back. For that the
 //! units stand in a topological order: only what stands between two units can lie on a path from one to the other. When
 //! they are joined, what the first one leads to is moved behind them, and the rest between stays before.
 
 use super::{edges, is_elementwise};
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node, Source};
 use crate::meter::Meter;
 use crate::ops::MAX_CLUSTER as MAX_NODES;
+use crate::ops::epilogue::{self, is_product, product};
 use crate::ops::phases::{Level, Reduced, is_move, levels};
 use std::collections::HashSet;
 
@@ -40,14 +43,16 @@ pub fn single(graph: &Graph) -> Units {
 /// What the meter refuses.
 pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
     let mut merger = Merger::new(graph);
-    if merger.folds.contains(&true) {
-        for _ in 0..ROUNDS {
-            if !merger.round(meter)? {
-                break;
+    for core in [Core::Reduction, Core::Product] {
+        if merger.cores.contains(&Some(core)) {
+            for _ in 0..ROUNDS {
+                if !merger.round(core, meter)? {
+                    break;
+                }
             }
         }
-        merger.drop_moves();
     }
+    merger.drop_moves();
     let mut units = Units { of: vec![0; graph.nodes().len()], members: Vec::new() };
     for &unit in merger.order.iter().filter(|unit| **unit != GONE) {
         let mut add = |members: Vec<usize>| {
@@ -61,6 +66,20 @@ pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
     Ok(units)
 }
 
+/// What a unit is made around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Core {
+    Reduction,
+    Product,
+}
+
+fn core(graph: &Graph, node: &Node) -> Option<Core> {
+    match Reduced::of(graph, node) {
+        Some(_) => Some(Core::Reduction),
+        None => is_product(graph, node).then_some(Core::Product),
+    }
+}
+
 struct Merger<'a> {
     graph: &'a Graph,
     /// The consumers of each node.
@@ -71,8 +90,10 @@ struct Merger<'a> {
     members: Vec<Vec<usize>>,
     /// Nodes that are units of their own, to stand behind this one.
     dropped: Vec<Vec<usize>>,
-    /// Whether a unit has a reduction.
-    folds: Vec<bool>,
+    /// What each unit is made around, if it is.
+    cores: Vec<Option<Core>>,
+    /// Whether the graph gives what a node gives.
+    is_output: Vec<bool>,
     /// Where each unit stands.
     position: Vec<usize>,
     /// The units in topological order, with gaps.
@@ -88,37 +109,46 @@ impl<'a> Merger<'a> {
                 users[producer].push(consumer);
             }
         }
+        let mut is_output = vec![false; count];
+        for &value in graph.outputs() {
+            if let Source::Node(producer) = graph.source(value) {
+                is_output[producer as usize] = true;
+            }
+        }
         Merger {
             graph,
             users,
             of: (0..count).collect(),
             members: (0..count).map(|node| vec![node]).collect(),
             dropped: vec![Vec::new(); count],
-            folds: graph.nodes().iter().map(|node| Reduced::of(graph, node).is_some()).collect(),
+            cores: graph.nodes().iter().map(|node| core(graph, node)).collect(),
+            is_output,
             position: (0..count).collect(),
             order: (0..count).collect(),
         }
     }
 
-    /// Looks at all edges in both directions, then at reductions that read the same; whether anything was joined.
-    fn round(&mut self, meter: &Meter) -> Result<bool> {
+    /// Looks at all edges of units around `core` in both directions, then at reductions that read the same; whether
+    /// anything was joined.
+    fn round(&mut self, core: Core, meter: &Meter) -> Result<bool> {
         let edges: Vec<_> = edges(self.graph).collect();
         let mut joined = false;
         for &(consumer, producer) in edges.iter().chain(edges.iter().rev()) {
-            joined |= self.folds_at(consumer, producer) && self.join(self.of[producer], self.of[consumer], false);
+            let (first, second) = (self.of[producer], self.of[consumer]);
+            let is_at = self.cores[first] == Some(core) || self.cores[second] == Some(core);
+            joined |= is_at && self.join(first, second, false);
         }
         meter.check()?;
+        if core == Core::Product {
+            return Ok(joined);
+        }
         for producer in 0..self.users.len() {
             for pair in 1..self.users[producer].len() {
                 let (a, b) = (self.of[self.users[producer][pair - 1]], self.of[self.users[producer][pair]]);
-                joined |= self.folds[a] && self.folds[b] && self.join(a, b, true);
+                joined |= [a, b].iter().all(|&unit| self.cores[unit] == Some(core)) && self.join(a, b, true);
             }
         }
         Ok(joined)
-    }
-
-    fn folds_at(&self, a: usize, b: usize) -> bool {
-        self.folds[self.of[a]] || self.folds[self.of[b]]
     }
 
     /// Joins two units if they can be one; `apart` if there need not be an edge between them.
@@ -133,6 +163,9 @@ impl<'a> Merger<'a> {
     /// Whether the nodes are those of one cluster, and it is of use to join them.
     fn fit(&self, first: usize, second: usize, apart: bool) -> bool {
         let graph = self.graph;
+        if [first, second].iter().any(|&unit| self.cores[unit] == Some(Core::Product)) {
+            return self.follow(first, second);
+        }
         let fits = |&node: &usize| {
             let node = &graph.nodes()[node];
             is_elementwise(node) || is_move(node) || Reduced::of(graph, node).is_some()
@@ -146,10 +179,28 @@ impl<'a> Merger<'a> {
             // What is computed for each row before a reduction saves no pass over memory.
             Ok(Some((_, levels))) => {
                 let before = &graph.nodes()[self.members[first][0]];
-                apart || self.folds[first] || levels.get(&before.first) == Some(&Level::Full)
+                apart || self.cores[first].is_some() || levels.get(&before.first) == Some(&Level::Full)
             }
             _ => false,
         }
+    }
+
+    /// Whether the nodes are one product and what follows it, and there is memory for its result: that of a result of the
+    /// unit.
+    fn follow(&self, first: usize, second: usize) -> bool {
+        let graph = self.graph;
+        let mut nodes: Vec<_> = self.members[first].iter().chain(&self.members[second]).copied().collect();
+        nodes.sort_unstable();
+        let inside = || nodes.iter().map(|&node| &graph.nodes()[node]);
+        if !inside().all(|node| is_elementwise(node) || is_product(graph, node)) {
+            return false;
+        }
+        let Some(product) = product(graph, inside()) else { return false };
+        let dtype = graph.spec(product.first).dtype;
+        let is_inside = |node: &usize| nodes.binary_search(node).is_ok();
+        let escapes = |node: usize| self.is_output[node] || !self.users[node].iter().all(is_inside);
+        let has_memory = |&node: &usize| graph.spec(graph.nodes()[node].first).dtype == dtype && escapes(node);
+        nodes.iter().any(has_memory) && epilogue::check(graph, product, inside()).is_ok()
     }
 
     /// Joins `second` to `first` unless a path through others leads from one to the other.
@@ -184,7 +235,7 @@ impl<'a> Merger<'a> {
         moved.iter().for_each(|&node| self.of[node] = first);
         self.members[first].extend(moved);
         self.members[first].sort_unstable();
-        self.folds[first] |= self.folds[second];
+        self.cores[first] = self.cores[first].or(self.cores[second]);
         true
     }
 

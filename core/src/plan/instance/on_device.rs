@@ -186,9 +186,11 @@ fn print(
     let adapter = device.adapter();
     let recipe = match (&step.action, block.node(index), &made.attrs[index]) {
         (Action::CopyOut(_), ..) => kernels::copy(&inputs, adapter)?,
-        (_, Some(node), Some(attrs)) => {
-            kernels::print_node(node, sizes, &Request { attrs, inputs: &inputs, outputs: &outputs, adapter })?
-        }
+        (_, Some(node), Some(attrs)) => kernels::print_node(
+            node,
+            sizes,
+            &Request { attrs, inputs: &inputs, outputs: &outputs, adapter, finish: None },
+        )?,
         _ => return Err(Error::internal("a step without a node").into()),
     };
     let most = recipe.launches.iter().map(|launch| launch.slots.len()).max().unwrap_or(0);

@@ -363,7 +363,8 @@ fn an_invocation_stores_a_whole_word_of_bools() {
     let inputs = [Some(&layouts[0]), Some(&layouts[1])];
     let op = op("fused", "{}");
     let device = device();
-    let request = Request { attrs: &op.attrs, inputs: &inputs, outputs: &[&output], adapter: device.adapter() };
+    let request =
+        Request { attrs: &op.attrs, inputs: &inputs, outputs: &[&output], adapter: device.adapter(), finish: None };
     let recipe = print(&e, &[less], &request).unwrap();
     let text = &recipe.launches[0].shader.text;
     assert_eq!(
