@@ -1,5 +1,5 @@
-//! Random graphs of element-wise ops, reductions over all kinds of axes, moves, and the composites that are made of
-//! them, forward and backward: fused they give the bits that they give op by op.
+//! Random graphs of element-wise ops, random bits, reductions over all kinds of axes, moves, and the composites that are
+//! made of them, forward and backward: fused they give the bits that they give op by op.
 //!
 //! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` which one alone:
 //! `CAUDAL_GRAPHS=10000 cargo test --release -p caudal --test fusion`.
@@ -23,6 +23,8 @@ struct Draw {
     generator: Generator,
     graph: Graph,
     values: Vec<Value>,
+    /// Keys: an input, and the same one read backwards.
+    keys: Vec<Value>,
     /// The shape that most values have.
     full: Shape,
 }
@@ -38,7 +40,7 @@ impl Draw {
         generator.numbers(3);
         let full = ["[m, n]", "[m, n]", "[b, m, n]", "[n]", "[m, 3, n]", "[m, 1]", "[b, 1, n]"];
         let full = Shape::parse(full[(generator.number() * full.len() as f64) as usize]).unwrap();
-        Draw { generator, graph: Graph::new(), values: Vec::new(), full }
+        Draw { generator, graph: Graph::new(), values: Vec::new(), keys: Vec::new(), full }
     }
 
     fn below(&mut self, count: usize) -> usize {
@@ -82,6 +84,9 @@ impl Draw {
         add(full[rank - 1..].iter().cloned().collect());
         add(full.iter().enumerate().map(|(axis, dim)| if axis + 1 == rank { 1.into() } else { dim.clone() }).collect());
         add(full.clone());
+        let key = self.graph.input("key", spec("uint32[2]")).unwrap();
+        let flipped = support::apply(&mut self.graph, "slice", r#"{"step": [-1]}"#, &[key]);
+        self.keys = vec![key, flipped];
     }
 
     fn axes(&mut self, rank: usize) -> Vec<i64> {
@@ -99,7 +104,7 @@ impl Draw {
         let x = self.value();
         let shape = self.shape(x);
         let is_float = self.graph.spec(x).dtype.is_float();
-        let made = match self.below(16) {
+        let made = match self.below(18) {
             0..3 if is_float => {
                 let name = self.one_of(UNARY);
                 self.graph.op(name, &[], &[x])
@@ -146,12 +151,34 @@ impl Draw {
                     _ => self.graph.op("sum", &[("axis", axes), ("keepdims", AttrValue::Bool(true))], &[other]),
                 }
             }
+            15 | 16 => self.random(x, &shape),
             _ if is_float => self.graph.op("tanh", &[], &[x]),
             _ => self.graph.cast(x, DType::F32),
         };
         match made {
             Ok(value) if value != x => self.values.push(value),
             _ => {}
+        }
+    }
+
+    /// Random numbers of the shape of `x`, or a part of its elements.
+    fn random(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
+        let keys = self.keys.clone();
+        let (key, of_shape) = (self.one_of(&keys), ("shape", AttrValue::Dims(shape.to_vec())));
+        let (dtype, kind) = (self.graph.spec(x).dtype, self.below(4));
+        match kind {
+            0 | 1 if dtype.is_float() => self.graph.op("dropout", &[("rate", AttrValue::Float(0.4))], &[x, key]),
+            0 => self.graph.op("random_bits", &[of_shape], &[key]),
+            1 => self.graph.op("normal", &[of_shape, ("dtype", AttrValue::DType(DType::F32))], &[key]),
+            2 => {
+                let uniform = self.graph.op("uniform", &[of_shape, ("dtype", AttrValue::DType(DType::F64))], &[key])?;
+                self.graph.cast(uniform, dtype)
+            }
+            _ => {
+                let bits =
+                    self.graph.op("random_bits", &[of_shape, ("dtype", AttrValue::DType(DType::U64))], &[key])?;
+                self.graph.cast(bits, DType::F32)
+            }
         }
     }
 
@@ -219,6 +246,10 @@ fn random_inputs(graph: &Graph, seed: u64, [m, n, b]: [usize; 3]) -> Vec<Tensor>
     generator.numbers(3);
     let draw = |input: &caudal::graph::Input| {
         let Spec { dtype, shape } = graph.spec(input.value);
+        if *dtype == DType::U32 {
+            let words = [(); 2].map(|()| (generator.number() * 4_294_967_296.0) as u32);
+            return Tensor::from_slice(DType::U32, &[2], &words).unwrap();
+        }
         let env = |name: &str| match name {
             "m" => Some(m as i64),
             "n" => Some(n as i64),
@@ -262,7 +293,7 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("CAUDAL_GRAPHS").unwrap_or(300),
     };
-    let (mut fused, many) = (0, seeds.end - seeds.start >= 300);
+    let (mut fused, mut random, many) = (0, 0, seeds.end - seeds.start >= 300);
     for seed in seeds {
         let graph = random_graph(seed);
         let inputs = random_inputs(&graph, seed, random_sizes(seed));
@@ -272,6 +303,8 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         made.verify().unwrap_or_else(|error| panic!("graph {seed}: {error}\n{}", text::print(&made)));
         let reduces = |node: &&caudal::Node| node.op.attrs.dim_list("shape").is_some() && node.op.def.name == "fused";
         fused += made.nodes().iter().filter(reduces).count();
+        let regions = made.nodes().iter().flat_map(|node| &node.regions);
+        random += regions.flat_map(|region| region.nodes()).filter(|node| node.op.def.name == "random_bits").count();
         let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
         let whole = support::execute(&executable, &graph, &inputs).unwrap();
         let pieces = in_pieces(&executable, &graph, &inputs);
@@ -281,6 +314,69 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         }
     }
     assert!(fused > 300 || !many, "only {fused} clusters have reductions");
+    assert!(random > 200 || !many, "only {random} random bits are in clusters");
+}
+
+#[test]
+fn random_bits_in_a_cluster_are_those_of_their_numbers() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", spec("float32[n, m]")).unwrap();
+    let key = graph.input("key", spec("uint32[2]")).unwrap();
+    let x = graph.transpose(x, &[1, 0]).unwrap();
+    let attrs = |dtype| {
+        let shape = AttrValue::Dims(Shape::parse("[m, n]").unwrap().to_vec());
+        [("shape", shape), ("dtype", AttrValue::DType(dtype))]
+    };
+    let narrow = graph.op("random_bits", &attrs(DType::U32), &[key]).unwrap();
+    let wide = graph.op("random_bits", &attrs(DType::U64), &[key]).unwrap();
+    let dropped = graph.op("dropout", &[("rate", AttrValue::Float(0.5))], &[x, key]).unwrap();
+    let low = graph.cast(narrow, DType::F32).unwrap();
+    let sum = graph.add(low, dropped).unwrap();
+    let high = graph.cast(wide, DType::F32).unwrap();
+    let sum = graph.add(sum, high).unwrap();
+    graph.set_outputs(vec![sum, narrow, dropped]).unwrap();
+    let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+    let names: Vec<_> = made.nodes().iter().map(|node| node.op.def.name).filter(|name| *name != "constant").collect();
+    assert_eq!(names, ["transpose", "fused"], "{}", text::print(&made));
+    let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+    for sizes in [[0, 3], [1, 1], [1, 127], [2, 64], [3, 43], [1, 1023], [4, 256], [5, 205], [300, 301]] {
+        let inputs = random_inputs(&graph, 5, [sizes[0], sizes[1], 1]);
+        let plain = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+        for threads in [1, 2, 7] {
+            set_num_threads(threads);
+            assert!(plain == support::execute(&executable, &graph, &inputs).unwrap(), "{sizes:?}, {threads} threads");
+        }
+        assert!(plain == in_pieces(&executable, &graph, &inputs), "{sizes:?}, in pieces");
+    }
+    set_num_threads(0);
+}
+
+/// Words of the shape of their key, which is an operand beside them too, and whose memory a result could take.
+#[test]
+fn a_key_is_made_before_the_cluster_that_reads_it() {
+    for reduces in [false, true] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", spec("uint32[2]")).unwrap();
+        let key = graph.op("bitwise_invert", &[], &[x]).unwrap();
+        let words = graph.op("random_bits", &[("shape", AttrValue::Dims(vec![2.into()]))], &[key]).unwrap();
+        let mut value = graph.op("bitwise_xor", &[], &[words, key]).unwrap();
+        if reduces {
+            let most = graph.reduce("max", value, &[0], true).unwrap();
+            let words = graph.sub(words, most).unwrap();
+            let most = graph.reduce("max", words, &[0], true).unwrap();
+            value = graph.add(words, most).unwrap();
+        }
+        let value = graph.op("random_bits", &[("shape", AttrValue::Dims(vec![3.into()]))], &[value]).unwrap();
+        graph.set_outputs(vec![value]).unwrap();
+        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        let names: Vec<_> = made.nodes().iter().map(|node| node.op.def.name).collect();
+        assert_eq!(names, ["bitwise_invert", "fused", "random_bits"], "{}", text::print(&made));
+        let inputs = random_inputs(&graph, 7, [1, 1, 1]);
+        let plain = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+        assert_eq!(plain, support::execute(&executable, &graph, &inputs).unwrap());
+        assert_eq!(plain, in_pieces(&executable, &graph, &inputs));
+    }
 }
 
 /// A cluster of one shape: what it holds, and the sizes of m and n.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
+use crate::ops::is_random_bits;
 use crate::ops::phases::Phases;
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
@@ -348,7 +349,7 @@ fn cluster_tape(region: &Graph) -> Result<Tape> {
 /// The expression of a cluster's region.
 ///
 /// # Errors
-/// `internal`: the region holds a constant without a value.
+/// `internal`: the region holds a constant without a value, or makes a key.
 pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
     let mut expression = Expression::new();
     let mut registers: Vec<Register> = vec![0; region.value_count()];
@@ -362,9 +363,21 @@ pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
         let operands: Vec<_> = node.inputs.iter().map(|value| registers[value.index()]).collect();
         registers[node.first.index()] = match &node.op.def.meaning {
             Meaning::Scalar(meaning) => meaning(&mut expression, &node.op.attrs, &operands),
+            _ if is_random_bits(node) => {
+                expression.random(key_input(region, node)? as u16, region.spec(node.first).dtype)
+            }
             _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
         };
     }
     let outputs = region.outputs().iter().map(|value| registers[value.index()]).collect();
     Ok(ClusterExpression { expression, inputs: dtypes, outputs })
+}
+
+/// The input of a cluster's region that is the key of a node's random bits.
+///
+/// # Errors
+/// `internal`: the key is no input.
+pub fn key_input(region: &Graph, node: &Node) -> Result<usize> {
+    let found = region.inputs().iter().position(|input| input.value == node.inputs[0]);
+    found.ok_or_else(|| Error::internal("a cluster makes a key"))
 }

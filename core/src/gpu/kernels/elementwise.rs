@@ -1,6 +1,7 @@
 //! Element-wise ops and clusters of them: kernels of one pass, printed from the scalar expression. Where outputs have
 //! elements of less than 4 bytes, an invocation computes those of a whole word.
 
+use super::random;
 use crate::cpu::call::{Layout, List};
 use crate::dtype::DType;
 use crate::gpu::kernel::{Recipe, Refusal, Request, Slot};
@@ -8,7 +9,8 @@ use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values};
 use crate::scalar::{Expression, Instruction, Register};
 use std::collections::BTreeMap;
 
-/// Computes `outputs` of an expression, whose inputs are the request's and broadcast to the shape of its outputs.
+/// Computes `outputs` of an expression, whose inputs are the request's and, but for keys, broadcast to the shape of its
+/// outputs.
 ///
 /// # Errors
 /// `float64`; more elements than 32 bits count.
@@ -61,16 +63,20 @@ impl Printer<'_> {
     /// Where the value of a register lies, if it is not to be computed.
     fn slot(&self, register: Register) -> Option<Slot> {
         match self.expression.steps()[register as usize].instruction {
-            Instruction::Input(index) => Some(Slot::Input(index.into())),
+            Instruction::Input(index) | Instruction::Random(index) => Some(Slot::Input(index.into())),
             _ => self.known.get(&register).copied(),
         }
+    }
+
+    fn is_random(&self, register: Register) -> bool {
+        matches!(self.expression.steps()[register as usize].instruction, Instruction::Random(_))
     }
 
     fn needed(&self, results: &[Register]) -> Vec<Register> {
         self.expression.needed(results, |register| self.slot(register).is_some())
     }
 
-    /// What the computation of these registers reads, each slot once, and the registers that lie there.
+    /// What the computation of these registers reads, each slot once, and the registers that lie there or whose key does.
     fn read(&self, results: &[Register]) -> Vec<(Slot, Vec<Register>)> {
         let mut slots: Vec<(Slot, Vec<Register>)> = Vec::new();
         for register in self.needed(results) {
@@ -95,10 +101,17 @@ impl Printer<'_> {
     fn launch(&mut self, results: &[(Register, Slot)]) -> Result<(), Refusal> {
         let registers: Vec<_> = results.iter().map(|(register, _)| *register).collect();
         let mut source = Source::new([INVOCATIONS, 1, 1]);
-        let mut inputs = Vec::new();
+        let (mut inputs, mut keys) = (Vec::new(), Vec::new());
         for (slot, registers) in self.read(&registers) {
-            let layout = self.layout(slot, registers[0])?;
-            inputs.push((source.read(slot, layout.dtype)?, layout, registers));
+            let (words, elements): (Vec<_>, Vec<_>) = registers.into_iter().partition(|&x| self.is_random(x));
+            let dtype = elements.first().map_or(DType::U32, |&register| self.expression.dtype(register));
+            let binding = source.read(slot, dtype)?;
+            if let (Slot::Input(index), false) = (slot, words.is_empty()) {
+                keys.push((binding.clone(), self.request.input(index)?, words));
+            }
+            if let Some(&register) = elements.first() {
+                inputs.push((binding, self.layout(slot, register)?, elements));
+            }
         }
         let mut outputs = Vec::new();
         for &(register, slot) in results {
@@ -107,6 +120,10 @@ impl Printer<'_> {
         let count = self.sizes.iter().product::<usize>();
         let most = outputs.iter().map(|output| output.in_word).max().unwrap_or(1);
         let (mut index, groups) = source.for_each(count.div_ceil(most))?;
+        let keys: Vec<_> = keys
+            .into_iter()
+            .map(|(binding, layout, words)| (random::load_key(&mut source, &binding, layout), words))
+            .collect();
         let count = if most > 1 { source.size(count as i64) } else { String::new() };
         if most > 1 {
             for output in outputs.iter_mut().filter(|output| output.in_word > 1) {
@@ -129,6 +146,12 @@ impl Printer<'_> {
             let value = source.value("x", binding.load(&offset));
             offsets.push((layout, offset));
             values.extend(registers.iter().map(|&register| (register, value.clone())));
+        }
+        for (key, words) in &keys {
+            for &register in words {
+                let word = random::word(&mut source, key, &index, self.expression.dtype(register));
+                values.insert(register, source.value("x", word));
+            }
         }
         source.evaluate(self.expression, &registers, &mut values)?;
         for output in &outputs {
