@@ -96,6 +96,8 @@ pub type Register = u16;
 pub enum Instruction {
     /// The element of an input.
     Input(u16),
+    /// The word that the key, an input, makes of the element's row-major number: `random_bits` of `uint32` or `uint64`.
+    Random(u16),
     /// A constant: the bits of the dtype's compute type (`f32`/`f64` bits, or the integer), zero-extended.
     Constant(u64),
     Unary(Unary, Register),
@@ -114,7 +116,7 @@ impl Instruction {
     /// The registers that it reads.
     pub fn operands(&self) -> impl Iterator<Item = Register> + use<> {
         let list = match *self {
-            Instruction::Input(_) | Instruction::Constant(_) => [None; 3],
+            Instruction::Input(_) | Instruction::Random(_) | Instruction::Constant(_) => [None; 3],
             Instruction::Unary(_, x) | Instruction::Cast(_, x) | Instruction::Bitcast(_, x) => [Some(x), None, None],
             Instruction::Binary(_, x, y) | Instruction::Compare(_, _, x, y) => [Some(x), Some(y), None],
             Instruction::Select(x, y, z) => [Some(x), Some(y), Some(z)],
@@ -157,6 +159,11 @@ impl Expression {
     /// The element of the `index`-th input.
     pub fn input(&mut self, index: u16, dtype: DType) -> Register {
         self.push(Instruction::Input(index), dtype)
+    }
+
+    /// The random word of the element, of the key that is the `index`-th input.
+    pub fn random(&mut self, index: u16, dtype: DType) -> Register {
+        self.push(Instruction::Random(index), dtype)
     }
 
     /// A constant, rounded to `dtype`.

@@ -1,5 +1,5 @@
-//! Random graphs of element-wise ops, reductions over all kinds of axes, matrix products, moves, and the composites that
-//! are made of them, forward and backward: fused they give the bits that they give op by op.
+//! Random graphs of element-wise ops, random bits, reductions over all kinds of axes, matrix products, moves, and the
+//! composites that are made of them, forward and backward: fused they give the bits that they give op by op.
 //!
 //! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` which one alone:
 //! `CAUDAL_GRAPHS=10000 cargo test --release -p caudal --test fusion`.
@@ -26,6 +26,8 @@ struct Draw {
     values: Vec<Value>,
     /// Matrices from the last axis of the full shape to a short one, and back.
     matrices: Vec<Value>,
+    /// Keys: an input, and the same one read backwards.
+    keys: Vec<Value>,
     /// The shape that most values have.
     full: Shape,
 }
@@ -41,7 +43,8 @@ impl Draw {
         generator.numbers(3);
         let full = ["[m, n]", "[m, n]", "[b, m, n]", "[n]", "[m, 3, n]", "[m, 1]", "[b, 1, n]"];
         let full = Shape::parse(full[(generator.number() * full.len() as f64) as usize]).unwrap();
-        Draw { generator, graph: Graph::new(), values: Vec::new(), matrices: Vec::new(), full }
+        let (values, matrices, keys) = (Vec::new(), Vec::new(), Vec::new());
+        Draw { generator, graph: Graph::new(), values, matrices, keys, full }
     }
 
     fn below(&mut self, count: usize) -> usize {
@@ -90,6 +93,9 @@ impl Draw {
             let spec = Spec::new(dtype, dims.into_iter().collect());
             self.matrices.push(self.graph.input(name, spec).unwrap());
         }
+        let key = self.graph.input("key", spec("uint32[2]")).unwrap();
+        let flipped = support::apply(&mut self.graph, "slice", r#"{"step": [-1]}"#, &[key]);
+        self.keys = vec![key, flipped];
     }
 
     fn axes(&mut self, rank: usize) -> Vec<i64> {
@@ -107,7 +113,7 @@ impl Draw {
         let x = self.value();
         let shape = self.shape(x);
         let is_float = self.graph.spec(x).dtype.is_float();
-        let made = match self.below(18) {
+        let made = match self.below(20) {
             0..3 if is_float => {
                 let name = self.one_of(UNARY);
                 self.graph.op(name, &[], &[x])
@@ -155,6 +161,7 @@ impl Draw {
                 }
             }
             15 | 16 => self.products(x, &shape),
+            17 | 18 => self.random(x, &shape),
             _ if is_float => self.graph.op("tanh", &[], &[x]),
             _ => self.graph.cast(x, DType::F32),
         };
@@ -186,6 +193,27 @@ impl Draw {
             self.values.push(short);
         }
         self.graph.matmul(short, back)
+    }
+
+    /// Random numbers of the shape of `x`, or a part of its elements.
+    fn random(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
+        let keys = self.keys.clone();
+        let (key, of_shape) = (self.one_of(&keys), ("shape", AttrValue::Dims(shape.to_vec())));
+        let (dtype, kind) = (self.graph.spec(x).dtype, self.below(4));
+        match kind {
+            0 | 1 if dtype.is_float() => self.graph.op("dropout", &[("rate", AttrValue::Float(0.4))], &[x, key]),
+            0 => self.graph.op("random_bits", &[of_shape], &[key]),
+            1 => self.graph.op("normal", &[of_shape, ("dtype", AttrValue::DType(DType::F32))], &[key]),
+            2 => {
+                let uniform = self.graph.op("uniform", &[of_shape, ("dtype", AttrValue::DType(DType::F64))], &[key])?;
+                self.graph.cast(uniform, dtype)
+            }
+            _ => {
+                let bits =
+                    self.graph.op("random_bits", &[of_shape, ("dtype", AttrValue::DType(DType::U64))], &[key])?;
+                self.graph.cast(bits, DType::F32)
+            }
+        }
     }
 
     fn normalization(&mut self, x: Value, shape: &Shape) -> caudal::Result<Value> {
@@ -252,6 +280,10 @@ fn random_inputs(graph: &Graph, seed: u64, [m, n, b]: [usize; 3]) -> Vec<Tensor>
     generator.numbers(3);
     let draw = |input: &caudal::graph::Input| {
         let Spec { dtype, shape } = graph.spec(input.value);
+        if *dtype == DType::U32 {
+            let words = [(); 2].map(|()| (generator.number() * 4_294_967_296.0) as u32);
+            return Tensor::from_slice(DType::U32, &[2], &words).unwrap();
+        }
         let env = |name: &str| match name {
             "m" => Some(m as i64),
             "n" => Some(n as i64),
@@ -295,7 +327,7 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("CAUDAL_GRAPHS").unwrap_or(300),
     };
-    let (mut fused, mut followed, many) = (0, 0, seeds.end - seeds.start >= 300);
+    let (mut fused, mut followed, mut random, many) = (0, 0, 0, seeds.end - seeds.start >= 300);
     for seed in seeds {
         let graph = random_graph(seed);
         let inputs = random_inputs(&graph, seed, random_sizes(seed));
@@ -307,6 +339,8 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
         let reduces = |node: &&caudal::Node| node.op.attrs.dim_list("shape").is_some() && node.op.def.name == "fused";
         fused += made.nodes().iter().filter(reduces).count();
         followed += made.nodes().iter().filter(|node| has_product(node)).count();
+        let regions = made.nodes().iter().flat_map(|node| &node.regions);
+        random += regions.flat_map(|region| region.nodes()).filter(|node| node.op.def.name == "random_bits").count();
         let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
         let whole = support::execute(&executable, &graph, &inputs).unwrap();
         let pieces = in_pieces(&executable, &graph, &inputs);
@@ -317,6 +351,7 @@ fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
     }
     assert!(fused > 300 || !many, "only {fused} clusters have reductions");
     assert!(followed > 50 || !many, "only {followed} clusters have products");
+    assert!(random > 150 || !many, "only {random} random bits are in clusters");
 }
 
 /// Whether a node is a cluster with a product.
@@ -360,6 +395,8 @@ fn products_of_every_kind_are_followed_by_the_ops_behind_them() {
             };
             let sum = graph.add(product, bias).unwrap();
             let output = graph.op("relu", &[], &[sum]).unwrap();
+            let key = graph.input("key", spec("uint32[2]")).unwrap();
+            let output = graph.op("dropout", &[("rate", AttrValue::Float(0.3))], &[output, key]).unwrap();
             let twice = graph.mul(product, output).unwrap();
             let loss = graph.op("sum", &[], &[twice]).unwrap();
             let gradients = caudal::grad::grad(&mut graph, loss, &[x, y]).unwrap();
@@ -383,6 +420,68 @@ fn products_of_every_kind_are_followed_by_the_ops_behind_them() {
             }
             set_num_threads(0);
         }
+    }
+}
+
+#[test]
+fn random_bits_in_a_cluster_are_those_of_their_numbers() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", spec("float32[n, m]")).unwrap();
+    let key = graph.input("key", spec("uint32[2]")).unwrap();
+    let x = graph.transpose(x, &[1, 0]).unwrap();
+    let attrs = |dtype| {
+        let shape = AttrValue::Dims(Shape::parse("[m, n]").unwrap().to_vec());
+        [("shape", shape), ("dtype", AttrValue::DType(dtype))]
+    };
+    let narrow = graph.op("random_bits", &attrs(DType::U32), &[key]).unwrap();
+    let wide = graph.op("random_bits", &attrs(DType::U64), &[key]).unwrap();
+    let dropped = graph.op("dropout", &[("rate", AttrValue::Float(0.5))], &[x, key]).unwrap();
+    let low = graph.cast(narrow, DType::F32).unwrap();
+    let sum = graph.add(low, dropped).unwrap();
+    let high = graph.cast(wide, DType::F32).unwrap();
+    let sum = graph.add(sum, high).unwrap();
+    graph.set_outputs(vec![sum, narrow, dropped]).unwrap();
+    let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+    let names: Vec<_> = made.nodes().iter().map(|node| node.op.def.name).filter(|name| *name != "constant").collect();
+    assert_eq!(names, ["transpose", "fused"], "{}", text::print(&made));
+    let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+    for sizes in [[0, 3], [1, 1], [1, 127], [2, 64], [3, 43], [1, 1023], [4, 256], [5, 205], [300, 301]] {
+        let inputs = random_inputs(&graph, 5, [sizes[0], sizes[1], 1]);
+        let plain = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+        for threads in [1, 2, 7] {
+            set_num_threads(threads);
+            assert!(plain == support::execute(&executable, &graph, &inputs).unwrap(), "{sizes:?}, {threads} threads");
+        }
+        assert!(plain == in_pieces(&executable, &graph, &inputs), "{sizes:?}, in pieces");
+    }
+    set_num_threads(0);
+}
+
+/// Words of the shape of their key, which is an operand beside them too, and whose memory a result could take.
+#[test]
+fn a_key_is_made_before_the_cluster_that_reads_it() {
+    for reduces in [false, true] {
+        let mut graph = Graph::new();
+        let x = graph.input("x", spec("uint32[2]")).unwrap();
+        let key = graph.op("bitwise_invert", &[], &[x]).unwrap();
+        let words = graph.op("random_bits", &[("shape", AttrValue::Dims(vec![2.into()]))], &[key]).unwrap();
+        let mut value = graph.op("bitwise_xor", &[], &[words, key]).unwrap();
+        if reduces {
+            let most = graph.reduce("max", value, &[0], true).unwrap();
+            let words = graph.sub(words, most).unwrap();
+            let most = graph.reduce("max", words, &[0], true).unwrap();
+            value = graph.add(words, most).unwrap();
+        }
+        let value = graph.op("random_bits", &[("shape", AttrValue::Dims(vec![3.into()]))], &[value]).unwrap();
+        graph.set_outputs(vec![value]).unwrap();
+        let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        let names: Vec<_> = made.nodes().iter().map(|node| node.op.def.name).collect();
+        assert_eq!(names, ["bitwise_invert", "fused", "random_bits"], "{}", text::print(&made));
+        let inputs = random_inputs(&graph, 7, [1, 1, 1]);
+        let plain = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+        let executable = Arc::new(Executable::new(&graph, passes::OPTIMIZED, &Meter::default()).unwrap());
+        assert_eq!(plain, support::execute(&executable, &graph, &inputs).unwrap());
+        assert_eq!(plain, in_pieces(&executable, &graph, &inputs));
     }
 }
 

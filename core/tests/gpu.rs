@@ -218,6 +218,20 @@ fn along_rows(name: &str, graph: &mut Graph, x: Value) -> Vec<Value> {
             let (normal, shift) = (graph.mul(centered, scale).unwrap(), row(graph, 7));
             vec![graph.add(normal, shift).unwrap(), mean]
         }
+        "dropout" | "dropout_columns" => {
+            // A key that no pass knows.
+            let finite = apply(graph, "is_finite", "{}", &[x]);
+            let number = apply(graph, "any", "{}", &[finite]);
+            let number = graph.cast(number, DType::U32).unwrap();
+            let key = graph.constant(Tensor::from_slice(DType::U32, &[2], &[7u32, 42]).unwrap()).unwrap();
+            let key = apply(graph, "fold_in", "{}", &[key, number]);
+            let (axis, other) = if name == "dropout" { (-1, 0) } else { (0, -1) };
+            let share = apply(graph, "softmax", &format!(r#"{{"axis": {axis}}}"#), &[x]);
+            let dropped = apply(graph, "dropout", r#"{"rate": 0.3}"#, &[share, key]);
+            let total = apply(graph, "sum", &format!(r#"{{"axis": [{axis}]}}"#), &[dropped]);
+            let across = apply(graph, "sum", &format!(r#"{{"axis": [{other}]}}"#), &[dropped]);
+            vec![dropped, total, across]
+        }
         _ => vec![apply(graph, name, "{}", &[x])],
     }
 }
@@ -240,6 +254,7 @@ fn check_rows(name: &str, x: &Tensor, failures: &mut Vec<String>) -> Vec<usize> 
             failures.extend(far.map(|text| format!("{what}: output {output} {text}")));
         }
         assert!(steps.iter().all(|step| step.device != "cpu"), "{what}: {steps:?}");
+        assert!(steps.iter().all(|step| step.op != "random_bits"), "{what}: {steps:?}");
     };
     check(&what, &graph);
     if x.dtype().is_float() {
@@ -274,6 +289,20 @@ fn clusters_reduce_along_rows_of_any_length() {
                 check_rows(name, &x, &mut failures);
             }
         }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn clusters_make_random_bits() {
+    let mut failures = Vec::new();
+    for name in ["dropout", "dropout_columns"] {
+        for sizes in ["1, 1", "70, 33", "9, 1000", "2, 5000", "1, 20000", "1100, 3", "0, 5"] {
+            let x = Generator(31).tensor(&support::spec(&format!("float32[{sizes}]")), -4.0, 4.0);
+            check_rows(name, &x, &mut failures);
+        }
+        let x = Generator(31).tensor(&support::spec("float16[7, 33]"), -2.0, 2.0);
+        check_rows(name, &x, &mut failures);
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -605,6 +605,60 @@ fn a_long_chain_is_cut_into_clusters_of_48() {
     support::run(&graph, &[Generator(1).tensor(&spec("float32[300]"), -2.0, 2.0)]);
 }
 
+/// The names of a graph's steps, for each cluster what it holds, constants not counted; after all passes.
+fn steps(graph: &Graph) -> Vec<String> {
+    let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+    let names = |graph: &Graph| {
+        let nodes = graph.nodes().iter().filter(|node| node.op.def.name != "constant");
+        nodes.map(|node| (node.op.def.name, node.regions.clone())).collect::<Vec<_>>()
+    };
+    let inner = |region: &Arc<Graph>| names(region).iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
+    let step = |(name, regions): &(&str, Vec<Arc<Graph>>)| regions.first().map_or(name.to_string(), inner);
+    names(&made).iter().map(step).collect()
+}
+
+#[test]
+fn random_bits_are_part_of_the_cluster_that_reads_them() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", spec("float32[m, n]")).unwrap();
+    let key = graph.input("key", spec("uint32[2]")).unwrap();
+    let y = apply(&mut graph, "dropout", r#"{"rate": 0.5}"#, &[x, key]);
+    graph.set_outputs(vec![y]).unwrap();
+    let words = "random_bits bitwise_right_shift bitwise_or bitcast sub less";
+    assert_eq!(steps(&graph), [format!("{words} div where")]);
+
+    // The choice, a byte for an element, goes from the cluster of the value to that of the gradient.
+    let w = graph.input("w", spec("float32[n, 3]")).unwrap();
+    let product = graph.matmul(y, w).unwrap();
+    let power = graph.op("exp", &[], &[product]).unwrap();
+    let loss = apply(&mut graph, "sum", "{}", &[power]);
+    let gradients = grad::grad(&mut graph, loss, &[x, w]).unwrap();
+    graph.set_outputs([&[loss], &gradients[..]].concat()).unwrap();
+    let found = steps(&graph);
+    let clusters: Vec<_> = found.iter().filter(|step| step.contains(' ')).map(String::as_str).collect();
+    assert_eq!(clusters, [&format!("{words} div where"), "exp sum", "dot_general div where"], "{found:?}");
+
+    // Words that something else reads come out of the cluster; a node by itself stays one.
+    let mut graph = Graph::new();
+    let key = graph.input("key", spec("uint32[2]")).unwrap();
+    let words = apply(&mut graph, "random_bits", r#"{"shape": ["n", 3]}"#, &[key]);
+    let turned = apply(&mut graph, "transpose", "{}", &[words]);
+    graph.set_outputs(vec![turned]).unwrap();
+    assert_eq!(steps(&graph)[..1], ["random_bits"]);
+    let float = graph.cast(words, caudal::DType::F32).unwrap();
+    graph.set_outputs(vec![turned, float]).unwrap();
+    assert_eq!(steps(&graph)[..1], ["random_bits cast"]);
+    let total = apply(&mut graph, "sum", r#"{"axis": [1]}"#, &[float]);
+    graph.set_outputs(vec![turned, total]).unwrap();
+    assert_eq!(steps(&graph)[..1], ["random_bits cast sum"]);
+    // Nothing else has their shape.
+    let row = graph.input("row", spec("float32[m, n, 3]")).unwrap();
+    let sum = graph.add(row, float).unwrap();
+    let wide = apply(&mut graph, "cast", r#"{"dtype": "float64"}"#, &[sum]);
+    graph.set_outputs(vec![wide]).unwrap();
+    assert_eq!(steps(&graph), ["random_bits cast", "add cast"]);
+}
+
 #[test]
 fn an_optimizer_is_one_cluster_with_the_product_that_is_its_gradient() {
     let mut graph = Graph::new();

@@ -31,6 +31,8 @@ const MANY: usize = 32;
 pub enum Source {
     /// The cluster's input of that index, broadcast to a shape.
     Input(usize, Form),
+    /// The words that the cluster's input of that index, a key, makes of the places of the full shape.
+    Random(usize),
     /// What an earlier part has stored in the slot of that index.
     Slot(usize),
 }
@@ -133,9 +135,9 @@ impl Cluster {
         let writes = |part: &Part| {
             part.stores.iter().any(|&slot| self.slots[slot].full && self.slots[slot].output == Some(output))
         };
-        let reads = |part: &Part| {
-            part.tape.reads().any(|index| matches!(part.sources[index], Source::Input(other, _) if other == input))
-        };
+        let is_input =
+            |source: Source| matches!(source, Source::Input(other, _) | Source::Random(other) if other == input);
+        let reads = |part: &Part| part.tape.reads().any(|index| is_input(part.sources[index]));
         match self.phases.iter().position(|phase| writes(&phase.full)) {
             Some(first) => !self.phases[first + 1..].iter().any(|phase| reads(&phase.full)),
             None => false,

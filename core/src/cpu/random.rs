@@ -4,8 +4,9 @@
 use super::call::Shared;
 use super::simd::simd;
 use super::work::{Stop, Work};
+use std::mem::MaybeUninit;
 
-/// Words that a task makes: a power of two.
+/// Words that a task makes.
 const TASK: usize = 32 << 10;
 
 /// The two words that `key` makes of the counter `high * 2^32 + low`.
@@ -61,11 +62,22 @@ impl Word for u64 {
 
 simd! {
     /// The words of the counters from `high * 2^32 + low` on, whose upper halves are all `high`.
-    fn fill<T: Word>(key: [u32; 2], high: u32, low: u32, output: &mut [T]) {
+    fn fill<T: Word>(key: [u32; 2], high: u32, low: u32, output: &mut [MaybeUninit<T>]) {
         for (index, output) in output.iter_mut().enumerate() {
             let [a, b] = cipher(key, high, low.wrapping_add(index as u32));
-            *output = T::of(a, b);
+            output.write(T::of(a, b));
         }
+    }
+}
+
+/// The words of the counters from `start` on.
+pub fn words<T: Word>(key: [u32; 2], start: u64, output: &mut [MaybeUninit<T>]) {
+    let (high, low) = ((start >> 32) as u32, start as u32);
+    let same = ((1u64 << 32) - u64::from(low)).min(output.len() as u64);
+    let (same, next) = output.split_at_mut(same as usize);
+    fill(key, high, low, same);
+    if !next.is_empty() {
+        fill(key, high.wrapping_add(1), 0, next);
     }
 }
 
@@ -75,10 +87,9 @@ pub fn bits<T: Word>(work: &mut Work, key: [u32; 2], output: &mut [T]) -> Result
     let output = Shared::new(output);
     work.parallel(len.div_ceil(TASK), |task| {
         let start = task * TASK;
-        // SAFETY: every task has its own range.
-        let output = unsafe { output.range(start, start + TASK) };
-        // TASK divides 2^32, so the upper half is the same for the whole task.
-        fill(key, (start as u64 >> 32) as u32, start as u32, output);
+        // SAFETY: every task has its own range, and what is written to it are words.
+        let output = unsafe { &mut *(std::ptr::from_mut(output.range(start, start + TASK)) as *mut [MaybeUninit<T>]) };
+        words(key, start as u64, output);
     })
 }
 
@@ -188,11 +199,14 @@ mod tests {
 
     #[test]
     fn counters_have_64_bits() {
-        let mut output = [0u32; 40];
-        fill(KEY, 3, 5, &mut output);
-        for (i, word) in output.iter().enumerate() {
-            let [a, b] = threefry(KEY, (3 << 32) + 5 + i as u64);
-            assert_eq!(*word, a ^ b);
+        for start in [5, (3 << 32) + 5, (4 << 32) - 17, (4 << 32) - 40, (4 << 32) - 1, 4 << 32, u64::MAX - 39] {
+            let mut output = [MaybeUninit::new(0u32); 40];
+            words(KEY, start, &mut output);
+            for (i, word) in output.iter().enumerate() {
+                let [a, b] = threefry(KEY, start + i as u64);
+                // SAFETY: it began as 0.
+                assert_eq!(unsafe { word.assume_init() }, a ^ b, "{start} + {i}");
+            }
         }
         assert_ne!(threefry(KEY, 5), threefry(KEY, (3 << 32) + 5));
     }

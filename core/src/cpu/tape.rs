@@ -50,6 +50,8 @@ struct Input {
     width: usize,
     /// For types that are stored but not computed in.
     widen: Option<Loop>,
+    /// Whether it is a key, and an element the word that it makes of the element's number.
+    random: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -159,7 +161,7 @@ impl Tape {
         self.outputs[self.seen..].iter().map(|output| (output.dtype, output.narrow.is_some()))
     }
 
-    /// Computes the outputs, all of one shape, to which every input broadcasts as in NumPy. An output may lie in the
+    /// Computes the outputs, all of one shape, to which every input but keys broadcasts as in NumPy. An output may lie in the
     /// very memory of a dense input with elements as wide; else outputs overlap nothing.
     ///
     /// # Errors
@@ -212,7 +214,8 @@ impl Ends {
         assert!(outputs.iter().all(|output| output.sizes() == sizes), "outputs have one shape");
         let mut ends = Ends { feeds: List::new(), axes: List::new(), sinks: List::new() };
         for input in &tape.inputs {
-            ends.feeds.push(Feed::new(&inputs[input.index], sizes, &mut ends.axes)?)?;
+            let view = &inputs[input.index];
+            ends.feeds.push(if input.random { Feed::random(view) } else { Feed::new(view, sizes, &mut ends.axes)? })?;
         }
         for (output, target) in tape.outputs.iter().zip(outputs) {
             let (data, bytes) = (target.pointer(), target.layout().bytes());
@@ -340,6 +343,10 @@ impl Run<'_> {
                             to.cast_const()
                         }
                     }
+                }
+                Pattern::Random(key) => {
+                    load::words(key, input.width, start, out, count);
+                    out.cast_const()
                 }
                 _ => feed.data.add(start * input.width),
             };

@@ -3,6 +3,7 @@
 use super::epilogue::{self, product};
 use super::movement::defaulted;
 use super::phases::{Reduced, is_scalar_constant, levels};
+use super::random::is_random_bits;
 use crate::attrs::{AttrDef, AttrType};
 use crate::cpu::copy;
 use crate::dtype::DTypes;
@@ -23,7 +24,7 @@ const SHAPE: AttrDef =
     defaulted("shape", AttrType::Dims, "null", "With reductions: the shape that they and what they reduce go over.");
 const AXIS: AttrDef = defaulted("axis", AttrType::Ints, "null", "With reductions: the axes that all of them reduce.");
 
-/// The region holds scalar constants and element-wise ops of one shape, or what [`super::phases`] or
+/// The region holds scalar constants and element-wise ops and random bits of one shape, or what [`super::phases`] or
 /// [`super::epilogue`] say, on the operands; the pass `fuse` makes no other, and the engine relies on it.
 fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     let [region] = infer.regions else { return Err(Error::internal("fused has one region")) };
@@ -71,15 +72,18 @@ fn check_no_axes(infer: &Infer) -> Result<()> {
     }
 }
 
-/// Checks that a region without reductions holds element-wise ops of one shape.
+/// Checks that a region without reductions holds element-wise ops, or random bits of keys from outside, of one shape.
 fn check_elementwise(infer: &Infer, region: &Graph) -> Result<()> {
     check_no_axes(infer)?;
     let mut shape = None;
     for node in region.nodes().iter().filter(|node| !is_scalar_constant(region, node)) {
         let spec = region.spec(node.first);
-        match node.op.def.meaning {
-            Meaning::Scalar(_) if *shape.get_or_insert(&spec.shape) == &spec.shape => {}
-            _ => return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name))),
+        let is_elementwise = match node.op.def.meaning {
+            Meaning::Scalar(_) => true,
+            _ => is_random_bits(node) && region.producer(node.inputs[0]).is_none(),
+        };
+        if !is_elementwise || *shape.get_or_insert(&spec.shape) != &spec.shape {
+            return Err(Error::argument(format!("the region holds {}, which is not fused", node.op.def.name)));
         }
     }
     Ok(())
@@ -101,8 +105,8 @@ pub static OPS: &[OpDef] = &[
     OpDef {
         name: "fused",
         version: 1,
-        doc: "A cluster: element-wise ops, with reductions of what they give or behind a product, that run as one step. The \
-            region holds them.",
+        doc: "A cluster: element-wise ops and random bits, with reductions of what they give or behind a product, that run \
+            as one step. The region holds them.",
         dtypes: DTypes::ALL,
         inputs: &[InputDef::in_set("operands", DTypes::ALL).variadic(0)],
         outputs: &[],
@@ -158,5 +162,33 @@ mod tests {
             let error = parse(&text.replace("%2 = fused(%0, %1)", "%2, %3 = fused(%0, %1)")).unwrap_err().to_string();
             assert_eq!(error, format!("line 2, column 1: fused: {message}"));
         }
+    }
+
+    #[test]
+    fn random_bits_are_fused_where_they_have_the_shape_and_a_key_from_outside() {
+        let fused = |attrs: &str, region: &str, spec: &str| {
+            let region = format!("graph(%0 key: uint32[2]) {{ {region} return %2 }}");
+            let text = format!("graph(%0 key: uint32[2]) {{ %1 = fused(%0){attrs} [{region}] : {spec} return %1 }}");
+            parse(&text).map(|_| ()).map_err(|error| error.to_string().split_once("fused: ").unwrap().1.to_string())
+        };
+        let bits = r#"%1 = random_bits(%0) {"shape":[3]} : uint32[3]"#;
+        let total = r#"%2 = sum(%1) {"axis":[0],"keepdims":true} : uint32[1]"#;
+        assert_eq!(fused("", &format!("{bits} %2 = bitwise_invert(%1) : uint32[3]"), "uint32[3]"), Ok(()));
+        let attrs = r#" {"shape":[3],"axis":[0]}"#;
+        assert_eq!(fused(attrs, &format!("{bits} {total}"), "uint32[1]"), Ok(()));
+
+        let refused = |attrs: &str, region: &str, spec: &str| fused(attrs, region, spec).unwrap_err();
+        let own = r#"%1 = bitwise_invert(%0) : uint32[2] %2 = random_bits(%1) {"shape":[2]} : uint32[2]"#;
+        let message = "the region holds random_bits, which is not fused";
+        assert_eq!(refused("", own, "uint32[2]"), message);
+        let other = r#"%1 = random_bits(%0) {"shape":[3]} : uint32[3] %2 = bitwise_invert(%0) : uint32[2]"#;
+        assert_eq!(refused("", other, "uint32[2]"), "the region holds bitwise_invert, which is not fused");
+        let message = "the region is not fused: it holds an op with a kernel of its own";
+        let attrs = r#" {"shape":[2],"axis":[0]}"#;
+        let sum = r#"%3 = sum(%2) {"axis":[0],"keepdims":true} : uint32[1]"#;
+        assert_eq!(refused(attrs, &format!("{own} {sum}"), "uint32[2]"), message);
+        let row =
+            r#"%1 = sum(%0) {"axis":[0],"keepdims":true} : uint32[1] %2 = random_bits(%0) {"shape":[1]} : uint32[1]"#;
+        assert_eq!(refused(attrs, row, "uint32[1]"), message);
     }
 }

@@ -1,7 +1,8 @@
-//! Clusters that begin with a product: a matrix product or a convolution, and element-wise ops of its shape behind it, which
-//! see each part of its result while that is at hand.
+//! Clusters that begin with a product: a matrix product or a convolution, and element-wise ops (and random bits) of its
+//! shape behind it, which see each part of its result while that is at hand.
 
 use super::phases::{Unfit, is_scalar_constant};
+use super::random::is_random_bits;
 use crate::dtype::DType;
 use crate::graph::{Graph, Node};
 use crate::op::Meaning;
@@ -27,10 +28,15 @@ pub fn product<'a>(graph: &Graph, mut nodes: impl Iterator<Item = &'a Node>) -> 
 pub fn check<'a>(graph: &Graph, product: &Node, nodes: impl Iterator<Item = &'a Node> + Clone) -> Result<(), Unfit> {
     let shape = &graph.spec(product.first).shape;
     for node in nodes.clone().filter(|node| node.first != product.first && !is_scalar_constant(graph, node)) {
-        match node.op.def.meaning {
-            Meaning::Scalar(_) if graph.spec(node.first).shape == *shape => {}
-            Meaning::Scalar(_) => return Err("an op of another shape than its product"),
-            _ => return Err("an op beside its product that is not element-wise"),
+        let is_random = is_random_bits(node);
+        if !is_random && !matches!(node.op.def.meaning, Meaning::Scalar(_)) {
+            return Err("an op beside its product that is not element-wise");
+        }
+        if graph.spec(node.first).shape != *shape {
+            return Err("an op of another shape than its product");
+        }
+        if is_random && nodes.clone().any(|other| node.operands().any(|key| key == other.first)) {
+            return Err("random bits of a key that it computes itself");
         }
         if product.operands().any(|operand| operand == node.first) {
             return Err("a product of what it computes itself");

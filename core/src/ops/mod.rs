@@ -33,6 +33,7 @@ mod testing;
 pub use cluster::MAX_NODES as MAX_CLUSTER;
 pub(crate) use distributions::low_and_span as integer_range;
 pub(crate) use parts::{view_pad as padded, view_slice as sliced};
+pub use random::is_random_bits;
 pub(crate) use reduce::known_axes as reduced_axes;
 pub use reduce::{is_fold, loops as reduction_loops};
 

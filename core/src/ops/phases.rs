@@ -1,7 +1,7 @@
 //! What the region of a cluster with reductions computes, phase by phase; both back ends run it so.
 //!
-//! Such a cluster has one full shape and one set of axes. Its nodes are element-wise ops of the full shape, reductions of
-//! values of the full shape over all of these axes, element-wise ops of the shape that these give (with the reduced axes
+//! Such a cluster has one full shape and one set of axes. Its nodes are element-wise ops of the full shape, random bits of
+//! it whose key is made outside, reductions of values of the full shape over all of these axes, element-wise ops of the shape that these give (with the reduced axes
 //! 1, or without them), and the moves between these three shapes. So every value of its own is either over the full
 //! shape or has one element for each *row*: for each place of the axes that are not reduced.
 //!
@@ -9,6 +9,7 @@
 //! what follows for each row. A value over the full shape needs none of the reductions of its own phase and later ones,
 //! so that it can be computed in its phase and, over again, in any later one.
 
+use super::random::is_random_bits;
 use super::reduce::{folded_axes, is_fold, with_ones};
 use crate::cpu::call::List;
 use crate::graph::{Graph, Node, Value};
@@ -147,6 +148,10 @@ fn level(graph: &Graph, node: &Node, reduced: &Reduced, levels: &Levels) -> Resu
         let is_own = Reduced::of(graph, node).as_ref() == Some(reduced);
         let fits = is_own && node.inputs.iter().map(of).all(|(level, _)| level != Some(Level::Row));
         return if fits { Ok(Level::Row) } else { Err(OTHER_REDUCTION) };
+    }
+    if is_random_bits(node) {
+        let fits = *shape == reduced.full && !levels.contains_key(&node.inputs[0]);
+        return if fits { Ok(Level::Full) } else { Err(NOT_FUSED) };
     }
     let moved = node.inputs.first().map(of);
     match (node.op.def.name, moved) {

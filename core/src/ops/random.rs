@@ -7,7 +7,7 @@ use crate::cpu::random;
 use crate::cpu::work::Stop;
 use crate::dtype::{DType, DTypes};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Node, Value};
 use crate::infer::Infer;
 use crate::op::{Backward, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp};
 use crate::shape::{Dim, Shape};
@@ -31,6 +31,12 @@ pub(super) fn check_key(infer: &Infer, index: usize) -> Result<()> {
         true => Ok(()),
         false => Err(Error::shape(format!("key has shape {shape}, not [2]")).with_argument("key")),
     }
+}
+
+/// Whether a node makes random words, which a cluster makes of each element's number as it needs them: to it they are
+/// element-wise, but for their key, which is made outside.
+pub fn is_random_bits(node: &Node) -> bool {
+    node.op.def.name == "random_bits"
 }
 
 /// The words of the first input.

@@ -1,5 +1,6 @@
 //! Element-wise nodes of one shape that feed each other, reductions with what is before and after them, and products with
-//! what follows them => one `fused` node, whose region holds them.
+//! what follows them => one `fused` node, whose region holds them. Random bits count as element-wise; their key is never
+//! made in their cluster.
 //!
 //! Reductions come first, then products: see [`merge`] for the units that they make. Every other node is a unit of its
 //! own.
@@ -18,6 +19,7 @@ use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
 use crate::op::{Meaning, Op};
 use crate::ops::MAX_CLUSTER as MAX_NODES;
+use crate::ops::is_random_bits;
 use crate::ops::phases::Reduced;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
@@ -55,7 +57,7 @@ fn fuse(graph: &Graph, units: Units, meter: &Meter) -> Result<Graph> {
 }
 
 fn is_elementwise(node: &Node) -> bool {
-    matches!(node.op.def.meaning, Meaning::Scalar(_))
+    matches!(node.op.def.meaning, Meaning::Scalar(_)) || is_random_bits(node)
 }
 
 struct Clusters {
@@ -195,17 +197,17 @@ fn elementwise<'a>(graph: &'a Graph, units: &Units, unit: usize) -> Option<&'a N
     }
 }
 
-/// Whether two units may be in one cluster: both element-wise nodes, of one shape.
-fn together(graph: &Graph, units: &Units, a: usize, b: usize) -> bool {
-    match (elementwise(graph, units, a), elementwise(graph, units, b)) {
-        (Some(a), Some(b)) => graph.spec(a.first).shape == graph.spec(b.first).shape,
+/// Whether two units may be in one cluster: both element-wise nodes, of one shape. What random bits read is their key.
+fn together(graph: &Graph, units: &Units, consumer: usize, producer: usize) -> bool {
+    match (elementwise(graph, units, consumer), elementwise(graph, units, producer)) {
+        (Some(a), Some(b)) => !is_random_bits(a) && graph.spec(a.first).shape == graph.spec(b.first).shape,
         _ => false,
     }
 }
 
 fn stages(graph: &Graph, units: &Units, edges: &[(usize, usize)]) -> Vec<usize> {
     let count = units.members.len();
-    let step = |a: usize, b: usize| usize::from(!together(graph, units, a, b));
+    let step = |consumer: usize, producer: usize| usize::from(!together(graph, units, consumer, producer));
     let mut stage = vec![0usize; count];
     for &(consumer, producer) in edges {
         stage[consumer] = stage[consumer].max(stage[producer] + step(consumer, producer));

@@ -4,6 +4,7 @@
 //! computing it costs much more than reading it: then it is kept, in the memory of an output that is written later if
 //! there is one.
 
+use super::key_input;
 use crate::cpu::cluster::{Cluster, Fold, Part, Phase, Slot, Source};
 use crate::cpu::tape::{Tape, weight};
 use crate::dtype::DType;
@@ -11,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
 use crate::ops::phases::{Form, Level, Phases};
-use crate::ops::reduction_loops;
-use crate::scalar::{Expression, Register};
+use crate::ops::{is_random_bits, reduction_loops};
+use crate::scalar::{Expression, Instruction, Register};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The work for an element, in simple instructions, above which a value is kept for later phases.
@@ -224,6 +225,9 @@ impl Compiler<'_> {
 
 /// The work of an element-wise node for an element.
 fn own_work(region: &Graph, node: &Node) -> usize {
+    if is_random_bits(node) {
+        return weight(&Instruction::Random(0));
+    }
     let Meaning::Scalar(meaning) = &node.op.def.meaning else { return 0 };
     let mut expression = Expression::new();
     let dtypes = node.inputs.iter().map(|&value| region.spec(value).dtype).enumerate();
@@ -309,6 +313,9 @@ impl<'a> PartBuilder<'a> {
 
     fn compute(&mut self, node: &Node) -> Result<Register> {
         let (region, reduced) = (self.compiler.region, &self.compiler.phases.reduced);
+        if is_random_bits(node) {
+            return self.random(node);
+        }
         let Meaning::Scalar(meaning) = &node.op.def.meaning else {
             // A row's element, at each of its places.
             return self.register(node.inputs[0]);
@@ -322,6 +329,14 @@ impl<'a> PartBuilder<'a> {
             });
         }
         Ok(meaning(&mut self.expression, &node.op.attrs, &operands))
+    }
+
+    fn random(&mut self, node: &Node) -> Result<Register> {
+        let region = self.compiler.region;
+        let register = self.expression.random(self.sources.len() as u16, region.spec(node.first).dtype);
+        self.sources.push(Source::Random(key_input(region, node)?));
+        self.dtypes.push(region.spec(node.inputs[0]).dtype);
+        Ok(register)
     }
 
     fn finish(self, stores: Vec<usize>, seen: usize, whole: bool) -> Part {

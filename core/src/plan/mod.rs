@@ -15,6 +15,7 @@ use crate::graph::{Graph, Node, Value};
 use crate::meter::{Charge, Meter};
 use crate::op::{Control, Kernel, Meaning};
 use crate::ops::epilogue::{is_product, product};
+use crate::ops::is_random_bits;
 use crate::ops::phases::Phases;
 use crate::scalar::{Expression, Register};
 use crate::tensor::Tensor;
@@ -373,7 +374,7 @@ fn cluster_tape(region: &Graph) -> Result<Tape> {
 /// The expression of a cluster's region.
 ///
 /// # Errors
-/// `internal`: the region holds a constant without a value.
+/// `internal`: the region holds a constant without a value, or makes a key.
 pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
     let mut expression = Expression::new();
     let mut registers: Vec<Register> = vec![0; region.value_count()];
@@ -391,9 +392,21 @@ pub fn cluster_expression(region: &Graph) -> Result<ClusterExpression> {
                 dtypes.push(region.spec(node.first).dtype);
                 expression.input(dtypes.len() as u16 - 1, dtypes[dtypes.len() - 1])
             }
+            _ if is_random_bits(node) => {
+                expression.random(key_input(region, node)? as u16, region.spec(node.first).dtype)
+            }
             _ => expression.tensor_constant(&node.op.attrs.tensor("value")?),
         };
     }
     let outputs = region.outputs().iter().map(|value| registers[value.index()]).collect();
     Ok(ClusterExpression { expression, inputs: dtypes, outputs })
+}
+
+/// The input of a cluster's region that is the key of a node's random bits.
+///
+/// # Errors
+/// `internal`: the key is no input.
+pub fn key_input(region: &Graph, node: &Node) -> Result<usize> {
+    let found = region.inputs().iter().position(|input| input.value == node.inputs[0]);
+    found.ok_or_else(|| Error::internal("a cluster makes a key"))
 }

@@ -110,6 +110,7 @@ impl<'a> Places<'a> {
                     };
                     Feed::new(&inputs[index], sizes, &mut self.axes)?
                 }
+                Source::Random(index) => Feed::random(&inputs[index]),
                 Source::Slot(slot) => {
                     let is_row = !cluster.slots[slot].full;
                     let (rows, elements) = (geometry.rows, geometry.elements());

@@ -80,6 +80,7 @@ pub fn weight(instruction: &Instruction) -> usize {
         Instruction::Binary(Binary::Remainder | Binary::FloorDivide | Binary::Hypot, ..) => 12,
         Instruction::Binary(Binary::Pow | Binary::Atan2, ..) => 32,
         Instruction::Unary(..) => 12,
+        Instruction::Random(_) => 40,
         _ => 1,
     }
 }
@@ -90,7 +91,8 @@ impl Compiler<'_> {
         let dtype = step.dtype;
         self.work += weight(&step.instruction);
         let place = match step.instruction {
-            Instruction::Input(index) => self.input(index, dtype),
+            Instruction::Input(index) => self.input(index, dtype, false),
+            Instruction::Random(index) => self.input(index, dtype, true),
             Instruction::Constant(bits) => self.constant(bits, dtype),
             Instruction::Unary(op, x) => {
                 let exact = matches!(op, Unary::Not) && dtype == DType::Bool;
@@ -120,14 +122,18 @@ impl Compiler<'_> {
         }
     }
 
-    fn input(&mut self, index: u16, dtype: DType) -> u32 {
-        assert_eq!(self.tape.dtypes.get(index as usize), Some(&dtype), "the dtype of input {index}");
-        if let Some(known) = self.tape.inputs.iter().find(|input| input.index == index as usize) {
+    /// The place of an input's elements, or of the words of that dtype that it makes as a key.
+    fn input(&mut self, index: u16, dtype: DType, random: bool) -> u32 {
+        let stored = if random { DType::U32 } else { dtype };
+        assert_eq!(self.tape.dtypes.get(index as usize), Some(&stored), "the dtype of input {index}");
+        let (index, width) = (index as usize, dtype.size());
+        let is_same = |input: &&Input| (input.index, input.random, input.width) == (index, random, width);
+        if let Some(known) = self.tape.inputs.iter().find(is_same) {
             return known.place;
         }
         let widen = (dtype != dtype.compute()).then(|| convert::widen(dtype));
         let place = self.place(Place { width: dtype.compute().size(), offset: 0, constant: false });
-        self.tape.inputs.push(Input { index: index as usize, place, width: dtype.size(), widen });
+        self.tape.inputs.push(Input { index, place, width, widen, random });
         place
     }
 
@@ -225,7 +231,7 @@ impl Compiler<'_> {
         let place = self.found(register);
         let is_temporary = !matches!(
             self.expression.steps()[register as usize].instruction,
-            Instruction::Input(_) | Instruction::Constant(_)
+            Instruction::Input(_) | Instruction::Random(_) | Instruction::Constant(_)
         );
         if self.last[register as usize] == Some(position) && is_temporary && !self.free.contains(&place) {
             self.free.push(place);

@@ -1,9 +1,11 @@
-//! How a tile of an input is found in memory: in place, everywhere the same, or gathered along strides.
+//! How a tile of an input is found in memory: in place, everywhere the same, or gathered along strides; or made of a key.
 
 use crate::cpu::call::View;
+use crate::cpu::random;
 use crate::cpu::work::Stop;
 use crate::shape::MAX_RANK;
 use smallvec::{Array, SmallVec};
+use std::mem::MaybeUninit;
 
 /// Elements along an axis and how far apart they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Pattern {
     Uniform,
     /// Along these collapsed axes, the innermost first: a range of the run's axes.
     Strided { start: usize, end: usize },
+    /// Nowhere: this key makes each of its number.
+    Random([u32; 2]),
 }
 
 /// An input of a run.
@@ -88,6 +92,19 @@ impl Feed {
         Feed::along(data, outer_first.rev(), axes)
     }
 
+    /// The words that a key makes of the output's row-major numbers.
+    ///
+    /// # Panics
+    /// If the view has not two elements.
+    pub fn random(view: &View) -> Feed {
+        let layout = view.layout();
+        assert_eq!(layout.sizes[..], [2], "a key has two words");
+        let data = view.pointer().cast::<u32>().wrapping_add(layout.offset);
+        // SAFETY: the view says that its elements can be read.
+        let word = |index: isize| unsafe { *data.wrapping_offset(index * layout.strides[0]) };
+        Feed { data: data.cast(), pattern: Pattern::Random([word(0), word(1)]) }
+    }
+
     /// How the elements at `data` along these axes, the innermost first, are read.
     ///
     /// # Errors
@@ -133,6 +150,28 @@ pub fn along_innermost(axes: &[Axis], start: usize, count: usize) -> Option<isiz
         place + index as isize * axis.stride
     });
     Some(place + index as isize * inner.stride)
+}
+
+/// Writes the words that a key makes of the output indices `start .. start + count` to `out`. `width` is a word's size in
+/// bytes, 4 or 8.
+///
+/// # Safety
+/// `count` words at `out` can be written.
+pub unsafe fn words(key: [u32; 2], width: usize, start: usize, out: *mut u8, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match width {
+            4 => random::words(key, start as u64, slice::<u32>(out, count)),
+            _ => random::words(key, start as u64, slice::<u64>(out, count)),
+        }
+    }
+}
+
+/// # Safety
+/// `count` elements at `out` can be written for as long as the slice is used.
+unsafe fn slice<'a, T>(out: *mut u8, count: usize) -> &'a mut [MaybeUninit<T>] {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts_mut(out.cast(), count) }
 }
 
 /// Copies the elements of the output indices `start .. start + count` to `out`; `axes` are two or more, or one with

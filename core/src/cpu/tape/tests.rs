@@ -6,6 +6,7 @@ mod evaluate;
 use super::*;
 use crate::cpu::call::{Layout, dense_strides};
 use crate::cpu::memory::{as_bytes, cast_slice};
+use crate::cpu::random::threefry;
 use crate::cpu::simd::{Isa, isa, set_isa};
 use crate::cpu::threads::{set_num_threads, settings};
 use crate::cpu::work::{Cursor, Watch};
@@ -496,4 +497,50 @@ fn paused_run_goes_on_where_it_was() {
     }
     assert!(calls > 1);
     assert!(x.iter().all(|x| *x == 3.0));
+}
+
+#[test]
+fn random_words_are_those_of_the_elements_numbers() {
+    let _settings = settings();
+    let mut e = Expression::new();
+    // The first input is a key and, broadcast, an operand; the second key lies backwards.
+    let (own, x) = (e.input(0, U32), e.input(2, I8));
+    let (narrow, wide, other) = (e.random(0, U32), e.random(0, U64), e.random(1, U32));
+    let mixed = e.binary(Xor, narrow, other);
+    let mixed = e.binary(Add, mixed, own);
+    let long = e.cast(I64, x);
+    let signed = e.cast(I64, wide);
+    let least = e.binary(Min, signed, long);
+    let tape = Tape::new(&e, &[U32, U32, I8], &[narrow, mixed, wide, least, other]);
+    let keys = [0x0000_002a_dead_beef_u64, 0xffff_fff0];
+    let key = |number: usize, flipped: bool| {
+        let [low, high] = [keys[number] as u32, (keys[number] >> 32) as u32];
+        if flipped { [high, low] } else { [low, high] }
+    };
+    let layouts = [
+        Layout::dense(U32, &[2]),
+        Layout { dtype: U32, sizes: [2][..].into(), strides: [-1][..].into(), offset: 1 },
+        Layout { dtype: I8, sizes: [1, 2][..].into(), strides: [0, 3][..].into(), offset: 1 },
+    ];
+    let numbers = data(I8, 5, 3);
+    let inputs =
+        [(&keys[..1], layouts[0].clone()), (&keys[1..], layouts[1].clone()), (&numbers[..], layouts[2].clone())];
+    for rows in [0, 1, tape.tile / 2 - 1, tape.tile / 2, tape.tile / 2 + 1, tape.task + 3] {
+        for threads in [1, 2, 7] {
+            set_num_threads(threads);
+            let result = run(&tape, &inputs, &[rows, 2]);
+            for i in 0..2 * rows {
+                let [[a, b], [c, d]] = [threefry(key(0, false), i as u64), threefry(key(1, true), i as u64)];
+                let wide = u64::from(a) << 32 | u64::from(b);
+                let x = read(as_bytes(&numbers), I8, 1 + 3 * (i % 2)).integer();
+                let least = i128::from(wide as i64).min(x);
+                let mixed = (a ^ b ^ c ^ d).wrapping_add(key(0, false)[i % 2]);
+                let at = |output: usize, dtype| read(prefix(&result[output], dtype), dtype, i).integer();
+                let found = [at(0, U32), at(1, U32), at(2, U64), at(3, I64), at(4, U32)];
+                let expected = [(a ^ b).into(), mixed.into(), wide.into(), least, (c ^ d).into()];
+                assert_eq!(found, expected, "element {i} of {rows} rows with {threads} threads");
+            }
+        }
+    }
+    set_num_threads(0);
 }

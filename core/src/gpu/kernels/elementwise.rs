@@ -1,6 +1,7 @@
 //! Element-wise ops and clusters of them: kernels of one pass, printed from the scalar expression. Where outputs have
 //! elements of less than 4 bytes, an invocation computes those of a whole word.
 
+use super::random;
 use crate::cpu::call::{Layout, List};
 use crate::dtype::DType;
 use crate::gpu::kernel::{Recipe, Refusal, Request, Slot};
@@ -8,7 +9,8 @@ use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values};
 use crate::scalar::{Expression, Instruction, Register};
 use std::collections::BTreeMap;
 
-/// Computes `outputs` of an expression, whose inputs are the request's and broadcast to the shape of its outputs.
+/// Computes `outputs` of an expression, whose inputs are the request's and, but for keys, broadcast to the shape of its
+/// outputs.
 ///
 /// # Errors
 /// `float64`; more elements than 32 bits count.
@@ -61,16 +63,20 @@ impl Printer<'_> {
     /// Where the value of a register lies, if it is not to be computed.
     fn slot(&self, register: Register) -> Option<Slot> {
         match self.expression.steps()[register as usize].instruction {
-            Instruction::Input(index) => Some(Slot::Input(index.into())),
+            Instruction::Input(index) | Instruction::Random(index) => Some(Slot::Input(index.into())),
             _ => self.known.get(&register).copied(),
         }
+    }
+
+    fn is_random(&self, register: Register) -> bool {
+        matches!(self.expression.steps()[register as usize].instruction, Instruction::Random(_))
     }
 
     fn needed(&self, results: &[Register]) -> Vec<Register> {
         self.expression.needed(results, |register| self.slot(register).is_some())
     }
 
-    /// What the computation of these registers reads, each slot once, and the registers that lie there.
+    /// What the computation of these registers reads, each slot once, and the registers that lie there or whose key does.
     fn read(&self, results: &[Register]) -> Vec<(Slot, Vec<Register>)> {
         let mut slots: Vec<(Slot, Vec<Register>)> = Vec::new();
         for register in self.needed(results) {
@@ -95,10 +101,17 @@ impl Printer<'_> {
     fn launch(&mut self, results: &[(Register, Slot)]) -> Result<(), Refusal> {
         let registers: Vec<_> = results.iter().map(|(register, _)| *register).collect();
         let mut source = Source::new([INVOCATIONS, 1, 1]);
-        let mut inputs = Vec::new();
+        let mut inputs = Inputs::default();
         for (slot, registers) in self.read(&registers) {
-            let layout = self.layout(slot, registers[0])?;
-            inputs.push(Input { binding: source.read(slot, layout.dtype)?, layout, registers });
+            let (words, elements): (Vec<_>, Vec<_>) = registers.into_iter().partition(|&x| self.is_random(x));
+            let dtype = elements.first().map_or(DType::U32, |&register| self.expression.dtype(register));
+            let binding = source.read(slot, dtype)?;
+            if let (Slot::Input(index), false) = (slot, words.is_empty()) {
+                inputs.add_key(binding.clone(), self.request.input(index)?, words);
+            }
+            if let Some(&register) = elements.first() {
+                inputs.add(binding, self.layout(slot, register)?, elements);
+            }
         }
         let mut outputs = Vec::new();
         for &(register, slot) in results {
@@ -107,6 +120,7 @@ impl Printer<'_> {
         let count = self.sizes.iter().product::<usize>();
         let most = outputs.iter().map(|output| output.in_word).max().unwrap_or(1);
         let (mut index, groups) = source.for_each(count.div_ceil(most))?;
+        inputs.begin(&mut source);
         let count = if most > 1 { source.size(count as i64) } else { String::new() };
         if most > 1 {
             outputs.iter_mut().for_each(|output| output.begin(&mut source));
@@ -115,7 +129,7 @@ impl Printer<'_> {
             source.line(format!("if ({index} >= {count}) {{ break; }}"));
         }
         let mut values = Values::new();
-        load(&mut source, &inputs, &index, &mut values);
+        inputs.load(&mut source, self.expression, &index, &mut values);
         source.evaluate(self.expression, &registers, &mut values)?;
         for output in &outputs {
             output.store(&mut source, &index, &count, &values[&output.register]);
@@ -129,27 +143,53 @@ impl Printer<'_> {
 }
 
 /// What a launch reads, and the registers that have it.
-pub struct Input {
-    /// Where it lies.
-    pub binding: Binding,
-    /// How, broadcast to the sizes of the outputs.
-    pub layout: Layout,
-    /// The registers.
-    pub registers: Vec<Register>,
+#[derive(Default)]
+pub struct Inputs {
+    /// Elements, with their layouts broadcast to the sizes of the outputs.
+    elements: Vec<(Binding, Layout, Vec<Register>)>,
+    /// Keys, with the words that are made of them.
+    keys: Vec<(Binding, Layout, Vec<Register>)>,
+    /// The names of the keys, once they are loaded.
+    names: Vec<String>,
 }
 
-/// Adds what loads the element of an index of each input.
-pub fn load(source: &mut Source, inputs: &[Input], index: &str, values: &mut Values) {
-    let mut offsets: Vec<(&Layout, String)> = Vec::new();
-    for Input { binding, layout, registers } in inputs {
-        let same = |(other, _): &&(&Layout, String)| other.strides == layout.strides && other.offset == layout.offset;
-        let offset = match offsets.iter().find(same) {
-            Some((_, offset)) => offset.clone(),
-            None => source.offset(layout, index),
-        };
-        let value = source.value("x", binding.load(&offset));
-        offsets.push((layout, offset));
-        values.extend(registers.iter().map(|&register| (register, value.clone())));
+impl Inputs {
+    /// Adds elements.
+    pub fn add(&mut self, binding: Binding, layout: Layout, registers: Vec<Register>) {
+        self.elements.push((binding, layout, registers));
+    }
+
+    /// Adds a key, and the registers that are random words of it.
+    pub fn add_key(&mut self, binding: Binding, layout: &Layout, words: Vec<Register>) {
+        self.keys.push((binding, layout.clone(), words));
+    }
+
+    /// Adds what loads the keys.
+    pub fn begin(&mut self, source: &mut Source) {
+        let load = |(binding, layout, _): &(Binding, Layout, _)| random::load_key(source, binding, layout);
+        self.names = self.keys.iter().map(load).collect();
+    }
+
+    /// Adds what loads or makes the element of an index of each.
+    pub fn load(&self, source: &mut Source, expression: &Expression, index: &str, values: &mut Values) {
+        let mut offsets: Vec<(&Layout, String)> = Vec::new();
+        for (binding, layout, registers) in &self.elements {
+            let same =
+                |(other, _): &&(&Layout, String)| other.strides == layout.strides && other.offset == layout.offset;
+            let offset = match offsets.iter().find(same) {
+                Some((_, offset)) => offset.clone(),
+                None => source.offset(layout, index),
+            };
+            let value = source.value("x", binding.load(&offset));
+            offsets.push((layout, offset));
+            values.extend(registers.iter().map(|&register| (register, value.clone())));
+        }
+        for (key, (.., words)) in self.names.iter().zip(&self.keys) {
+            for &register in words {
+                let word = random::word(source, key, index, expression.dtype(register));
+                values.insert(register, source.value("x", word));
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A product with what follows it: the kernel that makes the sums hands each to the ops behind it.
 
-use super::elementwise::{Input, Output, broadcast, load};
+use super::elementwise::{Inputs, Output, broadcast};
 use crate::cpu::call::Layout;
 use crate::gpu::kernel::{Recipe, Refusal, Request, Slot};
 use crate::gpu::wgsl::{Source, Values};
@@ -14,11 +14,13 @@ pub struct Finish {
     /// The sums.
     product: Register,
     /// What is read beside them: registers, where they lie, and how, broadcast to the product's sizes.
-    inputs: Vec<(Register, Slot, Layout)>,
+    elements: Vec<(Register, Slot, Layout)>,
+    /// The same of random words: how their keys lie.
+    words: Vec<(Register, Slot, Layout)>,
     /// What is stored, and where.
     outputs: Vec<(Register, Slot)>,
     /// How many elements the product has.
-    elements: usize,
+    count: usize,
 }
 
 /// Prints a cluster with a product, whose attrs are the request's.
@@ -62,21 +64,22 @@ impl Finish {
     fn new(region: &Graph, request: &Request, operands: usize) -> Result<Finish, Refusal> {
         let cluster = cluster_expression(region)?;
         let sizes = &request.output(0)?.sizes;
-        let (mut inputs, mut product) = (Vec::new(), None);
+        let (mut elements, mut words, mut product) = (Vec::new(), Vec::new(), None);
+        let slot = |index: u16| Slot::Input(operands + usize::from(index));
         for register in cluster.expression.needed(&cluster.outputs, |_| false) {
             match cluster.expression.steps()[register as usize].instruction {
                 Instruction::Input(index) if usize::from(index) == region.inputs().len() => product = Some(register),
                 Instruction::Input(index) => {
-                    let layout = broadcast(request.input(index.into())?, sizes)?;
-                    inputs.push((register, Slot::Input(operands + usize::from(index)), layout));
+                    elements.push((register, slot(index), broadcast(request.input(index.into())?, sizes)?));
                 }
+                Instruction::Random(index) => words.push((register, slot(index), request.input(index.into())?.clone())),
                 _ => {}
             }
         }
         let product = product.ok_or_else(|| Refusal("a cluster that does not use its product".into()))?;
         let outputs = cluster.outputs.iter().enumerate().map(|(index, &register)| (register, Slot::Output(index)));
-        let (outputs, elements) = (outputs.collect(), sizes.iter().product());
-        Ok(Finish { expression: cluster.expression, product, inputs, outputs, elements })
+        let (outputs, count) = (outputs.collect(), sizes.iter().product());
+        Ok(Finish { expression: cluster.expression, product, elements, words, outputs, count })
     }
 
     /// How many elements that follow each other one invocation must have: those of a word, where results have less than
@@ -91,10 +94,12 @@ impl Finish {
     /// # Errors
     /// `float64`.
     pub fn declare(&self, source: &mut Source, ty: &str, is_quad: bool) -> Result<(), Refusal> {
-        let mut inputs = Vec::new();
-        for (register, slot, layout) in &self.inputs {
-            let binding = source.read(*slot, layout.dtype)?;
-            inputs.push(Input { binding, layout: layout.clone(), registers: vec![*register] });
+        let mut inputs = Inputs::default();
+        for (register, slot, layout) in &self.elements {
+            inputs.add(source.read(*slot, layout.dtype)?, layout.clone(), vec![*register]);
+        }
+        for (register, slot, layout) in &self.words {
+            inputs.add_key(source.read(*slot, layout.dtype)?, layout, vec![*register]);
         }
         let mut outputs = Vec::new();
         for &(register, slot) in &self.outputs {
@@ -102,7 +107,8 @@ impl Finish {
         }
         let values = if is_quad { format!("vec4<{ty}>") } else { ty.to_string() };
         source.function(&format!("fn finish(first: u32, count: i32, sums: {values})"), |source| {
-            let elements = source.size(self.elements as i64);
+            let count = source.size(self.count as i64);
+            inputs.begin(source);
             outputs.iter_mut().for_each(|output| output.begin(source));
             let (index, sum) = if is_quad {
                 source.line("for (var part = 0u; part < 4u; part += 1u) {");
@@ -112,10 +118,10 @@ impl Finish {
                 ("first".into(), "sums".into())
             };
             let mut values = Values::from([(self.product, sum)]);
-            load(source, &inputs, &index, &mut values);
+            inputs.load(source, &self.expression, &index, &mut values);
             let registers: Vec<_> = self.outputs.iter().map(|(register, _)| *register).collect();
             source.evaluate(&self.expression, &registers, &mut values)?;
-            outputs.iter().for_each(|output| output.store(source, &index, &elements, &values[&output.register]));
+            outputs.iter().for_each(|output| output.store(source, &index, &count, &values[&output.register]));
             if is_quad {
                 source.line("}");
             }
@@ -129,6 +135,7 @@ mod tests {
     use super::*;
     use crate::dtype::DType;
     use crate::gpu::testing::{Draw, adapters, assert_close, execute, op};
+    use crate::graph::Value;
     use crate::meter::Meter;
     use crate::passes;
     use crate::run::{Limits, eager::evaluate};
@@ -137,44 +144,42 @@ mod tests {
 
     /// A product, a bias, relu, and what `more` makes of product and relu as further results, in one kernel (and one that
     /// adds up pieces) beside the CPU's.
-    fn check(
-        name: &str,
-        attrs: &str,
-        sizes: [&[usize]; 2],
-        more: fn(&mut Graph, crate::Value, crate::Value) -> Vec<crate::Value>,
-    ) {
+    fn check(name: &str, attrs: &str, sizes: [&[usize]; 2], more: fn(&mut Graph, [Value; 3]) -> Vec<Value>) {
         let mut draw = Draw::new(9);
         let channels = sizes[1][sizes[1].len() - 1];
         // Sums of small whole numbers are exact in any order.
-        let inputs = [sizes[0], sizes[1], &[channels]].map(|sizes| draw.whole(DType::F32, sizes));
+        let mut tensors = [sizes[0], sizes[1], &[channels]].map(|sizes| draw.whole(DType::F32, sizes)).to_vec();
+        tensors.push(Tensor::from_slice(DType::U32, &[2], &[3u32, 4]).unwrap());
         let mut graph = Graph::new();
-        let mut input = |name, tensor: &Tensor| graph.input(name, tensor.spec()).unwrap();
-        let [x, y, bias] = [input("x", &inputs[0]), input("y", &inputs[1]), input("bias", &inputs[2])];
+        let mut input = |index: usize| graph.input(&format!("x{index}"), tensors[index].spec()).unwrap();
+        let [x, y, bias, key] = [0, 1, 2, 3].map(&mut input);
         let product = graph.apply(&op(name, attrs), Vec::new(), &[x, y]).unwrap()[0];
         let sum = graph.add(product, bias).unwrap();
         let relu = graph.op("relu", &[], &[sum]).unwrap();
         let mut outputs = vec![relu];
-        outputs.extend(more(&mut graph, product, relu));
+        outputs.extend(more(&mut graph, [product, relu, key]));
         graph.set_outputs(outputs).unwrap();
-        let expected = evaluate(&graph, inputs.to_vec(), &Limits::none()).unwrap();
+        let expected = evaluate(&graph, tensors.clone(), &Limits::none()).unwrap();
         let fused = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
-        let [node] = fused.nodes() else { panic!("more than one node in {}", crate::graph::text::print(&fused)) };
-        // In the order in which the cluster gives them.
-        let place = |value| fused.outputs().iter().position(|output| *output == value).unwrap();
-        let expected: Vec<_> = node.outputs().map(|value| expected[place(value)].clone()).collect();
+        let node = fused.nodes().iter().find(|node| node.op.def.name != "constant").unwrap();
+        // In the order in which the cluster takes and gives them.
+        let taken = |value| tensors[fused.inputs().iter().position(|input| input.value == value).unwrap()].clone();
+        let given = |value| expected[fused.outputs().iter().position(|output| *output == value).unwrap()].clone();
+        let inputs: Vec<_> = node.operands().map(taken).collect();
+        let expected: Vec<_> = node.outputs().map(given).collect();
         let region = &node.regions[0];
         let product = crate::ops::epilogue::product(region, region.nodes().iter()).unwrap();
         let dense = |tensor: &Tensor| Layout::dense(tensor.dtype(), tensor.sizes());
+        let views: Vec<_> = inputs.iter().map(|input| Some(dense(input))).collect();
+        let made: Vec<_> = expected.iter().map(dense).collect();
+        let inputs: Vec<_> = inputs.into_iter().map(Some).collect();
         for adapter in adapters() {
             let print = |request: &Request| {
                 let recipe = print(region, product, &Request { adapter: &adapter, ..*request })?;
                 assert!(recipe.launches.len() <= 2);
                 Ok(recipe)
             };
-            let given: Vec<_> = inputs.iter().cloned().map(Some).collect();
-            let views: Vec<_> = inputs.iter().map(|input| Some(dense(input))).collect();
-            let made: Vec<_> = expected.iter().map(dense).collect();
-            let results = execute(&product.op.attrs, &given, &views, &made, print).unwrap();
+            let results = execute(&product.op.attrs, &inputs, &views, &made, print).unwrap();
             for (result, expected) in results.iter().zip(&expected) {
                 let what = format!("{name} {attrs} {sizes:?}, software: {}", adapter.is_software);
                 assert_close(&what, result, expected, 0.0, true);
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn products_hand_their_sums_on() {
-        let none = |_: &mut Graph, _, _| Vec::new();
+        let none = |_: &mut Graph, _: [Value; 3]| Vec::new();
         for sizes in
             [[[70, 33], [33, 66]], [[1, 64], [64, 33]], [[130, 12], [12, 36]], [[65, 64], [64, 1]], [[2, 0], [0, 8]]]
         {
@@ -201,9 +206,10 @@ mod tests {
 
     #[test]
     fn results_may_be_the_product_itself_and_elements_within_words() {
-        let more = |graph: &mut Graph, product, relu| {
+        let more = |graph: &mut Graph, [product, relu, key]: [Value; 3]| {
             let mask = graph.less(relu, product).unwrap();
-            vec![product, mask, graph.cast(relu, DType::BF16).unwrap()]
+            let dropped = graph.op("dropout", &[("rate", crate::AttrValue::Float(0.5))], &[relu, key]).unwrap();
+            vec![product, mask, graph.cast(dropped, DType::BF16).unwrap()]
         };
         for sizes in [[[70, 33], [33, 64]], [[1, 64], [64, 36]], [[3, 5], [5, 4]]] {
             check("dot_general", MATMUL, sizes.each_ref().map(|sizes| &sizes[..]), more);

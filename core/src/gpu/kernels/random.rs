@@ -1,33 +1,13 @@
 //! Random words: Threefry-2x32 of a key and an element's number, as in `cpu::random`.
 
+use crate::cpu::call::Layout;
 use crate::dtype::DType;
 use crate::gpu::kernel::{Printer, Recipe, Refusal, Request, Slot};
-use crate::gpu::wgsl::{INVOCATIONS, Source};
+use crate::gpu::wgsl::{Binding, INVOCATIONS, Source};
 use crate::ops::integer_range;
 
 pub const PRINTERS: &[(&str, Printer)] =
     &[("random_bits", random_bits), ("random_split", random_split), ("fold_in", fold_in), ("randint", randint)];
-
-/// Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC'11. The counter's high word comes first.
-const THREEFRY: &str = "fn mixed(x: vec2<u32>, rotation: u32) -> vec2<u32> {
-    let sum = x.x + x.y;
-    return vec2<u32>(sum, ((x.y << rotation) | (x.y >> (32u - rotation))) ^ sum);
-}
-fn mixed_4(x: vec2<u32>, rotations: vec4<u32>) -> vec2<u32> {
-    return mixed(mixed(mixed(mixed(x, rotations.x), rotations.y), rotations.z), rotations.w);
-}
-fn threefry(key: vec2<u32>, counter: vec2<u32>) -> vec2<u32> {
-    let even = vec4<u32>(13u, 15u, 26u, 6u);
-    let odd = vec4<u32>(17u, 29u, 16u, 24u);
-    let last = key.x ^ key.y ^ 0x1bd11bdau;
-    var x = counter + key;
-    x = mixed_4(x, even) + vec2<u32>(key.y, last + 1u);
-    x = mixed_4(x, odd) + vec2<u32>(last, key.x + 2u);
-    x = mixed_4(x, even) + vec2<u32>(key.x, key.y + 3u);
-    x = mixed_4(x, odd) + vec2<u32>(key.y, last + 4u);
-    x = mixed_4(x, even) + vec2<u32>(last, key.x + 5u);
-    return x;
-}";
 
 /// What is left of a number, of which `rest` is left so far and `word` comes next, divided by `span`.
 const REMAINDER: &str = "fn remainder(rest: vec2<u32>, word: u32, span: vec2<u32>) -> vec2<u32> {
@@ -42,30 +22,43 @@ const REMAINDER: &str = "fn remainder(rest: vec2<u32>, word: u32, span: vec2<u32
     return x;
 }";
 
-/// A shader that knows Threefry and has loaded `key`, the first input; and the body's index and workgroups.
-fn keyed(count: usize) -> Result<(Source, String, [u32; 3]), Refusal> {
+/// Adds what loads a key; gives its name.
+pub fn load_key(source: &mut Source, binding: &Binding, layout: &Layout) -> String {
+    let [first, second] = ["0u", "1u"].map(|index| binding.load(&source.offset(layout, index)));
+    source.value("key", format!("vec2<u32>({first}, {second})"))
+}
+
+/// The word of a dtype that a key makes of the element of that index.
+pub fn word(source: &mut Source, key: &str, index: &str, dtype: DType) -> String {
+    let function = if dtype == DType::U64 { "random_u64" } else { "random_u32" };
+    source.import(function);
+    format!("{function}({key}, {index})")
+}
+
+/// A shader that knows Threefry and has loaded the key, the first input; the key, and the body's index and workgroups.
+fn keyed(request: &Request, count: usize) -> Result<(Source, String, String, [u32; 3]), Refusal> {
     let mut source = Source::new([INVOCATIONS, 1, 1]);
-    source.declare(THREEFRY);
-    let key = source.read_bits(Slot::Input(0), DType::U32);
+    source.import("threefry");
+    let binding = source.read_bits(Slot::Input(0), DType::U32);
     let (index, groups) = source.for_each(count)?;
-    source.line(format!("let key = vec2<u32>({}, {});", key.load("0u"), key.load("1u")));
-    Ok((source, index, groups))
+    let key = load_key(&mut source, &binding, request.input(0)?);
+    Ok((source, key, index, groups))
 }
 
 fn random_bits(request: &Request) -> Result<Recipe, Refusal> {
     let output = request.output(0)?;
-    let (mut source, index, groups) = keyed(output.elements())?;
+    let (mut source, key, index, groups) = keyed(request, output.elements())?;
     let y = source.write_bits(Slot::Output(0), output.dtype);
-    source.line(format!("let words = threefry(key, vec2<u32>(0u, {index}));"));
-    source.line(y.store(&index, if output.dtype == DType::U64 { "words.yx" } else { "words.x ^ words.y" }));
+    let word = word(&mut source, &key, &index, output.dtype);
+    source.line(y.store(&index, &word));
     Ok(Recipe::of(source.launch(groups)))
 }
 
 fn random_split(request: &Request) -> Result<Recipe, Refusal> {
     let output = request.output(0)?;
-    let (mut source, index, groups) = keyed(output.elements() / 2)?;
+    let (mut source, key, index, groups) = keyed(request, output.elements() / 2)?;
     let y = source.write_bits(Slot::Output(0), output.dtype);
-    source.line(format!("let words = threefry(key, vec2<u32>(0u, {index}));"));
+    source.line(format!("let words = threefry({key}, vec2<u32>(0u, {index}));"));
     source.line(y.store(&format!("2u * {index}"), "words.x"));
     source.line(y.store(&format!("(2u * {index}) + 1u"), "words.y"));
     Ok(Recipe::of(source.launch(groups)))
@@ -73,11 +66,11 @@ fn random_split(request: &Request) -> Result<Recipe, Refusal> {
 
 fn fold_in(request: &Request) -> Result<Recipe, Refusal> {
     let (data, output) = (request.input(1)?, request.output(0)?);
-    let (mut source, _, groups) = keyed(1)?;
+    let (mut source, key, _, groups) = keyed(request, 1)?;
     let number = source.read_bits(Slot::Input(1), data.dtype).load("0u");
     let y = source.write_bits(Slot::Output(0), output.dtype);
     let low = if data.dtype.size() == 8 { format!("{number}.x") } else { number };
-    source.line(format!("let words = threefry(key, vec2<u32>(0u, {low}));"));
+    source.line(format!("let words = threefry({key}, vec2<u32>(0u, {low}));"));
     source.line(y.store("0u", "words.x"));
     source.line(y.store("1u", "words.y"));
     Ok(Recipe::of(source.launch(groups)))
@@ -85,7 +78,7 @@ fn fold_in(request: &Request) -> Result<Recipe, Refusal> {
 
 fn randint(request: &Request) -> Result<Recipe, Refusal> {
     let output = request.output(0)?;
-    let (mut source, index, groups) = keyed(output.elements())?;
+    let (mut source, key, index, groups) = keyed(request, output.elements())?;
     ["less_u64", "add_u64"].iter().for_each(|function| source.import(function));
     source.declare(REMAINDER);
     let y = source.write_bits(Slot::Output(0), output.dtype);
@@ -99,7 +92,7 @@ fn randint(request: &Request) -> Result<Recipe, Refusal> {
     source.line("var rest = vec2<u32>(0u, 0u);");
     for draw in 0..2 {
         source.line(format!(
-            "let words_{draw} = threefry(threefry(key, vec2<u32>(0u, {draw}u)), vec2<u32>(0u, {index}));"
+            "let words_{draw} = threefry(threefry({key}, vec2<u32>(0u, {draw}u)), vec2<u32>(0u, {index}));"
         ));
         let words = match output.dtype.size() {
             8 => vec![format!("words_{draw}.x"), format!("words_{draw}.y")],

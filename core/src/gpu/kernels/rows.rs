@@ -15,8 +15,9 @@ use crate::gpu::kernel::{Recipe, Refusal, Request};
 use crate::gpu::wgsl::INVOCATIONS;
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
-use crate::ops::is_fold;
 use crate::ops::phases::{Form, Level, Phases, Reduced};
+use crate::ops::{is_fold, is_random_bits};
+use crate::plan::key_input;
 use crate::scalar::{Binary, Expression, Register};
 use crate::shape::Bindings;
 use std::collections::HashMap;
@@ -151,6 +152,13 @@ struct Read {
     register: Register,
 }
 
+/// Random words over the full shape: the operand that is their key, and their register.
+struct Words {
+    key: usize,
+    dtype: DType,
+    register: Register,
+}
+
 /// A reduction: how it joins elements, and the registers of an element, of its start and of its result.
 #[derive(Clone, Copy)]
 struct Fold {
@@ -177,6 +185,7 @@ struct Body<'a> {
     expression: Expression,
     registers: HashMap<Value, Register>,
     reads: Vec<Read>,
+    words: Vec<Words>,
     folds: HashMap<Value, Fold>,
     inputs: u16,
 }
@@ -191,6 +200,7 @@ impl<'a> Body<'a> {
             expression: Expression::new(),
             registers: HashMap::new(),
             reads: Vec::new(),
+            words: Vec::new(),
             folds: HashMap::new(),
             inputs: 0,
         }
@@ -216,6 +226,12 @@ impl<'a> Body<'a> {
                 let fold = self.fold(node.op.def.name, element);
                 self.folds.insert(node.first, fold);
                 fold.result
+            }
+            _ if is_random_bits(node) => {
+                let (key, dtype) = (key_input(self.region, node)?, spec.dtype);
+                let register = self.input(dtype);
+                self.words.push(Words { key, dtype, register });
+                register
             }
             _ if node.op.def.name == "constant" => self.expression.tensor_constant(&node.op.attrs.tensor("value")?),
             // What moves gives a row's element at each of its places, or in another of the shapes that rows have.

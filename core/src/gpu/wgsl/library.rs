@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     include_str!("library/logarithms.wgsl"),
     include_str!("library/angles.wgsl"),
     include_str!("library/roots.wgsl"),
+    include_str!("library/random.wgsl"),
 ];
 
 /// A function, a constant or a variable.

@@ -39,7 +39,9 @@ impl Source {
     /// The text of an instruction on its operands, not yet rounded.
     fn instruction(&mut self, step: &Step, x: &[&str]) -> Result<String, Refusal> {
         Ok(match step.instruction {
-            Instruction::Input(index) => return Err(Refusal(format!("the input {index} of an expression is missing"))),
+            Instruction::Input(index) | Instruction::Random(index) => {
+                return Err(Refusal(format!("the input {index} of an expression is missing")));
+            }
             Instruction::Constant(bits) => self.constant(step.dtype, bits),
             Instruction::Unary(op, _) => self.unary(op, step.dtype, x[0]),
             Instruction::Binary(op, ..) => self.binary(op, step.dtype, x[0], x[1]),
@@ -196,7 +198,8 @@ impl Source {
     /// products that other steps read: `(x + y) - y` is to lose digits, and `x s + y s` to overflow no earlier.
     fn rounded(&mut self, step: &Step, text: String, is_read: bool) -> String {
         let is_exact = match step.instruction {
-            Instruction::Input(_) | Instruction::Constant(_) | Instruction::Bitcast(..) => true,
+            Instruction::Input(_) | Instruction::Random(_) | Instruction::Constant(_) => true,
+            Instruction::Bitcast(..) => true,
             Instruction::Compare(..) | Instruction::Select(..) => true,
             Instruction::Unary(Unary::Neg | Unary::Abs, _) => step.dtype.is_float(),
             Instruction::Binary(Binary::Max | Binary::Min | Binary::And | Binary::Or | Binary::Xor, ..) => true,

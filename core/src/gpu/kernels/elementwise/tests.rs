@@ -317,6 +317,32 @@ fn clusters_read_strides_and_store_elements_of_any_width() {
 }
 
 #[test]
+fn random_words_are_those_of_the_elements_numbers() {
+    let words = [0xdead_beef_u32, 7, 42, 0xffff_fff0, 3];
+    let memory = Tensor::from_slice(DType::U32, &[5], &words).unwrap();
+    let key = |stride: isize, offset| Layout {
+        dtype: DType::U32,
+        sizes: [2][..].into(),
+        strides: [stride][..].into(),
+        offset,
+    };
+    // The first one is an operand too, which only broadcasts to the first of these shapes.
+    let layouts = [key(1, 0), key(-3, 4)];
+    let inputs = [memory.clone(), memory];
+    for (sizes, broadcasts) in [(&[301, 2][..], true), (&[1003], false), (&[], false), (&[0, 2], true)] {
+        let mut e = Expression::new();
+        let (narrow, wide, other) = (e.random(0, DType::U32), e.random(1, DType::U64), e.random(1, DType::U32));
+        let own = if broadcasts { e.input(0, DType::U32) } else { other };
+        let mixed = e.binary(Binary::Xor, narrow, own);
+        let less = e.compare(Comparison::Less, mixed, other);
+        let all = [narrow, mixed, wide, other, less];
+        for outputs in [&all[..1], &all[1..2], &all[2..3], &all[4..], &all[..]] {
+            assert_eq!(check_expression(&e, outputs, &inputs, &layouts, sizes, 0.0), usize::from(!sizes.contains(&0)));
+        }
+    }
+}
+
+#[test]
 fn compilers_do_not_rewrite_what_a_cluster_computes() {
     let tensor = |x: &[f32]| Tensor::from_slice(DType::F32, &[x.len()], x).unwrap();
     let x = tensor(&[1.0, 3.0, 1e-3, 2e38, f32::INFINITY, -2.5e38]);

@@ -1,7 +1,9 @@
 //! The text of the shader: what a lane does for its row, phase by phase.
 
+use super::super::random;
 use super::{Body, FOLDS, Fold, Form, Output, Rows, Spread};
 use crate::cpu::call::{Layout, List};
+use crate::dtype::DType;
 use crate::gpu::kernel::{Launch, Refusal, Slot};
 use crate::gpu::wgsl::{Binding, INVOCATIONS, Source, Values, compute_type, cover};
 use crate::ops::phases::{Phase, Phases};
@@ -13,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// It has more operands and results than a shader may; `float64`.
 pub fn launch(body: &Body, phases: &Phases, outputs: &[Output]) -> Result<Launch, Refusal> {
     let mut source = Source::new([INVOCATIONS, 1, 1]);
-    let inputs: BTreeSet<_> = body.reads.iter().map(|read| read.input).collect();
+    let keys = body.words.iter().map(|words| words.key);
+    let inputs: BTreeSet<_> = body.reads.iter().map(|read| read.input).chain(keys).collect();
     let limit = body.request.adapter.storage_buffers as usize;
     if inputs.len() + outputs.len() > limit {
         return Err(Refusal(format!("a cluster has more than {limit} operands and results")));
@@ -27,8 +30,8 @@ pub fn launch(body: &Body, phases: &Phases, outputs: &[Output]) -> Result<Launch
         stores.push((output, source.write(Slot::Output(index), output.dtype)?));
     }
     let groups = begin(&body.rows, &mut source);
-    let mut printer =
-        Printer { body, source, bound, starts: Vec::new(), values: Values::new(), arrays: BTreeSet::new() };
+    let (starts, values, keys, arrays) = (Vec::new(), Values::new(), BTreeMap::new(), BTreeSet::new());
+    let mut printer = Printer { body, source, bound, starts, values, keys, arrays };
     printer.rows(&phases.before)?;
     for (number, phase) in phases.list.iter().enumerate() {
         let own: Vec<_> = stores.iter().filter(|(output, _)| output.phase == Some(number)).collect();
@@ -66,18 +69,27 @@ struct Printer<'a> {
     starts: Vec<(Layout, String)>,
     /// What is known for the row.
     values: Values,
+    /// The keys of random words.
+    keys: BTreeMap<usize, String>,
     /// The arrays in the workgroup's memory.
     arrays: BTreeSet<String>,
 }
 
 impl Printer<'_> {
-    /// Prints what needs no reduction: where rows begin, what is read for each, and these nodes.
+    /// Prints what needs no reduction: where rows begin, what is read for each, keys, and these nodes.
     fn rows(&mut self, before: &[usize]) -> Result<(), Refusal> {
         for read in &self.body.reads {
             let start = self.start(&read.spread.starts);
             if read.spread.elements.is_none() {
                 let value = self.source.value("x", self.bound[&read.input].load(&start));
                 self.values.insert(read.register, value);
+            }
+        }
+        for words in &self.body.words {
+            if !self.keys.contains_key(&words.key) {
+                let layout = self.body.request.input(words.key)?;
+                let key = random::load_key(&mut self.source, &self.bound[&words.key], layout);
+                self.keys.insert(words.key, key);
             }
         }
         self.compute(before)
@@ -136,6 +148,9 @@ impl Printer<'_> {
             Ok((spread, start))
         });
         let targets = targets.collect::<Result<Vec<_>, Refusal>>()?;
+        // Random words are made of the numbers that dense elements have.
+        let dense = body.rows.spread(&Layout::dense(DType::U32, &body.rows.full), Form::Full)?;
+        let first = if body.words.is_empty() { String::new() } else { self.start(&dense.starts) };
         let elements = folds.iter().map(|fold| fold.element);
         let results: Vec<_> = elements.chain(stores.iter().map(|(output, _)| output.register)).collect();
         let needed = body.expression.needed(&results, |register| self.values.contains_key(&register));
@@ -145,6 +160,11 @@ impl Printer<'_> {
             let start = self.start(&read.spread.starts);
             let index = self.place(&start, &read.spread, &mut places);
             values.insert(read.register, self.source.value("x", self.bound[&read.input].load(&index)));
+        }
+        for words in body.words.iter().filter(|words| needed.contains(&words.register)) {
+            let index = self.place(&first, &dense, &mut places);
+            let word = random::word(&mut self.source, &self.keys[&words.key], &index, words.dtype);
+            values.insert(words.register, self.source.value("x", word));
         }
         self.source.evaluate(&body.expression, &results, &mut values)?;
         for (fold, total) in folds.iter().zip(totals) {
