@@ -712,8 +712,10 @@ fn the_text_says_where_clusters_end_and_why() {
   %7 = exp(%1) : float32[n, n]
   %8 = add(%7, %6) : float32[n, n]
   %9 = tanh(%8) : float32[n, n]
-  %10 = matmul(%4, %9) : float32[m, n]
-  return %10
+  %10 = dot_general(%4, %9) {\"x_contract\":[1],\"y_contract\":[0]} : float32[m, n]
+  %11 = exp(%10) : float32[m, n]
+  %12 = sum(%11) {\"axis\":[1]} : float32[m]
+  return %12
 }";
     let made = through(&text::parse(before).unwrap(), &["fuse"]);
     let explained = passes::explain(&made);
@@ -722,7 +724,8 @@ fn the_text_says_where_clusters_end_and_why() {
     let expected = [
         "ends at %3: a reduction over other axes or of another shape",
         "ends at %4: another shape",
-        "ends at %5: matmul is not fused",
+        "ends at %5: a product is the first of its cluster",
+        "ends at %6: a product has no reduction in its cluster",
     ];
     assert_eq!(notes, expected, "{explained}");
 }

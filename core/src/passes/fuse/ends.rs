@@ -3,6 +3,7 @@
 use super::is_elementwise;
 use crate::graph::{Graph, Node};
 use crate::op::Meaning;
+use crate::ops::epilogue::{is_product, product};
 use crate::ops::phases::{Reduced, is_move};
 use crate::ops::{MAX_CLUSTER, is_fold};
 use crate::shape::Shape;
@@ -21,6 +22,7 @@ struct Content {
     /// The shape that most of it has: that of the element-wise nodes, or the full shape.
     shape: Shape,
     reduced: Option<Reduced>,
+    has_product: bool,
     nodes: usize,
 }
 
@@ -35,15 +37,16 @@ impl Content {
                 None => graph.spec(node.first).shape.clone(),
             };
             let nodes = nodes.iter().filter(|node| node.op.def.name != "constant").count();
-            return Some(Content { shape, reduced, nodes });
+            let has_product = product(region, region.nodes().iter()).is_some();
+            return Some(Content { shape, reduced, has_product, nodes });
         }
         let reduced = Reduced::of(graph, node);
         let shape = match &reduced {
             Some(reduced) => reduced.full.clone(),
-            None if is_elementwise(node) => graph.spec(node.first).shape.clone(),
+            None if is_elementwise(node) || is_product(graph, node) => graph.spec(node.first).shape.clone(),
             None => return None,
         };
-        Some(Content { shape, reduced, nodes: 1 })
+        Some(Content { shape, reduced, has_product: is_product(graph, node), nodes: 1 })
     }
 
     /// Whether a value of that shape can be computed in a cluster of this content.
@@ -62,6 +65,8 @@ fn reason(graph: &Graph, own: &Content, user: &Node) -> String {
     };
     let [first, second] = [&own.reduced, &other.reduced];
     match (first, second) {
+        _ if other.has_product => "a product is the first of its cluster".into(),
+        (_, Some(_)) if own.has_product => "a product has no reduction in its cluster".into(),
         (Some(a), Some(b)) if a != b => "a reduction over other axes or of another shape".into(),
         (None, Some(_)) if !other.has(&own.shape) => "another shape".into(),
         (_, None) if !own.has(&other.shape) => "another shape".into(),
