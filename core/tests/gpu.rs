@@ -116,6 +116,27 @@ fn compare(what: &str, graph: &Graph, inputs: &[Tensor], failures: &mut Vec<Stri
     }
 }
 
+/// `CAUDAL_GRAPHS` says how many (24), `CAUDAL_GRAPH` which one alone.
+#[test]
+fn fused_kernels_give_what_the_ops_give_one_by_one_on_the_cpu() {
+    let setting = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match setting("CAUDAL_GRAPH") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("CAUDAL_GRAPHS").unwrap_or(24),
+    };
+    for seed in seeds {
+        let (graph, inputs) = support::whole::graph(seed);
+        let expected = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
+        let (given, host) = run_there(&format!("graph {seed}"), &graph, &inputs);
+        assert!(host.is_empty(), "graph {seed}: the CPU ran {host:?}");
+        for (index, (given, expected)) in given.iter().zip(&expected).enumerate() {
+            assert_eq!(given.spec(), expected.spec(), "graph {seed}");
+            let wrong = numbers(given) != numbers(expected);
+            assert!(!wrong, "graph {seed}: output {index} of\n{}", caudal::graph::text::print(&graph));
+        }
+    }
+}
+
 /// Which of the samples are run: all with CAUDAL_GPU=all, else one in so many, others with each dtype.
 fn stride() -> usize {
     if std::env::var("CAUDAL_GPU").is_ok_and(|value| value == "all") { 1 } else { 5 }

@@ -3,6 +3,8 @@
 
 pub mod cases;
 pub mod models;
+#[cfg(feature = "gpu")]
+pub mod whole;
 
 use caudal::meter::Meter;
 use caudal::passes::{self, Pass};
