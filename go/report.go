@@ -135,6 +135,29 @@ func (s *Session) Placement() (map[string]Placement, error) {
 	return placements, nil
 }
 
+// Explain gives the graph that a call of a function runs, as text: what was fused is one node, named fused. A comment
+// after it, or after a node that could be in one, says which node ends it and why: "# ends at %5: dot_general is not fused".
+//
+// Errors: ErrName if there is no such function; ErrClosed.
+func (s *Session) Explain(name string) (string, error) {
+	if err := s.begin(); err != nil {
+		return "", err
+	}
+	defer s.end()
+	function, err := s.function(name)
+	if err != nil {
+		return "", err
+	}
+	f, err := s.live.space.enter()
+	if err != nil {
+		return "", err
+	}
+	defer runtime.KeepAlive(s.live.handle)
+	defer f.leave()
+	text, err := f.bytes(engine.FunctionExplain, uint64(s.live.functions[function.index]))
+	return string(text), err
+}
+
 // Memory gives how many bytes a call of a function takes, beside its inputs and the state, at some sizes: of each symbol
 // in its inputs, such as batch.
 //

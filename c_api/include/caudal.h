@@ -898,6 +898,13 @@ struct cdl_error *cdl_function_plan(const struct cdl_function *function,
                                     struct cdl_bytes **json);
 
 /*
+ The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
+ a node that could be in one, says at which node it ends, and why: `# ends at %5: matmul is not fused`.
+
+ */
+struct cdl_error *cdl_function_explain(const struct cdl_function *function, struct cdl_bytes **text);
+
+/*
  Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms (8 in WASM): `*rest` is then the
  call, to go on with `cdl_call_resume`, and no output is written; if it came to its end `*rest` is NULL.
 

@@ -447,6 +447,24 @@ pub unsafe extern "C" fn cdl_function_plan(
     })
 }
 
+/// The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
+/// a node that could be in one, says at which node it ends, and why: `# ends at %5: dot_general is not fused`.
+///
+/// # Safety
+/// `function` is a live handle, `text` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_function_explain(
+    function: *const cdl_function,
+    text: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (function, out) = unsafe { (borrow("function", function)?, place("text", text)?) };
+        out.write(give_bytes(function.session.explain(function.index)?.into_bytes()));
+        Ok(())
+    })
+}
+
 fn bindings(symbols: &[String], dims: &Map<String, Json>) -> Result<Bindings> {
     let mut bindings = Bindings::new();
     for symbol in symbols {

@@ -113,6 +113,13 @@ export interface Session<F extends Functions = Functions> {
   memory(name: keyof F & string, dims?: Record<string, number>): Promise<number>;
   /** Where each function runs. */
   placement(): Promise<Placement>;
+  /**
+   * The graph that a call of a function runs, as text: what was fused is one node, `fused`. A comment after it, or
+   * after a node that could be in one, says which node ends it and why: `# ends at %5: dot_general is not fused`.
+   *
+   * @throws CaudalError `name`: there is no such function.
+   */
+  explain(name: keyof F & string): Promise<string>;
   /** What it did. */
   report(): Promise<Report>;
   /** Waits for the calls that were made; later ones get `closed`. It may be called twice. */
@@ -288,6 +295,11 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   async placement(): Promise<Placement> {
     const text = this.#open().begin().answer("cdl_session_placement", this.#handle.pointer);
     return JSON.parse(text) as Placement;
+  }
+
+  async explain(name: keyof F & string): Promise<string> {
+    const { pointer } = this.#callable(name);
+    return this.#instance.begin().answer("cdl_function_explain", pointer);
   }
 
   async report(): Promise<Report> {

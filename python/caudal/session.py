@@ -288,6 +288,35 @@ class Session:
         placement: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_placement, self._handle))
         return placement
 
+    def explain(self, name: str, /) -> str:
+        """The graph that a call of a function runs, as text.
+
+        The passes have been through it: what was fused is one node, ``fused``, with the nodes that it computes. A
+        comment after it, or after a node that could be in one, says which node ends it and why.
+
+        Args:
+            name: The function.
+
+        Raises:
+            UnknownNameError: there is no such function.
+
+        Example:
+            A softmax is one step, which the product ends. Without the nodes inside of it:
+
+                %2 = fused(%0) {...} [...] : float32[n, 4]  # ends at %3: dot_general is not fused
+                %3 = dot_general(%2, %1) {...} : float32[n, 2]
+
+            >>> import caudal as cd
+            >>> graph = cd.Graph()
+            >>> x, w = graph.input("x", "float32[n, 4]"), graph.input("w", "float32[4, 2]")
+            >>> predict = graph.function("predict", cd.softmax(x) @ w)
+            >>> with graph.program().session() as s:
+            ...     text = s.explain("predict")
+            >>> text.count(" = fused("), "# ends at %3: dot_general is not fused" in text
+            (1, True)
+        """
+        return bytes_of(lib.cdl_function_explain, self[name]._function).decode()
+
     def report(self) -> dict[str, Any]:
         """What it did: ``device``, ``placement``, ``memory`` (limit, used, peak), ``notes``."""
         report: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_report, self._handle))

@@ -176,6 +176,11 @@ impl Executable {
         Ok(instance.placement(&self.plan))
     }
 
+    /// The text of the graph that it runs, which says of each cluster where it ends and why.
+    pub fn explain(&self) -> String {
+        passes::explain(self.plan.graph())
+    }
+
     /// A run that has not begun: it waits for its inputs.
     ///
     /// # Errors
