@@ -51,6 +51,9 @@ func TestGoroutinesSeeTheStateOfTheLastStepThatReturned(t *testing.T) {
 	if engineName == "go-pure" && (report.Readers.Made > 3 || report.Readers.Most != 3) {
 		t.Errorf("there are %+v", report.Readers)
 	}
+	if p := report.Preparation["train_step"]; p.Sizes != 1 || p.Pipelines != 0 || p.Time <= 0 {
+		t.Errorf("it took %+v", p)
+	}
 }
 
 func TestAContextEndsALongCallAndTheStateStays(t *testing.T) {
@@ -91,6 +94,9 @@ func TestCallsGoBesideALongOne(t *testing.T) {
 	check(t, err)
 	if engineName == "go-pure" && report.Readers.Made != 1 {
 		t.Errorf("there are %+v", report.Readers)
+	}
+	if p := report.Preparation["train_step"]; p.Sizes != 1 || p.Pipelines != 0 || p.Time <= 0 {
+		t.Errorf("it took %+v", p)
 	}
 	_, err = s.State("w")
 	check(t, err)

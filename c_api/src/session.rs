@@ -334,7 +334,9 @@ pub unsafe extern "C" fn cdl_session_placement(
     })
 }
 
-/// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
+/// What the session did, as JSON: `device`, `placement`, `memory`, `preparation`, `notes`. `preparation` says of each
+/// function that was made ready, which its first calls wait for, how many `seconds` that took, for how many `sizes`, and
+/// how many `pipelines` were compiled on a GPU.
 ///
 /// # Safety
 /// `session` is a live handle, `json` is writable.

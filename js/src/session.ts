@@ -47,6 +47,16 @@ export interface Step {
 /** Where each function runs: `"cpu"`, or on a device its steps, at the sizes of the last call. */
 export type Placement = Readonly<Record<string, string | readonly Step[]>>;
 
+/** What making a function ready took, which its first calls wait for. */
+export interface Preparation {
+  /** The time of passes and plan, and of each new set of sizes; a browser's time to compile shaders is not in it. */
+  readonly seconds: number;
+  /** How many sets of sizes it was made ready for. */
+  readonly sizes: number;
+  /** How many shaders were compiled for it on a GPU. */
+  readonly pipelines: number;
+}
+
 /** What a session did. */
 export interface Report {
   readonly device: string;
@@ -54,6 +64,8 @@ export interface Report {
   readonly placement: Readonly<Record<string, string>>;
   /** Bytes under the session's limits: the limit (0 is none), what is in use now and what was at most. */
   readonly memory: { readonly limit: number; readonly used: number; readonly peak: number };
+  /** Of each function that was made ready, what that took. */
+  readonly preparation: Readonly<Record<string, Preparation>>;
   readonly notes: readonly string[];
 }
 

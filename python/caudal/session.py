@@ -318,7 +318,22 @@ class Session:
         return bytes_of(lib.cdl_function_explain, self[name]._function).decode()
 
     def report(self) -> dict[str, Any]:
-        """What it did: ``device``, ``placement``, ``memory`` (limit, used, peak), ``notes``."""
+        """What it did: ``device``, ``placement``, ``memory`` (limit, used, peak), ``preparation``, ``notes``.
+
+        ``preparation`` says why first calls were slow. For each function that was made ready it holds the ``seconds``
+        that this took: passes and plan once, then a part for each set of ``sizes`` (how many there were), in which a
+        GPU's ``pipelines`` (shaders, how many there were) are compiled.
+
+        Example:
+            >>> import caudal as cd
+            >>> graph = cd.Graph()
+            >>> double = graph.function("double", graph.input("x", "float32[n]") * 2)
+            >>> with graph.program().session() as s:
+            ...     y = s.double([1.0]), s.double([2.0]), s.double([3.0, 4.0])
+            ...     double = s.report()["preparation"]["double"]
+            >>> double["sizes"], double["pipelines"], double["seconds"] > 0
+            (2, 0, True)
+        """
         report: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_report, self._handle))
         return report
 

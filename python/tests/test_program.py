@@ -306,6 +306,12 @@ def test_report_and_placement(model: dict[str, Any]) -> None:
     s = cd.Program.of(model).session(device="auto", limits=cd.Limits(memory=1 << 20))
     assert s.device == "cpu" and set(s.placement().values()) == {"cpu"}
     assert s.report()["memory"]["limit"] == 1 << 20
+    assert s.report()["preparation"] == {}
+    for batch in (2, 2, 3):
+        s.predict(np.ones((batch, *X.shape[1:]), "float32"))
+    (name,) = prepared = s.report()["preparation"]
+    assert name == "predict" and prepared[name]["seconds"] > 0
+    assert (prepared[name]["sizes"], prepared[name]["pipelines"]) == (2, 0)
 
 
 def test_explain_shows_clusters_and_what_ends_them(tmp_path: Path) -> None:
