@@ -254,6 +254,7 @@ impl Wgpu {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
+            // Nothing for a file of ours: Mesa has one of its own, and SwiftShader gives a cache that holds no code.
             cache: None,
         });
         Pipeline { pipeline, layout }
