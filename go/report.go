@@ -3,6 +3,7 @@ package caudal
 import (
 	"encoding/json"
 	"runtime"
+	"time"
 
 	"github.com/caudal-project/caudal/go/internal/engine"
 )
@@ -21,8 +22,18 @@ type Report struct {
 		Made, Most int
 		Memory     uint64
 	}
+	// Preparation says of each function that was made ready what that took.
+	Preparation map[string]Preparation
 	// Notes are what else there is to say.
 	Notes []string
+}
+
+// A Preparation is what making a function ready took, which its first calls wait for.
+type Preparation struct {
+	// Time is that of passes and plan, and of each new set of sizes: on a GPU, that of compiling shaders.
+	Time time.Duration
+	// Sizes is how many sets of sizes it was made ready for, Pipelines how many shaders were compiled for it on a GPU.
+	Sizes, Pipelines int
 }
 
 // Report gives what the session did.
@@ -54,10 +65,14 @@ func (s *Session) report() (*Report, error) {
 		return nil, err
 	}
 	var found struct {
-		Device    string
-		Placement map[string]string
-		Memory    struct{ Limit, Used, Peak count }
-		Notes     []string
+		Device      string
+		Placement   map[string]string
+		Memory      struct{ Limit, Used, Peak count }
+		Preparation map[string]struct {
+			Seconds          float64
+			Sizes, Pipelines count
+		}
+		Notes []string
 	}
 	if err := json.Unmarshal(text, &found); err != nil {
 		return nil, internal("the report is no JSON: " + err.Error())
@@ -65,6 +80,11 @@ func (s *Session) report() (*Report, error) {
 	report := &Report{Device: found.Device, Placement: found.Placement, Notes: found.Notes}
 	report.Memory.Limit, report.Memory.Used = uint64(found.Memory.Limit), uint64(found.Memory.Used)
 	report.Memory.Peak = uint64(found.Memory.Peak)
+	report.Preparation = make(map[string]Preparation, len(found.Preparation))
+	for name, entry := range found.Preparation {
+		taken := time.Duration(entry.Seconds * float64(time.Second))
+		report.Preparation[name] = Preparation{Time: taken, Sizes: int(entry.Sizes), Pipelines: int(entry.Pipelines)}
+	}
 	return report, nil
 }
 
@@ -133,6 +153,29 @@ func (s *Session) Placement() (map[string]Placement, error) {
 		placements[name] = placement
 	}
 	return placements, nil
+}
+
+// Explain gives the graph that a call of a function runs, as text: what was fused is one node, named fused. A comment
+// after it, or after a node that could be in one, says which node ends it and why: "# ends at %5: dot_general is not fused".
+//
+// Errors: ErrName if there is no such function; ErrClosed.
+func (s *Session) Explain(name string) (string, error) {
+	if err := s.begin(); err != nil {
+		return "", err
+	}
+	defer s.end()
+	function, err := s.function(name)
+	if err != nil {
+		return "", err
+	}
+	f, err := s.live.space.enter()
+	if err != nil {
+		return "", err
+	}
+	defer runtime.KeepAlive(s.live.handle)
+	defer f.leave()
+	text, err := f.bytes(engine.FunctionExplain, uint64(s.live.functions[function.index]))
+	return string(text), err
 }
 
 // Memory gives how many bytes a call of a function takes, beside its inputs and the state, at some sizes: of each symbol

@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	caudal "github.com/caudal-project/caudal/go"
+	"github.com/caudal-project/caudal/go/ops"
 )
 
 var background = context.Background()
@@ -48,6 +50,9 @@ func TestGoroutinesSeeTheStateOfTheLastStepThatReturned(t *testing.T) {
 	check(t, err)
 	if engineName == "go-pure" && (report.Readers.Made > 3 || report.Readers.Most != 3) {
 		t.Errorf("there are %+v", report.Readers)
+	}
+	if p := report.Preparation["train_step"]; p.Sizes != 1 || p.Pipelines != 0 || p.Time <= 0 {
+		t.Errorf("it took %+v", p)
 	}
 }
 
@@ -89,6 +94,9 @@ func TestCallsGoBesideALongOne(t *testing.T) {
 	check(t, err)
 	if engineName == "go-pure" && report.Readers.Made != 1 {
 		t.Errorf("there are %+v", report.Readers)
+	}
+	if p := report.Preparation["train_step"]; p.Sizes != 1 || p.Pipelines != 0 || p.Time <= 0 {
+		t.Errorf("it took %+v", p)
 	}
 	_, err = s.State("w")
 	check(t, err)
@@ -132,6 +140,26 @@ func TestCloseWaitsForCallsAndRefusesLaterOnes(t *testing.T) {
 	expect(t, err, caudal.ErrClosed, "the session is closed")
 	_, err = s.Memory("predict", nil)
 	expect(t, err, caudal.ErrClosed, "the session is closed")
+}
+
+func TestExplainSaysWhatIsFusedAndWhatEndsIt(t *testing.T) {
+	g := caudal.NewGraph()
+	x, w := g.Input("x", caudal.MustSpec("float32[n, 4]")), g.Input("w", caudal.MustSpec("float32[4, 2]"))
+	g.Function("predict", caudal.Outputs{"output": ops.Softmax(x, nil)})
+	g.Function("score", caudal.Outputs{"output": ops.MatMul(ops.Softmax(x, nil), w)})
+	p, err := g.Program(nil)
+	check(t, err)
+	s := session(t, p, nil)
+	predict, err := s.Explain("predict")
+	check(t, err)
+	score, err := s.Explain("score")
+	check(t, err)
+	const why = "  # ends at %3: dot_general is not fused\n"
+	if strings.Count(predict, " = fused(") != 1 || strings.Contains(predict, "#") || !strings.Contains(score, why) {
+		t.Errorf("predict is %v\nscore is %v", predict, score)
+	}
+	_, err = s.Explain("other")
+	expect(t, err, caudal.ErrName, "no function is named 'other'; there are: predict, score")
 }
 
 func TestSnapshotsSaveUndoAndClone(t *testing.T) {

@@ -854,7 +854,9 @@ struct cdl_error *cdl_session_restore_within(const struct cdl_session *session,
 struct cdl_error *cdl_session_placement(const struct cdl_session *session, struct cdl_bytes **json);
 
 /*
- What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
+ What the session did, as JSON: `device`, `placement`, `memory`, `preparation`, `notes`. `preparation` says of each
+ function that was made ready, which its first calls wait for, how many `seconds` that took, for how many `sizes`, and
+ how many `pipelines` were compiled on a GPU.
 
  */
 struct cdl_error *cdl_session_report(const struct cdl_session *session, struct cdl_bytes **json);
@@ -896,6 +898,13 @@ struct cdl_error *cdl_function_plan(const struct cdl_function *function,
                                     const char *dims,
                                     size_t dims_len,
                                     struct cdl_bytes **json);
+
+/*
+ The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
+ a node that could be in one, says at which node it ends, and why: `# ends at %5: dot_general is not fused`.
+
+ */
+struct cdl_error *cdl_function_explain(const struct cdl_function *function, struct cdl_bytes **text);
 
 /*
  Calls a function. With `rest` NULL it runs to the end. Else it may stop after 25 ms (8 in WASM): `*rest` is then the

@@ -334,7 +334,9 @@ pub unsafe extern "C" fn cdl_session_placement(
     })
 }
 
-/// What the session did, as JSON: `device`, `placement`, `memory`, `notes`.
+/// What the session did, as JSON: `device`, `placement`, `memory`, `preparation`, `notes`. `preparation` says of each
+/// function that was made ready, which its first calls wait for, how many `seconds` that took, for how many `sizes`, and
+/// how many `pipelines` were compiled on a GPU.
 ///
 /// # Safety
 /// `session` is a live handle, `json` is writable.
@@ -443,6 +445,24 @@ pub unsafe extern "C" fn cdl_function_plan(
         let memory = function.session.memory(function.index, &bindings(&symbols, &dims)?)?;
         let answer: Map<String, Json> = [("memory".to_string(), json::from_unsigned(memory))].into_iter().collect();
         out.write(give_bytes(json::write(&Json::Object(answer)).into_bytes()));
+        Ok(())
+    })
+}
+
+/// The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
+/// a node that could be in one, says at which node it ends, and why: `# ends at %5: dot_general is not fused`.
+///
+/// # Safety
+/// `function` is a live handle, `text` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cdl_function_explain(
+    function: *const cdl_function,
+    text: *mut *mut cdl_bytes,
+) -> *mut cdl_error {
+    guard(|| {
+        // SAFETY: the caller's word, for the whole body.
+        let (function, out) = unsafe { (borrow("function", function)?, place("text", text)?) };
+        out.write(give_bytes(function.session.explain(function.index)?.into_bytes()));
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use crate::op::Spec;
 use crate::passes;
 use crate::plan::instance::Placement;
 use crate::program::{Function, Program};
-use crate::run::function::Executable;
+use crate::run::function::{Executable, Preparation};
 use crate::run::{Limits, Session};
 use crate::shape::Bindings;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -175,7 +175,8 @@ pub fn graphs(program: &Program) -> String {
     program.functions.iter().map(function).collect::<Vec<_>>().join("\n")
 }
 
-/// What a session did: `device`, `placement` (steps of each function by device), `memory`, `notes`.
+/// What a session did: `device`, `placement` (the device of each function), `memory`, `preparation` (for each function
+/// that was made ready, `seconds`, `sizes` and `pipelines`), `notes`.
 pub fn report(session: &Session) -> Json {
     let device = device_name(session);
     let names = session.program().functions.iter().map(|function| function.name.clone());
@@ -186,10 +187,21 @@ pub fn report(session: &Session) -> Json {
         ("used", json::from_unsigned(budget.used())),
         ("peak", json::from_unsigned(budget.peak())),
     ]);
+    let prepared = session.program().functions.iter().enumerate().filter_map(|(index, function)| {
+        let Preparation { seconds, sizes, pipelines } = session.bound(index)?.preparation()?;
+        let entry = object([
+            ("seconds", seconds.into()),
+            ("sizes", json::from_unsigned(sizes)),
+            ("pipelines", json::from_unsigned(pipelines)),
+        ]);
+        Some((function.name.clone(), entry))
+    });
+    let preparation: Map<String, Json> = prepared.collect();
     object([
         ("device", device.as_str().into()),
         ("placement", Json::Object(placement)),
         ("memory", memory),
+        ("preparation", Json::Object(preparation)),
         ("notes", Json::Array(Vec::new())),
     ])
 }

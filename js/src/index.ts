@@ -32,7 +32,7 @@ export {
 } from "./optimizers.js";
 export type { FunctionInfo, Program, Role, StateInfo } from "./program.js";
 export { randomKey } from "./random.js";
-export type { Placement, Report, RunOptions, Session, SessionOptions, Step } from "./session.js";
+export type { Placement, Preparation, Report, RunOptions, Session, SessionOptions, Step } from "./session.js";
 export type { Source } from "./source.js";
 export { type Dim, type Spec, parseSpec } from "./spec.js";
 export { type Tensor, tensor } from "./tensor.js";

@@ -15,6 +15,7 @@ const EXPORTS = [
   "cdl_devices",
   "cdl_eager",
   "cdl_error_free",
+  "cdl_function_explain",
   "cdl_function_plan",
   "cdl_function_run",
   "cdl_gpu_open",

@@ -312,6 +312,10 @@ class RemoteSession<F extends Functions> implements Session<F> {
     return this.#call("placement", []);
   }
 
+  explain(name: keyof F & string): Promise<string> {
+    return this.#call("explain", [name]);
+  }
+
   report(): Promise<Report> {
     return this.#call("report", []);
   }

@@ -47,6 +47,16 @@ export interface Step {
 /** Where each function runs: `"cpu"`, or on a device its steps, at the sizes of the last call. */
 export type Placement = Readonly<Record<string, string | readonly Step[]>>;
 
+/** What making a function ready took, which its first calls wait for. */
+export interface Preparation {
+  /** The time of passes and plan, and of each new set of sizes; a browser's time to compile shaders is not in it. */
+  readonly seconds: number;
+  /** How many sets of sizes it was made ready for. */
+  readonly sizes: number;
+  /** How many shaders were compiled for it on a GPU. */
+  readonly pipelines: number;
+}
+
 /** What a session did. */
 export interface Report {
   readonly device: string;
@@ -54,6 +64,8 @@ export interface Report {
   readonly placement: Readonly<Record<string, string>>;
   /** Bytes under the session's limits: the limit (0 is none), what is in use now and what was at most. */
   readonly memory: { readonly limit: number; readonly used: number; readonly peak: number };
+  /** Of each function that was made ready, what that took. */
+  readonly preparation: Readonly<Record<string, Preparation>>;
   readonly notes: readonly string[];
 }
 
@@ -113,6 +125,13 @@ export interface Session<F extends Functions = Functions> {
   memory(name: keyof F & string, dims?: Record<string, number>): Promise<number>;
   /** Where each function runs. */
   placement(): Promise<Placement>;
+  /**
+   * The graph that a call of a function runs, as text: what was fused is one node, `fused`. A comment after it, or
+   * after a node that could be in one, says which node ends it and why: `# ends at %5: dot_general is not fused`.
+   *
+   * @throws CaudalError `name`: there is no such function.
+   */
+  explain(name: keyof F & string): Promise<string>;
   /** What it did. */
   report(): Promise<Report>;
   /** Waits for the calls that were made; later ones get `closed`. It may be called twice. */
@@ -288,6 +307,11 @@ export class LocalSession<F extends Functions = Functions> implements Session<F>
   async placement(): Promise<Placement> {
     const text = this.#open().begin().answer("cdl_session_placement", this.#handle.pointer);
     return JSON.parse(text) as Placement;
+  }
+
+  async explain(name: keyof F & string): Promise<string> {
+    const { pointer } = this.#callable(name);
+    return this.#instance.begin().answer("cdl_function_explain", pointer);
   }
 
   async report(): Promise<Report> {

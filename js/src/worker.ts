@@ -159,6 +159,9 @@ const sessions = {
   async placement(session: LocalSession): Promise<Result> {
     return { value: await session.placement() };
   },
+  async explain(session: LocalSession, _: AbortSignal, name: string): Promise<Result> {
+    return { value: await session.explain(name) };
+  },
   async report(session: LocalSession): Promise<Result> {
     return { value: await session.report() };
   },

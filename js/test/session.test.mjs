@@ -31,6 +31,12 @@ for (const worker of [false, true]) {
     assert.equal(await (await before.value("optimizer/step")).item(), 0n);
     assert.ok((await s.memory("predict", { batch: 1000 })) > 64 * 1000);
     assert.deepEqual([s.device, (await s.placement()).predict], ["cpu", "cpu"]);
+    const { seconds, ...counts } = (await s.report()).preparation.train_step;
+    assert.deepEqual(counts, { sizes: 1, pipelines: 0 });
+    assert.ok(seconds > 0);
+    const explained = await s.explain("predict");
+    assert.match(explained, / = fused\(.*  # ends at %\d+: dot_general is not fused/s);
+    assert.equal((await failure(s.explain("other"))).code, "name");
     await s.dispose();
   });
 

@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", metavar="FILE", help="a program file, or any safetensors file")
     info.add_argument("--graph", action="store_true", help="print the graphs of the functions, too")
     info.add_argument(
+        "--explain", metavar="FUNCTION", help="print the graph that a call runs: what is fused, where that ends and why"
+    )
+    info.add_argument(
         "--typescript", action="store_true", help="print the type of the functions for load() in JavaScript"
     )
     run = commands.add_parser(
@@ -87,7 +90,10 @@ def _input(text: str) -> tuple[str, Any]:
 
 def _info(arguments: argparse.Namespace) -> None:
     program = Program.open(arguments.file)
-    if arguments.typescript:
+    if arguments.explain:
+        with program.session() as session:
+            print(session.explain(arguments.explain), end="")
+    elif arguments.typescript:
         print(_typescript(Path(arguments.file).stem, program))
     else:
         print(program.info(graph=arguments.graph), end="")

@@ -206,10 +206,27 @@ class Function(Generic[R]):
             >>> "mul" in double.graph()
             True
         """
+        return self._traced(*arguments, **named).graph()
+
+    def explain(self, *arguments: Any, **named: Any) -> str:
+        """As `graph`, after the passes: which nodes are one step, and where that ends and why; see `Session.explain`.
+
+        Example:
+            >>> import caudal as cd
+            >>> @cd.function(signature={"x": "float32[n]"})
+            ... def distance(x):
+            ...     return cd.sqrt(cd.sum(x * x))
+            >>> distance.explain().count(" = fused(")
+            1
+        """
+        return self._traced(*arguments, **named).explain()
+
+    def _traced(self, *arguments: Any, **named: Any) -> Trace:
+        """The trace for arguments or specs; for none, that of the signature."""
         specs = any(isinstance(leaf, TensorSpec) for leaf in tree.flatten([list(arguments), named])[0])
         if specs or (not arguments and not named):
-            return self.trace(*arguments, **named).graph()
-        return self._find(*arguments, **named)[0].graph()
+            return self.trace(*arguments, **named)
+        return self._find(*arguments, **named)[0]
 
     def _saved(self, name: str) -> Trace:
         """The trace that is saved under a name: that of the signature, or the only one made by `trace`.

@@ -288,8 +288,52 @@ class Session:
         placement: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_placement, self._handle))
         return placement
 
+    def explain(self, name: str, /) -> str:
+        """The graph that a call of a function runs, as text.
+
+        The passes have been through it: what was fused is one node, ``fused``, with the nodes that it computes. A
+        comment after it, or after a node that could be in one, says which node ends it and why.
+
+        Args:
+            name: The function.
+
+        Raises:
+            UnknownNameError: there is no such function.
+
+        Example:
+            A softmax is one step, which the product ends. Without the nodes inside of it:
+
+                %2 = fused(%0) {...} [...] : float32[n, 4]  # ends at %3: dot_general is not fused
+                %3 = dot_general(%2, %1) {...} : float32[n, 2]
+
+            >>> import caudal as cd
+            >>> graph = cd.Graph()
+            >>> x, w = graph.input("x", "float32[n, 4]"), graph.input("w", "float32[4, 2]")
+            >>> predict = graph.function("predict", cd.softmax(x) @ w)
+            >>> with graph.program().session() as s:
+            ...     text = s.explain("predict")
+            >>> text.count(" = fused("), "# ends at %3: dot_general is not fused" in text
+            (1, True)
+        """
+        return bytes_of(lib.cdl_function_explain, self[name]._function).decode()
+
     def report(self) -> dict[str, Any]:
-        """What it did: ``device``, ``placement``, ``memory`` (limit, used, peak), ``notes``."""
+        """What it did: ``device``, ``placement``, ``memory`` (limit, used, peak), ``preparation``, ``notes``.
+
+        ``preparation`` says why first calls were slow. For each function that was made ready it holds the ``seconds``
+        that this took: passes and plan once, then a part for each set of ``sizes`` (how many there were), in which a
+        GPU's ``pipelines`` (shaders, how many there were) are compiled.
+
+        Example:
+            >>> import caudal as cd
+            >>> graph = cd.Graph()
+            >>> double = graph.function("double", graph.input("x", "float32[n]") * 2)
+            >>> with graph.program().session() as s:
+            ...     y = s.double([1.0]), s.double([2.0]), s.double([3.0, 4.0])
+            ...     double = s.report()["preparation"]["double"]
+            >>> double["sizes"], double["pipelines"], double["seconds"] > 0
+            (2, 0, True)
+        """
         report: dict[str, Any] = json.loads(bytes_of(lib.cdl_session_report, self._handle))
         return report
 

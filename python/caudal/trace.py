@@ -116,9 +116,13 @@ class Trace:
         return structure == other and all(map(_fits, own, given))
 
     def graph(self) -> str:
-        """Its graph, as text."""
+        """Its graph as it was traced, as text."""
         self._compile()
         return bytes_of(lib.cdl_program_info, self._program, lib.CDL_GRAPHS).decode()
+
+    def explain(self) -> str:
+        """The graph that a call on the CPU runs, as text; see `Session.explain`."""
+        return bytes_of(lib.cdl_function_explain, ffi.cast("cdl_function *", self._compile())).decode()
 
     def call(self, inputs: Sequence[Any]) -> Any:
         """Runs it; gives what the Python function gave, with real tensors."""

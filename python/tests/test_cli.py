@@ -51,6 +51,14 @@ def test_info(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "matmul(%0, %1)" in capsys.readouterr().out
 
 
+def test_info_explains_what_is_fused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(file), "--explain", "grow"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("graph(%0 by: float32[]") and " = fused(" in out
+    assert main(["info", str(file), "--explain", "other"]) == 1
+    assert "no function is named 'other'" in capsys.readouterr().err
+
+
 def test_info_prints_the_type_of_the_functions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graph = cd.Graph()
     x, y = graph.input("x", "float32[batch, 3]"), graph.input("y", "int32[batch]")

@@ -399,6 +399,17 @@ def test_the_work_of_a_step_is_counted() -> None:
     assert first["dispatches"] >= len(kernels) and first["bytes"] > sum(array.nbytes for array in BATCH)
 
 
+def test_the_report_says_what_first_calls_compiled() -> None:
+    with program().session(device=GPU) as s:
+        before = cd.device(GPU).work()["pipelines"]
+        losses(s.train_step, 2)
+        prepared = s.report()["preparation"]
+        assert list(prepared) == ["train_step"] and prepared["train_step"]["seconds"] > 0
+        assert prepared["train_step"]["pipelines"] == cd.device(GPU).work()["pipelines"] - before
+        losses(s.train_step, 1)
+        assert s.report()["preparation"] == prepared
+
+
 def test_many_steps_take_no_more_memory() -> None:
     with program().session(device=GPU) as s:
         gc.collect()

@@ -306,6 +306,26 @@ def test_report_and_placement(model: dict[str, Any]) -> None:
     s = cd.Program.of(model).session(device="auto", limits=cd.Limits(memory=1 << 20))
     assert s.device == "cpu" and set(s.placement().values()) == {"cpu"}
     assert s.report()["memory"]["limit"] == 1 << 20
+    assert s.report()["preparation"] == {}
+    for batch in (2, 2, 3):
+        s.predict(np.ones((batch, *X.shape[1:]), "float32"))
+    (name,) = prepared = s.report()["preparation"]
+    assert name == "predict" and prepared[name]["seconds"] > 0
+    assert (prepared[name]["sizes"], prepared[name]["pipelines"]) == (2, 0)
+
+
+def test_explain_shows_clusters_and_what_ends_them(tmp_path: Path) -> None:
+    graph = cd.Graph()
+    x, w = graph.input("x", "float32[n, 4]"), graph.state("w", np.ones((4, 2), "float32"))
+    graph.function("predict", cd.softmax(x))
+    graph.function("score", cd.softmax(x) @ w)
+    s = graph.program().session()
+    assert [line.count(" = fused(") for line in s.explain("predict").splitlines()].count(1) == 1
+    assert "#" not in s.explain("predict") and "matmul" not in s.explain("predict")
+    (note,) = [line for line in s.explain("score").splitlines() if "  # " in line]
+    assert note.partition("  # ")[2] == "ends at %3: dot_general is not fused"
+    with pytest.raises(cd.UnknownNameError, match="no function is named 'other'"):
+        s.explain("other")
 
 
 def test_threads_share_a_session(model: dict[str, Any]) -> None:

@@ -210,6 +210,11 @@ static void sessions(void) {
              cdl_session_set_state(session, NAMES("w"), TENSORS(w), 1));
     FAILS(CDL_ARGUMENT, "give the dim batch, as in {\"batch\": 32}",
           cdl_function_plan(step, NULL, 0, &(cdl_bytes *){NULL}));
+    cdl_bytes *explained = NULL;
+    FAILS(CDL_ARGUMENT, "function is NULL", cdl_function_explain(NULL, &explained));
+    OK(cdl_function_explain(step, &explained));
+    CHECK(strstr((const char *)explained->data, " = fused(") != NULL);
+    cdl_bytes_free(explained);
     CHECK(out == NULL && missing == NULL && state_of(session, "w") == 0.5f);
     OK(cdl_function_run(step, TENSORS(x, y), 2, NULL, &out, 1, NULL));
     OK(cdl_session_close(session));

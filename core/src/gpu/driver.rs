@@ -5,17 +5,25 @@ use super::device::{Adapter, Device, Driver};
 use crate::cpu::fork::section;
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
-use crate::cpu::work::Watch;
+use crate::cpu::work::{Watch, now};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How often a wait looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How many seconds a device may work without coming to the end of anything that it was handed. Then it is lost:
+/// nothing else ends a shader that never ends, for many drivers have no watchdog. Nobody waits for longer, whatever the limits.
+const PATIENCE: f64 = 600.0;
+
+/// How long a device that is let go of may go on with its work.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The devices that are open in this process, by the index of their adapter.
 static OPEN: Mutex<Vec<(usize, Arc<Device>)>> = Mutex::new(Vec::new());
@@ -116,6 +124,9 @@ struct Wgpu {
     queue: wgpu::Queue,
     /// The last that the queue was handed.
     submitted: Mutex<Option<wgpu::SubmissionIndex>>,
+    /// How many times it came to the end of what it was handed.
+    ended: Arc<AtomicU64>,
+    patience: f64,
     objects: Mutex<Objects>,
     lost: Arc<Mutex<Option<String>>>,
     /// Whether handing it work waits for the work before.
@@ -149,7 +160,8 @@ impl Wgpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| lose(&uncaptured, error.to_string())));
         device.set_device_lost_callback(move |reason, message| lose(&callback, format!("{reason:?} {message}")));
         let (is_software, objects) = (described(adapter).is_software, Mutex::default());
-        Ok(Wgpu { device, queue, submitted: Mutex::default(), objects, lost, is_software })
+        let (submitted, ended, patience) = (Mutex::default(), Arc::default(), PATIENCE);
+        Ok(Wgpu { device, queue, submitted, ended, patience, objects, lost, is_software })
     }
 
     /// Does something; the errors that wgpu finds in it are ours.
@@ -169,15 +181,9 @@ impl Wgpu {
     /// Waits for all work so far, a little at a time, until `done` gives something.
     fn wait<R>(&self, watch: &Watch, mut done: impl FnMut(bool) -> Option<Result<R>>) -> Result<R> {
         let mut idle = 0;
+        let (mut ended, mut since) = (self.ended.load(Ordering::Relaxed), now());
         loop {
-            // By its index: wgpu panics where it is to wait for what another thread is submitting.
-            let submission_index = self.submitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let poll = match submission_index {
-                Some(_) => wgpu::PollType::Wait { submission_index, timeout: Some(LOOK) },
-                None => wgpu::PollType::Poll,
-            };
-            let waited = self.device.poll(poll);
-            let is_idle = !matches!(waited, Err(wgpu::PollError::Timeout));
+            let is_idle = self.is_idle(LOOK);
             if let Some(outcome) = done(is_idle) {
                 return outcome;
             }
@@ -194,7 +200,27 @@ impl Wgpu {
                 lose(&self.lost, "a call was given up while it ran".into());
                 return Err(stopped(stop));
             }
+            match self.ended.load(Ordering::Relaxed) {
+                count if count != ended || is_idle => (ended, since) = (count, now()),
+                _ if now() - since > self.patience => {
+                    lose(&self.lost, "its work did not end".into());
+                    let seconds = self.patience;
+                    return Err(Error::device(format!("the device came to the end of nothing for {seconds} seconds")));
+                }
+                _ => {}
+            }
         }
+    }
+
+    /// Whether all work so far has ended, within a time.
+    fn is_idle(&self, timeout: Duration) -> bool {
+        // By its index: wgpu panics where it is to wait for what another thread is submitting.
+        let submission_index = self.submitted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let poll = match submission_index {
+            Some(_) => wgpu::PollType::Wait { submission_index, timeout: Some(timeout) },
+            None => wgpu::PollType::Poll,
+        };
+        !matches!(self.device.poll(poll), Err(wgpu::PollError::Timeout))
     }
 
     fn compile(&self, shader: &Shader) -> Pipeline {
@@ -228,9 +254,19 @@ impl Wgpu {
             module: &module,
             entry_point: Some("main"),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
+            // Nothing for a file of ours: Mesa has one of its own, and SwiftShader gives a cache that holds no code.
             cache: None,
         });
         Pipeline { pipeline, layout }
+    }
+}
+
+impl Drop for Wgpu {
+    /// wgpu waits for the work of a device that it lets go of, and work may never end: then the device is kept.
+    fn drop(&mut self) {
+        if !self.is_idle(FAREWELL) {
+            std::mem::forget((self.device.clone(), self.queue.clone()));
+        }
     }
 }
 
@@ -268,6 +304,10 @@ impl Recording<'_> {
             self.wgpu.wait(self.watch, |is_idle| is_idle.then_some(Ok(())))?;
         }
         let index = self.wgpu.queue.submit([encoder.finish()]);
+        let ended = self.wgpu.ended.clone();
+        self.wgpu.queue.on_submitted_work_done(move || {
+            ended.fetch_add(1, Ordering::Relaxed);
+        });
         *self.wgpu.submitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(index);
         Ok(())
     }

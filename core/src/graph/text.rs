@@ -27,32 +27,37 @@ use crate::tensor::Tensor;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// What is said of a node of a graph.
-type Note<'a> = &'a dyn Fn(&Graph, &Node) -> Option<String>;
+/// What is said of each node of a graph, in their order; nothing of those past the end.
+type Notes<'a> = &'a dyn Fn(&Graph) -> Vec<Option<String>>;
 
 /// The text of a graph; [`parse`] reads the same graph from it.
 pub fn print(graph: &Graph) -> String {
-    annotated(graph, &|_, _| None)
+    annotated(graph, &|_| Vec::new())
 }
 
-/// The text of a graph, with a comment after each node of which `note` says something.
-pub fn annotated(graph: &Graph, note: Note) -> String {
+/// The text of a graph, with a comment after each node of which `notes` say something.
+pub fn annotated(graph: &Graph, notes: Notes) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ = write_graph(&mut text, graph, 0, note);
+    let _ = write_graph(&mut text, graph, 0, notes);
     text.push('\n');
     text
 }
 
-fn write_graph(out: &mut String, graph: &Graph, indent: usize, note: Note) -> fmt::Result {
+fn write_graph(out: &mut String, graph: &Graph, indent: usize, notes: Notes) -> fmt::Result {
     out.push_str("graph(");
     for (index, input) in graph.inputs().iter().enumerate() {
         let separator = if index == 0 { "" } else { ", " };
         write!(out, "{separator}{} {}: {}", input.value, Name(&input.name), graph.spec(input.value))?;
     }
     out.push_str(") {\n");
-    for node in graph.nodes() {
-        write_node(out, graph, node, indent + 1, note)?;
+    let said = notes(graph);
+    for (index, node) in graph.nodes().iter().enumerate() {
+        write_node(out, graph, node, indent + 1, notes)?;
+        if let Some(Some(text)) = said.get(index) {
+            write!(out, "  # {text}")?;
+        }
+        out.push('\n');
     }
     for Requirement { left, right, op, location } in graph.requirements() {
         write!(out, "{:1$}require {left} == {right} : {2}", "", 2 * (indent + 1), Name(op))?;
@@ -72,7 +77,7 @@ fn write_list<T: fmt::Display>(out: &mut String, items: impl Iterator<Item = T>,
     Ok(())
 }
 
-fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, note: Note) -> fmt::Result {
+fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, notes: Notes) -> fmt::Result {
     write!(out, "{:1$}", "", 2 * indent)?;
     if node.count == 0 {
         out.push('_');
@@ -87,7 +92,7 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, note:
         write!(out, " {}", json::write(&Json::Object(attrs)))?;
     }
     // What a cluster holds is one step with it.
-    let inner: Note = if matches!(node.op.def.meaning, Meaning::Cluster) { &|_, _| None } else { note };
+    let inner: Notes = if matches!(node.op.def.meaning, Meaning::Cluster) { &|_| Vec::new() } else { notes };
     for (index, region) in node.regions.iter().enumerate() {
         out.push_str(if index == 0 { " [" } else { ", " });
         write_graph(out, region, indent, inner)?;
@@ -96,12 +101,7 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, note:
         out.push(']');
     }
     write_list(out, node.outputs().map(|value| graph.spec(value)), " : ")?;
-    write_location(out, node.location.as_ref())?;
-    if let Some(text) = note(graph, node) {
-        write!(out, "  # {text}")?;
-    }
-    out.push('\n');
-    Ok(())
+    write_location(out, node.location.as_ref())
 }
 
 fn write_location(out: &mut String, location: Option<&Location>) -> fmt::Result {
@@ -482,7 +482,8 @@ mod tests {
     #[test]
     fn comments_are_passed_over() {
         let graph = parse(LOOP).unwrap();
-        let text = annotated(&graph, &|_, node| Some(format!("{} # here", node.op.def.name)));
+        let note = |node: &Node| Some(format!("{} # here", node.op.def.name));
+        let text = annotated(&graph, &|graph| graph.nodes().iter().map(note).collect());
         assert!(text.contains("} : float64[] @ \"my model.py\":7  # cast # here\n"), "{text}");
         assert_eq!(parse(&text), Ok(graph));
         assert_eq!(parse("# first\ngraph() { # %0\n return } # last").unwrap(), parse("graph() { return }").unwrap());

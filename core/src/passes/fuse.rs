@@ -25,7 +25,7 @@ use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub use ends::end;
+pub use ends::ends;
 use merge::Units;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {

@@ -46,7 +46,7 @@ pub fn named(name: &str) -> Option<Pass> {
 
 /// The text of a graph that went through passes, which says of each cluster where it ends and why.
 pub fn explain(graph: &Graph) -> String {
-    text::annotated(graph, &fuse::end)
+    text::annotated(graph, &fuse::ends)
 }
 
 /// A bound of the bytes that the tables of a pass take for each node and value.

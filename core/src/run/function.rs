@@ -58,8 +58,20 @@ pub struct Executable {
     constants: Vec<Tensor>,
     /// Sizes used lately, the latest last.
     sizes: Mutex<Vec<(Bindings, Arc<Instance>)>>,
+    preparation: Mutex<Preparation>,
     /// Those of runs that have ended.
     idle: Mutex<Vec<Desk>>,
+}
+
+/// What making a function ready took: what its first calls wait for beside their own work.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Preparation {
+    /// The time of passes and plan, and of each new set of sizes: on a device, that of printing and compiling shaders.
+    pub seconds: f64,
+    /// How many sets of sizes it was made ready for.
+    pub sizes: u64,
+    /// How many shaders were compiled for it; what another function of the device has compiled is not compiled again.
+    pub pipelines: u64,
 }
 
 /// What a run works with, kept for the next one.
@@ -88,6 +100,7 @@ impl Executable {
     /// # Errors
     /// As [`Executable::new`]; `memory`, `device`: constants do not come to the device.
     pub fn with(graph: &Graph, passes: &[Pass], setting: &Setting, meter: &Meter) -> Result<Executable> {
+        let begun = now();
         let setting = setting.clone();
         let passes = if setting.checked { passes::CHECKED } else { passes };
         let inputs: HashMap<Value, usize> =
@@ -121,7 +134,8 @@ impl Executable {
             }
         };
         let (sizes, idle) = (Mutex::default(), Mutex::default());
-        Ok(Executable { outputs, computed, plan, setting, constants, sizes, idle })
+        let preparation = Mutex::new(Preparation { seconds: now() - begun, ..Preparation::default() });
+        Ok(Executable { outputs, computed, plan, setting, constants, sizes, preparation, idle })
     }
 
     /// The plan at real sizes, from the cache if it is there.
@@ -139,7 +153,15 @@ impl Executable {
                 return Ok(instance);
             }
         }
+        let pipelines = || self.setting.device.as_ref().map_or(0, |device| device.work().pipelines);
+        let (begun, before) = (now(), pipelines());
         let instance = Arc::new(Instance::new(&self.plan, sizes, self.setting.device.as_ref(), meter)?);
+        {
+            let mut preparation = lock(&self.preparation);
+            preparation.seconds += now() - begun;
+            preparation.sizes += 1;
+            preparation.pipelines += pipelines() - before;
+        }
         if self.setting.strict {
             instance.check_strict(&self.plan)?;
         }
@@ -174,6 +196,17 @@ impl Executable {
             }
         };
         Ok(instance.placement(&self.plan))
+    }
+
+    /// What making it ready took so far.
+    pub fn preparation(&self) -> Preparation {
+        let _section = section();
+        *lock(&self.preparation)
+    }
+
+    /// The text of the graph that it runs, which says of each cluster where it ends and why.
+    pub fn explain(&self) -> String {
+        passes::explain(self.plan.graph())
     }
 
     /// A run that has not begun: it waits for its inputs.
@@ -386,6 +419,11 @@ impl BoundFunction {
     /// Whether the executable is made.
     pub fn is_planned(&self) -> bool {
         self.executable.get().is_some()
+    }
+
+    /// What making it ready took so far, if that was begun.
+    pub fn preparation(&self) -> Option<Preparation> {
+        self.executable.get().map(|executable| executable.preparation())
     }
 
     /// The executable; made at the first call.

@@ -259,6 +259,15 @@ impl Session {
         bound.executable(&meter)?.placement(&info::symbols(&bound.function), &meter)
     }
 
+    /// The text of the graph that a function runs, which says of each cluster where it ends and why.
+    ///
+    /// # Errors
+    /// Those of [`BoundFunction::executable`].
+    pub fn explain(&self, function: usize) -> Result<String> {
+        let bound = self.functions.get(function).ok_or_else(|| Error::argument("no such function"))?;
+        Ok(bound.executable(&self.limits.meter())?.explain())
+    }
+
     /// Makes state of this session be a cell that others may share.
     ///
     /// # Errors

@@ -64,6 +64,7 @@ const (
 	SessionFree
 	FunctionSpec
 	FunctionPlan
+	FunctionExplain
 	FunctionRun
 	CallResume
 	CallFree
@@ -143,6 +144,7 @@ var names = [Count]string{
 	"cdl_session_free",
 	"cdl_function_spec",
 	"cdl_function_plan",
+	"cdl_function_explain",
 	"cdl_function_run",
 	"cdl_call_resume",
 	"cdl_call_free",

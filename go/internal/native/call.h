@@ -184,45 +184,48 @@ static void call(int function, uint64_t *stack) {
         stack[0] = (uint64_t)(uintptr_t)cdl_function_plan((const struct cdl_function *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (struct cdl_bytes **)(uintptr_t)stack[3]);
         break;
     case 57:
-        stack[0] = (uint64_t)(uintptr_t)cdl_function_run((const struct cdl_function *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (struct cdl_call **)(uintptr_t)stack[6]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_function_explain((const struct cdl_function *)(uintptr_t)stack[0], (struct cdl_bytes **)(uintptr_t)stack[1]);
         break;
     case 58:
-        stack[0] = (uint64_t)(uintptr_t)cdl_call_resume((struct cdl_call *)(uintptr_t)stack[0], number(stack[1]), (struct cdl_tensor **)(uintptr_t)stack[2], (size_t)stack[3], (int32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_function_run((const struct cdl_function *)(uintptr_t)stack[0], (const struct cdl_tensor *const *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4], (size_t)stack[5], (struct cdl_call **)(uintptr_t)stack[6]);
         break;
     case 59:
-        cdl_call_free((struct cdl_call *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_call_resume((struct cdl_call *)(uintptr_t)stack[0], number(stack[1]), (struct cdl_tensor **)(uintptr_t)stack[2], (size_t)stack[3], (int32_t *)(uintptr_t)stack[4]);
         break;
     case 60:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_new((int32_t)stack[0], (const int64_t *)(uintptr_t)stack[1], (size_t)stack[2], (const void *)(uintptr_t)stack[3], (size_t)stack[4], (struct cdl_tensor **)(uintptr_t)stack[5]);
+        cdl_call_free((struct cdl_call *)(uintptr_t)stack[0]);
         break;
     case 61:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_to((const struct cdl_tensor *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_new((int32_t)stack[0], (const int64_t *)(uintptr_t)stack[1], (size_t)stack[2], (const void *)(uintptr_t)stack[3], (size_t)stack[4], (struct cdl_tensor **)(uintptr_t)stack[5]);
         break;
     case 62:
-        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_data_mut((struct cdl_tensor *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_to((const struct cdl_tensor *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], (const struct cdl_limits *)(uintptr_t)stack[3], (struct cdl_tensor **)(uintptr_t)stack[4]);
         break;
     case 63:
-        cdl_tensor_free((struct cdl_tensor *)(uintptr_t)stack[0]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_tensor_data_mut((struct cdl_tensor *)(uintptr_t)stack[0]);
         break;
     case 64:
-        cdl_bytes_free((struct cdl_bytes *)(uintptr_t)stack[0]);
+        cdl_tensor_free((struct cdl_tensor *)(uintptr_t)stack[0]);
         break;
     case 65:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_new((const struct cdl_tensor *)(uintptr_t)stack[0], (struct cdl_variable **)(uintptr_t)stack[1]);
+        cdl_bytes_free((struct cdl_bytes *)(uintptr_t)stack[0]);
         break;
     case 66:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_get((const struct cdl_variable *)(uintptr_t)stack[0], (struct cdl_tensor **)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_new((const struct cdl_tensor *)(uintptr_t)stack[0], (struct cdl_variable **)(uintptr_t)stack[1]);
         break;
     case 67:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_get((const struct cdl_variable *)(uintptr_t)stack[0], (struct cdl_tensor **)(uintptr_t)stack[1]);
         break;
     case 68:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set_within((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], number(stack[2]), (int32_t *)(uintptr_t)stack[3]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1]);
         break;
     case 69:
-        stack[0] = (uint64_t)(uintptr_t)cdl_variable_to_within((const struct cdl_variable *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_set_within((const struct cdl_variable *)(uintptr_t)stack[0], (const struct cdl_tensor *)(uintptr_t)stack[1], number(stack[2]), (int32_t *)(uintptr_t)stack[3]);
         break;
     case 70:
+        stack[0] = (uint64_t)(uintptr_t)cdl_variable_to_within((const struct cdl_variable *)(uintptr_t)stack[0], (const char *)(uintptr_t)stack[1], (size_t)stack[2], number(stack[3]), (int32_t *)(uintptr_t)stack[4]);
+        break;
+    case 71:
         cdl_variable_free((struct cdl_variable *)(uintptr_t)stack[0]);
         break;
     }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::attrs::AttrValue;
 use crate::cpu::memory::{as_bytes, cast_slice};
-use crate::cpu::work::now;
 use crate::dtype::DType;
 use crate::error::Code;
 use crate::graph::{Graph, op};
@@ -241,11 +240,8 @@ fn a_device_that_is_not_there_is_named() {
     assert!(error.to_string().contains("there is no device gpu:99: there is gpu:0"), "{error}");
 }
 
-#[test]
-fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
-    // Its own device: others go on with theirs.
-    let device = Wgpu::open(0, &found()[0]).unwrap();
-    let text = "
+/// Takes a while.
+const SLOW: &str = "
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -253,7 +249,28 @@ fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
     for (var i = 0u; i < 60000u; i++) { sum = sum * 1664525u + 1013904223u; }
     y[id.x % 64u] = sum;
 }";
-    let pipeline = device.pipeline(&shader(text)).unwrap();
+
+#[test]
+fn a_device_that_ends_nothing_is_lost_and_let_go_of_without_a_wait() {
+    let adapter = &found()[0];
+    let mut driver = Wgpu::new(adapter).unwrap();
+    driver.patience = 0.02;
+    let device = Device::new(0, described(adapter), Box::new(driver));
+    let pipeline = device.pipeline(&shader(SLOW)).unwrap();
+    let (x, y) = (device.buffer(256).unwrap(), device.buffer(256).unwrap());
+    for _ in 0..8 {
+        device.push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
+    }
+    let error = device.read(y.whole(), 256, &Watch::default()).unwrap_err();
+    assert_eq!((error.code(), error.text()), (Code::Device, "the device came to the end of nothing for 0.02 seconds"));
+    assert!(!device.is_usable());
+}
+
+#[test]
+fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
+    // Its own device: others go on with theirs.
+    let device = Wgpu::open(0, &found()[0]).unwrap();
+    let pipeline = device.pipeline(&shader(SLOW)).unwrap();
     let (x, y) = (device.buffer(256).unwrap(), device.buffer(256).unwrap());
     for _ in 0..4 {
         device.push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();

@@ -1,20 +1,29 @@
 //! Why clusters end where they do, of a graph that went through the pass.
 
 use super::is_elementwise;
-use crate::graph::{Graph, Node};
+use crate::graph::{Graph, Node, Source};
 use crate::op::Meaning;
 use crate::ops::epilogue::{is_product, product};
 use crate::ops::phases::{Reduced, is_move};
 use crate::ops::{MAX_CLUSTER, is_fold};
 use crate::shape::Shape;
 
-/// For a cluster or a node that could be in one: the first node that reads what it gives from outside, and why that is
-/// not in the cluster. `None` for other nodes, and where only moves and the graph's outputs read it.
-pub fn end(graph: &Graph, node: &Node) -> Option<String> {
-    let own = Content::of(graph, node)?;
-    let reads = |user: &&Node| user.operands().any(|value| node.outputs().any(|output| output == value));
-    let user = graph.nodes().iter().filter(reads).find(|user| !is_move(user))?;
-    Some(format!("ends at {}: {}", user.first, reason(graph, &own, user)))
+/// For each node that is a cluster or could be in one: the first node that reads what it gives from outside, and why
+/// that is not in the cluster. `None` for other nodes, and where only moves and the graph's outputs read it.
+pub fn ends(graph: &Graph) -> Vec<Option<String>> {
+    let mut users: Vec<Option<&Node>> = vec![None; graph.nodes().len()];
+    for user in graph.nodes().iter().filter(|node| !is_move(node)) {
+        for value in user.operands() {
+            if let Source::Node(producer) = graph.source(value) {
+                users[producer as usize].get_or_insert(user);
+            }
+        }
+    }
+    let end = |(node, user): (&Node, Option<&Node>)| {
+        let (own, user) = (Content::of(graph, node)?, user?);
+        Some(format!("ends at {}: {}", user.first, reason(graph, &own, user)))
+    };
+    graph.nodes().iter().zip(users).map(end).collect()
 }
 
 /// What a node contributes to a cluster.
