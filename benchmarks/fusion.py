@@ -1,4 +1,4 @@
-"""What fusion saves: chains, normalisations, losses, an optimiser's update, forward and backward, in milliseconds.
+"""What fusion saves: chains, normalisations, losses, an update, layers, forward and backward, in milliseconds.
 
 Run `python benchmarks/fusion.py`; it needs the core's example `fusion`, which it builds. `PEERS_PYTHON` names an
 interpreter with JAX or PyTorch, which are left out where they are not installed. The example gives steps, bytes that go
@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = "chain softmax log_softmax layer_norm rms_norm softmax_cross_entropy batch_norm dropout adam".split()
+CASES = (
+    "chain softmax log_softmax layer_norm rms_norm softmax_cross_entropy batch_norm dropout adam dense convolution".split()
+)
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "chain": [(1024, 1024), (1024,)],
     "softmax": [(4096, 1000)],
@@ -31,6 +33,8 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "batch_norm": [(32, 32, 32, 64), (64,), (64,)],
     "dropout": [(4096, 1024)],
     "adam": [(1024, 1024)] * 4,
+    "dense": [(1024, 256), (256, 1024), (1024,)],
+    "convolution": [(32, 28, 28, 16), (3, 3, 16, 32), (32,)],
 }
 RATE, BETA_1, BETA_2, EPSILON, STEP = 1e-3, 0.9, 0.999, 1e-7, 3
 
@@ -81,6 +85,10 @@ def jax(case: str) -> Iterator[Callable[[], object]]:
         alpha = RATE * (1 - BETA_2**STEP) ** 0.5 / (1 - BETA_1**STEP)
         return p - alpha * m / (jnp.sqrt(v) + EPSILON), m, v
 
+    def convolution(x: framework.Array, kernel: framework.Array, bias: framework.Array) -> framework.Array:
+        layout = ("NHWC", "HWIO", "NHWC")
+        return nn.relu(framework.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout) + bias)
+
     functions: dict[str, Callable] = {
         "chain": chain,
         "softmax": nn.softmax,
@@ -91,6 +99,8 @@ def jax(case: str) -> Iterator[Callable[[], object]]:
         "batch_norm": lambda x, scale, offset: normal(x, (0, 1, 2)) * scale + offset,
         "dropout": dropout,
         "adam": adam,
+        "dense": lambda x, kernel, bias: nn.relu(x @ kernel + bias),
+        "convolution": convolution,
     }
     function = functions[case]
     forward = framework.jit(function)
@@ -128,6 +138,10 @@ def torch(case: str, compiled: bool) -> Iterator[Callable[[], object]]:
         alpha = RATE * (1 - BETA_2**STEP) ** 0.5 / (1 - BETA_1**STEP)
         return p - alpha * m / (v.sqrt() + EPSILON), m, v
 
+    def convolution(x: framework.Tensor, kernel: framework.Tensor, bias: framework.Tensor) -> framework.Tensor:
+        pixels = nn.conv2d(x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), bias, padding="same")
+        return nn.relu(pixels).permute(0, 2, 3, 1)
+
     functions: dict[str, Callable] = {
         "chain": chain,
         "softmax": lambda x: nn.softmax(x, -1),
@@ -138,6 +152,8 @@ def torch(case: str, compiled: bool) -> Iterator[Callable[[], object]]:
         "batch_norm": batch_norm,
         "dropout": lambda x: nn.dropout(x, 0.3),
         "adam": adam,
+        "dense": lambda x, kernel, bias: nn.relu(x @ kernel + bias),
+        "convolution": convolution,
     }
     function = framework.compile(functions[case]) if compiled else functions[case]
 

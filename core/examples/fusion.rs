@@ -14,7 +14,7 @@ use caudal::{Attrs, DType, Graph, Op, Result, Spec, Tensor, Value, grad, ops};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A graph of one or several ops: its inputs, its op with attrs, whether the gradients by its float inputs are asked for.
+/// A graph of one or several ops: its inputs, its op with attrs and what follows it, whether the gradients by its float inputs are asked for.
 struct Case {
     name: &'static str,
     inputs: &'static [&'static str],
@@ -59,6 +59,18 @@ const CASES: &[Case] = &[
         op: "adam",
         attrs: "{}",
     },
+    Case {
+        name: "dense",
+        inputs: &["float32[1024, 256]", "float32[256, 1024]", "float32[1024]"],
+        op: "matmul",
+        attrs: "{}",
+    },
+    Case {
+        name: "convolution",
+        inputs: &["float32[32, 28, 28, 16]", "float32[3, 3, 16, 32]", "float32[32]"],
+        op: "conv",
+        attrs: r#"{"padding": "same"}"#,
+    },
 ];
 
 fn op(name: &str, attrs: &str) -> Result<Op> {
@@ -88,6 +100,11 @@ impl Case {
         }
         let outputs = match self.op {
             "" => vec![chain(&mut graph, values[0], values[1])?],
+            name @ ("matmul" | "conv") => {
+                let product = graph.apply(&op(name, self.attrs)?, Vec::new(), &values[..2])?[0];
+                let sum = graph.add(product, values[2])?;
+                vec![graph.op("relu", &[], &[sum])?]
+            }
             name => graph.apply(&op(name, self.attrs)?, Vec::new(), &values)?,
         };
         if !backward {
