@@ -37,6 +37,8 @@ NODE := $(shell node -e 'process.exit(Number(process.versions.node.split(".")[0]
 GO := $(shell go version 2>/dev/null | grep -Eq 'go1\.(2[5-9]|[3-9][0-9])' && echo go)
 # Whether there is a GPU, or a driver that computes on the CPU; it needs the built library.
 HAS_GPU = $(PYTHON) -c 'import sys, caudal; sys.exit("gpu:0" not in caudal.devices())'
+# What the core's tests on a GPU compile: js/test/shaders.test.mjs shows it to Tint.
+SHADERS := $(abspath $(TARGET))/shaders
 # The software driver that Debian's chromium brings.
 SWIFTSHADER := $(wildcard /usr/lib/chromium/vk_swiftshader_icd.json)
 # As root on Debian, what is missing is installed; elsewhere the checks below say what to install.
@@ -128,15 +130,15 @@ peers: tools ## Install JAX into build/peers, for the tests that compare with it
 
 # What a language leaves in build/vectors is compared with what Python leaves there, so Python comes first.
 test: build $(TOOLED) wheel ## Run every test of every language that is here
-	rm -rf build/vectors
+	rm -rf build/vectors $(SHADERS)
 	@if $(HAS_GPU); then \
-	  echo cargo test --workspace; cargo test --workspace; \
+	  echo cargo test --workspace; CAUDAL_SHADERS=$(SHADERS) cargo test --workspace; \
 	else \
 	  cargo test -p caudal; cargo test --workspace --exclude caudal; \
 	fi
 	cargo test -p caudal --features planted --test planted
 	$(PYTHON) -m pytest
-	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory test-js
+	@[ -z "$(NODE)" ] || { if $(HAS_GPU); then export CAUDAL_SHADERS=$(SHADERS); fi; $(MAKE) --no-print-directory test-js; }
 	@[ -z "$(GO)" ] || $(MAKE) --no-print-directory test-go
 	$(PYTHON) tests/vectors/report.py python wasmtime $(if $(NODE),node chromium) $(if $(GO),go-pure go-native)
 	@$(HAS_GPU) || echo "left out: the tests of GPUs (they need one, or a software driver: Debian's mesa-vulkan-drivers)"
@@ -155,7 +157,9 @@ test-go: build $(STATIC) ## Run the tests of Go, with the module and with the na
 	cd examples/go && go test -count=1 ./...
 
 # What `make test` runs one in five of, and with the features of its build, so that nothing is built for it.
+test-gpu: export CAUDAL_SHADERS := $(SHADERS)
 test-gpu: build $(TOOLED) ## Run every test of GPUs, on gpu:0 and on Chromium's software driver
+	@rm -rf $(SHADERS)
 	@for driver in '' $(SWIFTSHADER); do \
 	  [ -z "$$driver" ] || export VK_ICD_FILENAMES=$$driver; \
 	  $(VENV)/bin/caudal devices; \
@@ -164,7 +168,7 @@ test-gpu: build $(TOOLED) ## Run every test of GPUs, on gpu:0 and on Chromium's 
 	  $(PYTHON) -m pytest python/tests/test_gpu.py; \
 	done
 	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory $(JS) $(BROWSER)
-	@[ -z "$(NODE)" ] || { cd js && node --expose-gc --test test/gpu.test.mjs; }
+	@[ -z "$(NODE)" ] || { cd js && node --expose-gc --test test/gpu.test.mjs test/shaders.test.mjs; }
 	@[ -z "$(NODE)" ] || { cd tests/browser && node --test gpu.test.mjs; }
 
 gen: setup ## Rewrite the generated files of every language

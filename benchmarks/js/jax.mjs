@@ -1,4 +1,4 @@
-/** jax-js on its device "wasm": `predict` and training steps through `jit`. Convolutions take channels first. */
+/** jax-js on its device "wasm" or "webgpu": `predict` and training steps through `jit`. Convolutions take channels first. */
 import { readFileSync } from "node:fs";
 import { init, defaultDevice, jit, lax, nn, numpy as np, random, tree, valueAndGrad } from "@jax-js/jax";
 import { transpose, weights } from "./data.mjs";
@@ -9,10 +9,10 @@ const BETA_1 = 0.9;
 const BETA_2 = 0.999;
 const EPSILON = 1e-7;
 
-/** The contender. */
-export async function jax(task, folder) {
-  await init("wasm");
-  defaultDevice("wasm");
+/** The contender of one of its devices. */
+export const jax = (device) => async (task, folder) => {
+  if (!(await init(device)).includes(device)) throw new Error(`jax-js has no device ${device}`);
+  defaultDevice(device);
   const { version } = JSON.parse(readFileSync(new URL("./node_modules/@jax-js/jax/package.json", import.meta.url)));
   if (task === "call") {
     const add = jit((x) => x.add(1));
@@ -35,7 +35,7 @@ export async function jax(task, folder) {
     return loss.data();
   };
   return { version, step };
-}
+};
 
 /** The parameters as arrays, the kernels of convolutions and what follows them with channels first. */
 function arrays(state) {

@@ -8,10 +8,10 @@ const BETA_1 = 0.9;
 const BETA_2 = 0.999;
 const EPSILON = 1e-7;
 
-/** The contender of one of its backends, "wasm" or "cpu". */
+/** The contender of one of its backends, "wasm", "cpu" or "webgpu". */
 export const tfjs = (backend) => async (task, folder) => {
-  if (backend === "wasm") await import("@tensorflow/tfjs-backend-wasm");
-  await tf.setBackend(backend);
+  if (backend !== "cpu") await import(`@tensorflow/tfjs-backend-${backend}`);
+  if (!(await tf.setBackend(backend))) throw new Error(`TensorFlow.js has no backend ${backend}`);
   const version = tf.version_core;
   if (task === "call") return { version, step: ({ x }) => tf.tidy(() => tf.add(tf.tensor1d(x), 1).dataSync()) };
   const network = task.startsWith("predict") ? "convnet" : task;
@@ -27,9 +27,21 @@ export const tfjs = (backend) => async (task, folder) => {
   const step = ({ x, y }) => {
     // Adam's epsilon stands beside the second moment before its correction; in TensorFlow.js after it.
     adam.epsilon = EPSILON / Math.sqrt(1 - BETA_2 ** ++count);
-    return tf.tidy(() => adam.minimize(() => loss(x, y), true, list).dataSync());
+    return tf.tidy(() => adam.minimize(() => loss(x, y), true, list));
   };
-  return { version, step };
+  // A GPU is waited for.
+  const later = async (tensor) => {
+    const numbers = await tensor.data();
+    tensor.dispose();
+    return numbers;
+  };
+  const now = (tensor) => {
+    const numbers = tensor.dataSync();
+    tensor.dispose();
+    return numbers;
+  };
+  const read = backend === "webgpu" ? later : now;
+  return { version, step: (batch) => read(step(batch)) };
 };
 
 /** The parameters: what the program holds less the optimiser's state. */

@@ -8,7 +8,7 @@ const CONTENDERS = {
   "onnxruntime-web": async () => (await import("./onnxruntime.mjs")).onnxruntime,
   "tfjs wasm": async () => (await import("./tfjs.mjs")).tfjs("wasm"),
   "tfjs cpu": async () => (await import("./tfjs.mjs")).tfjs("cpu"),
-  "jax-js": async () => (await import("./jax.mjs")).jax,
+  "jax-js": async () => (await import("./jax.mjs")).jax("wasm"),
 };
 const NUMBERED_STEPS = 3;
 

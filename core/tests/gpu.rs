@@ -1,9 +1,12 @@
 //! Programs on a device beside the CPU.
 #![cfg(feature = "gpu")]
 
+#[path = "support/shaders.rs"]
+mod shaders;
 mod support;
 
 use caudal::cpu::work::Watch;
+use caudal::gpu::device::Device;
 use caudal::gpu::driver::open;
 use caudal::graph::op;
 use caudal::meter::Meter;
@@ -20,8 +23,15 @@ use std::sync::Arc;
 use support::cases::{Case, difference, for_samples, weigh};
 use support::{Generator, apply, execute, models, numbers};
 
+/// The first device.
+fn device() -> Arc<Device> {
+    let device = open(0).unwrap();
+    shaders::keep(&device);
+    device
+}
+
 fn on_device(session: &Session) -> Session {
-    Session::on(session.program().clone(), Limits::none(), &open(0).unwrap(), false).unwrap()
+    Session::on(session.program().clone(), Limits::none(), &device(), false).unwrap()
 }
 
 fn assert_close(what: &str, given: &Tensor, expected: &Tensor) {
@@ -63,7 +73,7 @@ fn programs_train_and_predict_as_on_the_cpu() {
 
 #[test]
 fn tensors_go_there_and_back() {
-    let device = open(0).unwrap();
+    let device = device();
     for dtype in [DType::Bool, DType::I8, DType::F16, DType::F32, DType::I64, DType::F64] {
         for sizes in [&[][..], &[3], &[2, 0], &[5, 7]] {
             let tensor = support::tensor(dtype, sizes, &[1.0; 35][..sizes.iter().product()]);
@@ -76,7 +86,7 @@ fn tensors_go_there_and_back() {
 
 /// A graph on the device: its outputs, and its steps.
 fn run_steps(what: &str, graph: &Graph, inputs: &[Tensor]) -> (Vec<Tensor>, Vec<Placement>) {
-    let setting = Setting { device: Some(open(0).unwrap()), ..Setting::default() };
+    let setting = Setting { device: Some(device()), ..Setting::default() };
     let executable = Executable::with(graph, passes::OPTIMIZED, &setting, &Meter::default()).unwrap();
     let executable = Arc::new(executable);
     let outputs = execute(&executable, graph, inputs).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -1,6 +1,6 @@
 // A program that tells what is on a picture, opened in a worker, so that the page stays quick.
 
-import { load } from "./caudal/index.js";
+import { CaudalError, load } from "./caudal/index.js";
 import { SIDE, prepared } from "./pictures.js";
 
 const MEMORY = 1 << 30;
@@ -9,9 +9,13 @@ const RATE = "optimizer/learning_rate";
 /** What the page cannot use a program for, in a sentence. */
 export class Unusable extends Error {}
 
+/** Whether an error says that the device was lost. */
+export const isLost = (/** @type {unknown} */ error) => error instanceof CaudalError && error.code === "device";
+
 /** One loaded file. */
 export class Classifier {
   #session;
+  #kept = /** @type {import("./caudal/index.js").Program | undefined} */ (undefined);
 
   /**
    * @param {import("./caudal/index.js").Session} session
@@ -45,13 +49,22 @@ export class Classifier {
     return Classifier.#of(load(source, { worker: true, memory: MEMORY, onProgress, device }));
   }
 
+  /** Reads what it has learned, which a device that is lost then leaves. */
+  async keep() {
+    const before = this.#kept;
+    this.#kept = await this.#session.snapshot();
+    before?.dispose();
+  }
+
   /**
-   * The same program, with what it has learned, on another device.
+   * The same program on another device, with what it has learned; where its own is lost, with what was kept of that.
    * @param {string} device
-   * @param {import("./caudal/index.js").Program} [state] what it has learned, if not all until now
    */
-  async on(device, state) {
-    const bytes = await (state ?? this.#session).save();
+  async on(device) {
+    const bytes = await this.#session.save().catch((error) => {
+      if (!isLost(error)) throw error;
+      return (this.#kept ?? this.#session.program).save();
+    });
     return Classifier.#of(load(bytes, { worker: true, memory: MEMORY, device }));
   }
 
@@ -137,6 +150,7 @@ export class Classifier {
 
   /** Ends it, once what runs has ended. */
   dispose() {
+    this.#kept?.dispose();
     return this.#session.dispose();
   }
 }

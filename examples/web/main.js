@@ -1,8 +1,7 @@
 // The page: what happens where.
 
-import { CaudalError } from "./caudal/index.js";
 import { draw } from "./chart.js";
-import { Classifier } from "./classifier.js";
+import { Classifier, isLost } from "./classifier.js";
 import { Pad } from "./pad.js";
 import { readPictures, show, thumbnail } from "./pictures.js";
 import { Teacher } from "./teacher.js";
@@ -39,14 +38,20 @@ function complain(id, text = "") {
   at(id).hidden = text === "";
 }
 
-/** Does something to the program that only one may do at a time; errors are shown at `id`. */
+/**
+ * Does something to the program that only one may do at a time; errors are shown at `id`. Where the GPU is lost
+ * meanwhile, the program is open again afterwards.
+ */
 async function alone(/** @type {string} */ id, /** @type {string} */ what, /** @type {() => Promise<void>} */ action) {
   if (busy) return;
   busy = true;
   enable();
   complain(id);
   try {
-    await action();
+    await action().catch(async (error) => {
+      if (isLost(error) && classifier?.device !== "cpu") await recover();
+      throw error;
+    });
   } catch (error) {
     complain(id, explain(what, error));
   } finally {
@@ -88,6 +93,7 @@ async function look() {
       if (asked === classifier) showAnswer(answer);
       complain("answer-error");
     } catch (error) {
+      if (await isRecovered(asked, error)) continue;
       if (asked === classifier) complain("answer-error", explain("There is no answer", error));
     }
   } while (lookAgain);
@@ -214,7 +220,7 @@ function showCharts() {
 
 async function showScores() {
   if (!teacher || training) return;
-  const asked = teacher;
+  const asked = teacher, program = classifier;
   try {
     const now = await teacher.scores(examples);
     if (asked !== teacher) return;
@@ -223,6 +229,7 @@ async function showScores() {
       at(`test-${when}`).textContent = scores?.test ?? "–";
     }
   } catch (error) {
+    if (await isRecovered(program, error)) return;
     complain("teach-error", explain("The answers could not be counted", error));
   }
 }
@@ -238,37 +245,42 @@ async function train() {
   const taught = teacher, steps = Number(input("steps").value);
   if (!taught) return;
   const bar = /** @type {HTMLProgressElement} */ (at("training"));
-  training = new AbortController();
-  let done = 0;
+  const { signal } = (training = new AbortController());
+  const onStep = () => {
+    bar.value = taught.steps / steps;
+    // The chart follows at the screen's pace, not at that of the steps.
+    drawLater ||= requestAnimationFrame(() => {
+      drawLater = 0;
+      showCharts();
+    });
+    void look();
+  };
+  let begun = false, resumed = "";
+  const go = async () => {
+    if (!begun) await taught.begin(examples);
+    begun = true;
+    await taught.train(examples, steps, signal, onStep);
+  };
   bar.value = 0;
   at("training-note").textContent = "Training …";
   enable();
   try {
-    await taught.train(examples, steps, training.signal, (step) => {
-      done = step;
-      bar.value = step / steps;
-      // The chart follows at the screen's pace, not at that of the steps.
-      drawLater ||= requestAnimationFrame(() => {
-        drawLater = 0;
-        showCharts();
-      });
-      void look();
+    await go().catch(async (error) => {
+      if (signal.aborted || !isLost(error)) throw error;
+      await recover();
+      resumed = ` The GPU was lost; it went on after step ${begun ? taught.steps : 0}.`;
+      at("training-note").textContent = `Training …${resumed}`;
+      await go();
     });
   } catch (error) {
-    if (training.signal.aborted) {
-      // What it has learned so far stays.
-    } else if (error instanceof CaudalError && error.code === "device" && classifier) {
-      // The browser gives another device; what was learned since the state was last read is gone with the one before.
-      await move(classifier.device, taught.last);
-      throw error;
-    } else {
-      throw error;
-    }
+    if (isLost(error)) taught.rewind();
+    // When it is stopped, what it has learned so far stays.
+    if (isLost(error) || !signal.aborted) throw error;
   } finally {
-    const stopped = training.signal.aborted;
     training = undefined;
-    at("training-note").textContent = `${stopped ? "Stopped after" : "Trained"} ${count(done, "step")}. ` +
-      (done ? `Loss ${taught.losses.at(-1)?.toFixed(3)}, accuracy ${percent(taught.accuracies.at(-1) ?? 0)}.` : "");
+    const done = begun ? taught.steps : 0;
+    at("training-note").textContent = `${signal.aborted ? "Stopped after" : "Trained"} ${count(done, "step")}. ` +
+      (done ? `Loss ${taught.losses.at(-1)?.toFixed(3)}, accuracy ${percent(taught.accuracies.at(-1) ?? 0)}.` : "") + resumed;
     layExamples();
     showCharts();
     void look();
@@ -336,22 +348,48 @@ function showDevice(/** @type {string} */ name) {
   }
 }
 
-/**
- * Moves the program, with what it has learned, to another device.
- * @param {string} to
- * @param {import("./caudal/index.js").Program} [state] what it has learned, if not all until now
- */
-async function move(to, state) {
+/** Moves the program, with what it has learned, to another device. */
+async function move(/** @type {string} */ to) {
   if (!classifier) return;
   const old = classifier;
   try {
-    classifier = await old.on(to, state);
+    classifier = await old.on(to);
     teacher?.move(classifier);
     void old.dispose().catch(() => {});
   } finally {
     showDevice(classifier.device);
   }
   await look();
+}
+
+/** After the GPU was lost: goes on with a new one, else on the CPU, with what was last read of the program. */
+async function recover() {
+  const device = classifier?.device ?? "cpu";
+  for (const to of [device, device, "cpu"]) {
+    const error = await move(to).then(() => undefined, (error) => error);
+    if (!error) break;
+    if (!isLost(error)) throw error;
+    // The browser may need a moment to start its GPU process anew.
+    await new Promise((next) => setTimeout(next, 1000));
+  }
+  const isGone = classifier?.device === "cpu";
+  complain("file-error", isGone ? "The GPU was lost, and there is no other: the program goes on on the CPU." : "");
+  teacher?.rewind();
+  showCharts();
+  if (classifier?.teachable) showRate(await classifier.learningRate());
+  void showScores();
+}
+
+/**
+ * Whether an error says that the GPU of a program was lost, which then goes on elsewhere.
+ * @param {Classifier | undefined} asked
+ * @param {unknown} error
+ */
+async function isRecovered(asked, error) {
+  if (!isLost(error)) return false;
+  // Whoever is at work with the program does it, or has done it.
+  if (!busy && asked === classifier) await alone("file-error", "The program has no device", recover);
+  return true;
 }
 
 /** Offers the GPU where there is one. */
@@ -392,7 +430,13 @@ function listen() {
   dial("rate", "rate-value", (value) => String(Number((10 ** value).toPrecision(2))));
   input("rate").addEventListener("change", () => {
     const rate = Number((10 ** Number(input("rate").value)).toPrecision(2));
-    classifier?.setLearningRate(rate).catch((error) => complain("teach-error", explain("The learning rate stays", error)));
+    const asked = classifier;
+    // While it trains, that is read with what it learns.
+    const keep = async () => void (training ?? (await teacher?.keep()));
+    asked?.setLearningRate(rate).then(keep).catch(async (error) => {
+      await isRecovered(asked, error);
+      complain("teach-error", explain("The learning rate stays", error));
+    });
   });
   at("clear").addEventListener("click", () => pad.clear());
   at("train").addEventListener("click", () => alone("teach-error", "The training ended early", train));

@@ -73,9 +73,14 @@ export function fitted(/** @type {Uint8Array} */ pixels) {
 
 /** Shows a picture on a canvas of 28 by 28 dots. */
 export function show(/** @type {HTMLCanvasElement} */ canvas, /** @type {Uint8Array} */ pixels) {
-  const image = new ImageData(SIDE, SIDE);
-  pixels.forEach((level, dot) => image.data.set([level, level, level, 255], dot * 4));
-  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(image, 0, 0);
+  const paint = () => {
+    const image = new ImageData(SIDE, SIDE);
+    pixels.forEach((level, dot) => image.data.set([level, level, level, 255], dot * 4));
+    /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(image, 0, 0);
+  };
+  paint();
+  // Canvases are empty after the browser has lost its GPU.
+  canvas.oncontextrestored = paint;
 }
 
 /** A canvas that shows a picture. */

@@ -3,6 +3,8 @@
 /** How many pictures a step takes: half examples, half from the training set. */
 const BATCH = 32;
 const LEVELS = 10;
+/** After how many steps what was learned is read, so that a GPU that is lost takes no more with it. */
+const KEPT = 10;
 
 /**
  * @typedef {{pixels: Uint8Array, label: number}} Labelled
@@ -19,6 +21,8 @@ export class Teacher {
   // The state before each training, with the number of steps and the scores then.
   #levels = /** @type {{snapshot: import("./caudal/index.js").Program, steps: number, scores: Scores}[]} */ ([]);
   #taken = { examples: 0, training: 0 };
+  // How many steps what was read last has learned from.
+  #kept = 0;
 
   /**
    * @param {import("./classifier.js").Classifier} classifier
@@ -34,9 +38,21 @@ export class Teacher {
     this.#classifier = classifier;
   }
 
-  /** What the program was before the last training. */
-  get last() {
-    return this.#levels.at(-1)?.snapshot;
+  /** Reads what was learned. */
+  async keep() {
+    const steps = this.losses.length;
+    await this.#classifier.keep();
+    this.#kept = steps;
+  }
+
+  /** Forgets the steps since what was learned was last read, which a lost device has taken with it. */
+  rewind() {
+    this.losses.length = this.accuracies.length = this.#kept;
+  }
+
+  /** How many steps the last training has. */
+  get steps() {
+    return this.losses.length - (this.#levels.at(-1)?.steps ?? 0);
   }
 
   /** How many trainings can be taken back. */
@@ -81,27 +97,40 @@ export class Teacher {
   }
 
   /**
-   * Trains. What was done by then stays when it is stopped or fails; it can be taken back.
-   * @param {Labelled[]} examples may grow while it trains
-   * @param {number} steps
-   * @param {AbortSignal} signal
-   * @param {(done: number) => void} onStep
+   * Begins a training, which can be taken back.
+   * @param {Labelled[]} examples
    */
-  async train(examples, steps, signal, onStep) {
+  async begin(examples) {
     const scores = await this.scores(examples);
     this.#levels.push({ snapshot: await this.#classifier.snapshot(), steps: this.losses.length, scores });
     if (this.#levels.length > LEVELS) await this.#levels.shift()?.snapshot.dispose();
-    for (let done = 0; done < steps && !signal.aborted; done++) {
-      const pictures = this.#pictures.training;
-      const batch = [...this.#next("examples", examples, BATCH / 2), ...this.#next("training", pictures, BATCH / 2)];
-      const measures = await this.#classifier.trainStep(
-        batch.map((picture) => picture.pixels),
-        batch.map((picture) => picture.label),
-        signal,
-      );
-      this.losses.push(measures.loss);
-      this.accuracies.push(measures.accuracy);
-      onStep(done + 1);
+  }
+
+  /**
+   * Trains until the training that was begun last has so many steps. What was done by then stays when it is stopped or
+   * fails.
+   * @param {Labelled[]} examples may grow while it trains
+   * @param {number} steps
+   * @param {AbortSignal} signal
+   * @param {() => void} onStep
+   */
+  async train(examples, steps, signal, onStep) {
+    try {
+      while (this.steps < steps && !signal.aborted) {
+        const pictures = this.#pictures.training;
+        const batch = [...this.#next("examples", examples, BATCH / 2), ...this.#next("training", pictures, BATCH / 2)];
+        const measures = await this.#classifier.trainStep(
+          batch.map((picture) => picture.pixels),
+          batch.map((picture) => picture.label),
+          signal,
+        );
+        this.losses.push(measures.loss);
+        this.accuracies.push(measures.accuracy);
+        onStep();
+        if (this.steps % KEPT === 0) await this.keep();
+      }
+    } finally {
+      await this.keep();
     }
   }
 
@@ -110,8 +139,9 @@ export class Teacher {
     const level = this.#levels.at(-1);
     if (!level) return;
     await this.#classifier.restore(level.snapshot);
+    await this.#classifier.keep();
+    this.losses.length = this.accuracies.length = this.#kept = level.steps;
     this.#levels.pop();
     await level.snapshot.dispose();
-    this.losses.length = this.accuracies.length = level.steps;
   }
 }

@@ -9,7 +9,7 @@ const MEANINGS = /** @type {Record<string, string>} */ ({
   newer: "It was made by a newer version of caudal.",
   memory: "It needs more memory than the page allows.",
   io: "It could not be fetched.",
-  device: "The GPU was lost or gave up; the program is as it was before this training.",
+  device: "The GPU was lost or gave up. The program is open again: try once more.",
   closed: "The program has ended; open the file again.",
 });
 

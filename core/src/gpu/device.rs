@@ -276,6 +276,12 @@ impl Device {
         Ok(id)
     }
 
+    /// The shaders that were compiled, in no order.
+    pub fn shaders(&self) -> Vec<Shader> {
+        let _section = section();
+        self.state().pipelines.keys().cloned().collect()
+    }
+
     /// Hands the driver all commands.
     ///
     /// # Errors

@@ -19,9 +19,14 @@ use crate::shape::{Dim, Shape};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+#[path = "../../tests/support/shaders.rs"]
+mod shaders;
+
 /// The first device.
 pub fn device() -> Arc<Device> {
-    open(0).expect("a Vulkan driver, such as Debian's mesa-vulkan-drivers")
+    let device = open(0).expect("a Vulkan driver, such as Debian's mesa-vulkan-drivers");
+    shaders::keep(&device);
+    device
 }
 
 /// An op with attrs given as JSON.
