@@ -214,9 +214,10 @@ pub static OPS: &[OpDef] = &[
             e.binary(Binary::Max, x[0], zero)
         }),
         vjp: Vjp::Rule(|b| {
-            let (x, cotangent) = (b.inputs[0], b.cotangent()?);
-            let zero = b.graph.scalar_like(x, 0.0)?;
-            let positive = b.graph.less(zero, x)?;
+            // The output is above 0 where x is, and what follows needs it anyway: x is not kept for this.
+            let (output, cotangent) = (b.outputs[0], b.cotangent()?);
+            let zero = b.graph.scalar_like(output, 0.0)?;
+            let positive = b.graph.less(zero, output)?;
             Ok(vec![Some(b.graph.select(positive, cotangent, zero)?)])
         }),
         samples: ANY,
