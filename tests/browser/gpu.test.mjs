@@ -185,7 +185,9 @@ test("the page whose GPU process is killed while nothing runs goes on with what 
     const taught = await pick(page, 3);
     await killGpu(own);
     await pick(page, 4);
-    await page.waitForFunction(() => !document.querySelector("#download").disabled);
+    // An answer may still be that of before, until the page has found the GPU lost and gone on.
+    const isNear = (found) => found.every((share, at) => Math.abs(share - taught[at]) <= 1e-4);
+    for (let left = 100; left > 0 && !isNear(await pick(page, 3)); left--) await pick(page, 4);
     assertNear(await pick(page, 3), taught, 1e-4);
     await assertNoError(page);
     assert.equal(await deviceOf(page), "gpu:0");
