@@ -156,7 +156,7 @@ func (s *Session) Placement() (map[string]Placement, error) {
 }
 
 // Explain gives the graph that a call of a function runs, as text: what was fused is one node, named fused. A comment
-// after it, or after a node that could be in one, says which node ends it and why: "# ends at %5: dot_general is not fused".
+// after it, or after a node that could be in one, says which node ends it and why: "# ends at %5: dot_general begins its cluster".
 //
 // Errors: ErrName if there is no such function; ErrClosed.
 func (s *Session) Explain(name string) (string, error) {

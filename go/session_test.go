@@ -154,7 +154,7 @@ func TestExplainSaysWhatIsFusedAndWhatEndsIt(t *testing.T) {
 	check(t, err)
 	score, err := s.Explain("score")
 	check(t, err)
-	const why = "  # ends at %3: dot_general is not fused\n"
+	const why = "  # ends at %3: dot_general begins its cluster\n"
 	if strings.Count(predict, " = fused(") != 1 || strings.Contains(predict, "#") || !strings.Contains(score, why) {
 		t.Errorf("predict is %v\nscore is %v", predict, score)
 	}

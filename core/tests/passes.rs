@@ -724,8 +724,8 @@ fn the_text_says_where_clusters_end_and_why() {
     let expected = [
         "ends at %3: a reduction over other axes or of another shape",
         "ends at %4: another shape",
-        "ends at %5: a product is the first of its cluster",
-        "ends at %6: a product has no reduction in its cluster",
+        "ends at %5: dot_general begins its cluster",
+        "ends at %6: no reduction follows a product in its cluster",
     ];
     assert_eq!(notes, expected, "{explained}");
 }

@@ -127,7 +127,7 @@ export interface Session<F extends Functions = Functions> {
   placement(): Promise<Placement>;
   /**
    * The graph that a call of a function runs, as text: what was fused is one node, `fused`. A comment after it, or
-   * after a node that could be in one, says which node ends it and why: `# ends at %5: dot_general is not fused`.
+   * after a node that could be in one, says which node ends it and why: `# ends at %5: dot_general begins its cluster`.
    *
    * @throws CaudalError `name`: there is no such function.
    */

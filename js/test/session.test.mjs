@@ -35,7 +35,7 @@ for (const worker of [false, true]) {
     assert.deepEqual(counts, { sizes: 1, pipelines: 0 });
     assert.ok(seconds > 0);
     const explained = await s.explain("predict");
-    assert.match(explained, / = fused\(.*  # ends at %\d+: dot_general is not fused/s);
+    assert.match(explained, / = fused\(.*  # ends at %\d+: dot_general begins its cluster/s);
     assert.equal((await failure(s.explain("other"))).code, "name");
     await s.dispose();
   });

@@ -303,7 +303,7 @@ class Session:
         Example:
             A softmax is one step, which the product ends. Without the nodes inside of it:
 
-                %2 = fused(%0) {...} [...] : float32[n, 4]  # ends at %3: dot_general is not fused
+                %2 = fused(%0) {...} [...] : float32[n, 4]  # ends at %3: dot_general begins its cluster
                 %3 = dot_general(%2, %1) {...} : float32[n, 2]
 
             >>> import caudal as cd
@@ -312,7 +312,7 @@ class Session:
             >>> predict = graph.function("predict", cd.softmax(x) @ w)
             >>> with graph.program().session() as s:
             ...     text = s.explain("predict")
-            >>> text.count(" = fused("), "# ends at %3: dot_general is not fused" in text
+            >>> text.count(" = fused("), "# ends at %3: dot_general begins its cluster" in text
             (1, True)
         """
         return bytes_of(lib.cdl_function_explain, self[name]._function).decode()

@@ -323,7 +323,7 @@ def test_explain_shows_clusters_and_what_ends_them(tmp_path: Path) -> None:
     assert [line.count(" = fused(") for line in s.explain("predict").splitlines()].count(1) == 1
     assert "#" not in s.explain("predict") and "matmul" not in s.explain("predict")
     (note,) = [line for line in s.explain("score").splitlines() if "  # " in line]
-    assert note.partition("  # ")[2] == "ends at %3: dot_general is not fused"
+    assert note.partition("  # ")[2] == "ends at %3: dot_general begins its cluster"
     with pytest.raises(cd.UnknownNameError, match="no function is named 'other'"):
         s.explain("other")
 

@@ -31,7 +31,8 @@ struct Content {
     /// The shape that most of it has: that of the element-wise nodes, or the full shape.
     shape: Shape,
     reduced: Option<Reduced>,
-    has_product: bool,
+    /// The name of its product, if it has one.
+    product: Option<&'static str>,
     nodes: usize,
 }
 
@@ -46,8 +47,8 @@ impl Content {
                 None => graph.spec(node.first).shape.clone(),
             };
             let nodes = nodes.iter().filter(|node| node.op.def.name != "constant").count();
-            let has_product = product(region, region.nodes().iter()).is_some();
-            return Some(Content { shape, reduced, has_product, nodes });
+            let product = product(region, region.nodes().iter()).map(|product| product.op.def.name);
+            return Some(Content { shape, reduced, product, nodes });
         }
         let reduced = Reduced::of(graph, node);
         let shape = match &reduced {
@@ -55,7 +56,8 @@ impl Content {
             None if is_elementwise(node) || is_product(graph, node) => graph.spec(node.first).shape.clone(),
             None => return None,
         };
-        Some(Content { shape, reduced, has_product: is_product(graph, node), nodes: 1 })
+        let product = is_product(graph, node).then_some(node.op.def.name);
+        Some(Content { shape, reduced, product, nodes: 1 })
     }
 
     /// Whether a value of that shape can be computed in a cluster of this content.
@@ -73,9 +75,11 @@ fn reason(graph: &Graph, own: &Content, user: &Node) -> String {
         };
     };
     let [first, second] = [&own.reduced, &other.reduced];
+    if let Some(name) = other.product {
+        return format!("{name} begins its cluster");
+    }
     match (first, second) {
-        _ if other.has_product => "a product is the first of its cluster".into(),
-        (_, Some(_)) if own.has_product => "a product has no reduction in its cluster".into(),
+        (_, Some(_)) if own.product.is_some() => "no reduction follows a product in its cluster".into(),
         (Some(a), Some(b)) if a != b => "a reduction over other axes or of another shape".into(),
         (None, Some(_)) if !other.has(&own.shape) => "another shape".into(),
         (_, None) if !own.has(&other.shape) => "another shape".into(),
