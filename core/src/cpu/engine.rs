@@ -146,6 +146,13 @@ impl Memories {
         Ok(unsafe { Target::new(data, operand.layout) })
     }
 
+    /// What a step works in.
+    fn workspace(&mut self, address: Address, bytes: usize) -> Result<&mut [u8]> {
+        let data = self.writable(address, bytes)?;
+        // SAFETY: owned here and valid; the plan gives a step's workspace to nothing else while the step runs.
+        Ok(unsafe { std::slice::from_raw_parts_mut(data, bytes) })
+    }
+
     /// Copies bytes from one place to another that does not overlap it.
     ///
     /// # Errors
@@ -301,21 +308,14 @@ fn step(
     Ok(match program {
         Program::Tape(tape) => tape.run(present, outputs, &mut work),
         Program::Cluster(cluster, shape, workspace, bytes) => {
-            let data = memories.writable(workspace, bytes)?;
-            // SAFETY: the plan gives a step's workspace to nothing else while the step runs.
-            let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
+            let workspace = memories.workspace(workspace, bytes)?;
             cluster.run(shape, present, outputs, workspace, &mut work)
         }
         Program::Epilogue(epilogue, attrs, workspace, bytes) => {
-            let data = memories.writable(workspace, bytes)?;
-            // SAFETY: as above.
-            let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
-            epilogue.run(attrs, present, outputs, workspace, work)
+            epilogue.run(attrs, present, outputs, memories.workspace(workspace, bytes)?, work)
         }
         Program::Kernel(kernel, attrs, workspace, bytes) => {
-            let data = memories.writable(workspace, bytes)?;
-            // SAFETY: as above.
-            let workspace = unsafe { std::slice::from_raw_parts_mut(data, bytes) };
+            let workspace = memories.workspace(workspace, bytes)?;
             (kernel.run)(&mut Call { attrs, inputs, outputs, workspace, work, finish: None })
         }
         Program::Copy => match (inputs.first(), outputs.first_mut()) {

@@ -19,7 +19,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// How many seconds a device may work without coming to the end of anything that it was handed. Then it is lost:
-/// nothing else ends a shader that never ends, for many drivers have no watchdog. Nobody waits for longer, whatever the limits.
+/// nothing else ends a shader that never ends, for many drivers have no watchdog. Nobody waits for longer, whatever the
+/// limits.
 const PATIENCE: f64 = 600.0;
 
 /// How long a device that is let go of may go on with its work.

@@ -229,18 +229,16 @@ impl Memories {
             made.push(Operand { address, ..*operand });
         }
         let results = outputs.iter().zip(&made).map(|(to, from)| (to, from.address.block)).collect::<Vec<_>>();
+        let present = || inputs.iter().flatten().map(|operand| operand.layout.clone()).collect::<Vec<_>>();
+        let targets = || outputs.iter().map(|operand| operand.layout.clone()).collect::<Vec<_>>();
         let program = match program {
             Program::Kernel(kernel, attrs, ..) => {
-                let present: Vec<_> = inputs.iter().flatten().map(|operand| operand.layout.clone()).collect();
-                let targets: Vec<_> = outputs.iter().map(|operand| operand.layout.clone()).collect();
-                let bytes = (kernel.workspace)(attrs, &present, &targets);
+                let bytes = (kernel.workspace)(attrs, &present(), &targets());
                 let (workspace, bytes) = work_on(&mut host, bytes)?;
                 Program::Kernel(kernel, attrs, workspace, bytes)
             }
             Program::Epilogue(epilogue, attrs, ..) => {
-                let present: Vec<_> = inputs.iter().flatten().map(|operand| operand.layout.clone()).collect();
-                let targets: Vec<_> = outputs.iter().map(|operand| operand.layout.clone()).collect();
-                let (workspace, bytes) = work_on(&mut host, epilogue.workspace(attrs, &present, &targets))?;
+                let (workspace, bytes) = work_on(&mut host, epilogue.workspace(attrs, &present(), &targets()))?;
                 Program::Epilogue(epilogue, attrs, workspace, bytes)
             }
             Program::Cluster(cluster, shape, ..) => {

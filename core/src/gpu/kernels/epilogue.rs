@@ -50,7 +50,7 @@ pub fn print(region: &Graph, product: &Node, request: &Request) -> Result<Recipe
         for slot in &mut launch.slots {
             *slot = match *slot {
                 Slot::Input(index) => {
-                    Slot::Input(operands.get(index).copied().unwrap_or(index.wrapping_sub(operands.len())))
+                    Slot::Input(operands.get(index).copied().unwrap_or_else(|| index - operands.len()))
                 }
                 slot => slot,
             };

@@ -3,9 +3,9 @@
 //!
 //! Units begin as single nodes and are joined along edges, as long as one of the two has a reduction or a product, the
 //! nodes are those of one cluster (see [`crate::ops::phases`] and [`crate::ops::epilogue`]) and no path leaves the joined
-//! unit and comes back. For that the
-//! units stand in a topological order: only what stands between two units can lie on a path from one to the other. When
-//! they are joined, what the first one leads to is moved behind them, and the rest between stays before.
+//! unit and comes back. For that the units stand in a topological order: only what stands between two units can lie on a
+//! path from one to the other. When they are joined, what the first one leads to is moved behind them, and the rest
+//! between stays before.
 
 use super::{edges, is_elementwise};
 use crate::error::Result;
@@ -163,18 +163,18 @@ impl<'a> Merger<'a> {
     /// Whether the nodes are those of one cluster, and it is of use to join them.
     fn fit(&self, first: usize, second: usize, apart: bool) -> bool {
         let graph = self.graph;
+        let mut nodes: Vec<_> = self.members[first].iter().chain(&self.members[second]).copied().collect();
+        nodes.sort_unstable();
         if [first, second].iter().any(|&unit| self.cores[unit] == Some(Core::Product)) {
-            return self.follow(first, second);
+            return self.follow(&nodes);
         }
         let fits = |&node: &usize| {
             let node = &graph.nodes()[node];
             is_elementwise(node) || is_move(node) || Reduced::of(graph, node).is_some()
         };
-        let mut nodes: Vec<_> = self.members[first].iter().chain(&self.members[second]).copied().collect();
         if !nodes.iter().all(fits) {
             return false;
         }
-        nodes.sort_unstable();
         match levels(graph, nodes.iter().map(|&node| &graph.nodes()[node])) {
             // What is computed for each row before a reduction saves no pass over memory.
             Ok(Some((_, levels))) => {
@@ -185,12 +185,10 @@ impl<'a> Merger<'a> {
         }
     }
 
-    /// Whether the nodes are one product and what follows it, and there is memory for its result: that of a result of the
+    /// Whether nodes, sorted, are one product and what follows it, and there is memory for its result: that of a result of the
     /// unit.
-    fn follow(&self, first: usize, second: usize) -> bool {
+    fn follow(&self, nodes: &[usize]) -> bool {
         let graph = self.graph;
-        let mut nodes: Vec<_> = self.members[first].iter().chain(&self.members[second]).copied().collect();
-        nodes.sort_unstable();
         let inside = || nodes.iter().map(|&node| &graph.nodes()[node]);
         if !inside().all(|node| is_elementwise(node) || is_product(graph, node)) {
             return false;
