@@ -72,6 +72,19 @@ impl Tensor {
         Block::zeroed(dtype, sizes, byte_count(dtype, sizes)?, budget).map(Tensor)
     }
 
+    /// A tensor for results: nothing says what its elements are.
+    ///
+    /// # Errors
+    /// As [`Tensor::zeros`].
+    ///
+    /// # Safety
+    /// Every byte is written before it is read.
+    pub unsafe fn unwritten(dtype: DType, sizes: &[usize], budget: Option<&Arc<Budget>>) -> Result<Tensor> {
+        let bytes = byte_count(dtype, sizes)?;
+        // SAFETY: the caller's promise.
+        unsafe { Block::unwritten(dtype, sizes, bytes, budget) }.map(Tensor)
+    }
+
     /// A tensor over a buffer that holds exactly its elements.
     ///
     /// # Errors
@@ -100,7 +113,8 @@ impl Tensor {
                 "{dtype} of shape {sizes:?} takes {expected} bytes, {len} were given"
             )));
         }
-        let mut block = Block::zeroed(dtype, sizes, expected, budget)?;
+        // SAFETY: all of it is copied from `bytes`, as nobody else holds it yet.
+        let mut block = unsafe { Block::unwritten(dtype, sizes, expected, budget) }?;
         if let Some(target) = block.bytes_mut() {
             target.copy_from_slice(bytes);
             if dtype == DType::Bool {

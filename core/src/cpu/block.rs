@@ -1,11 +1,11 @@
 //! The memory of tensors: what describes one, its sizes and its elements in one allocation, which its holders count.
 
-use super::memory::{ALIGNMENT, Budget, Buffer, Watched};
+use super::memory::{ALIGNMENT, Budget, Buffer, Chunk, LARGE, Watched};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::gpu::device::DeviceBuffer;
 use crate::meter::Charge;
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -82,14 +82,35 @@ impl Block {
     /// # Errors
     /// `memory`: over the budget, or the system has no more.
     pub fn zeroed(dtype: DType, sizes: &[usize], bytes: usize, budget: Option<&Arc<Budget>>) -> Result<Block> {
-        if let Some(budget) = budget {
-            budget.charge(bytes as u64)?;
+        let chunk = charged(layout(sizes.len(), bytes)?, bytes, budget, true)?;
+        Ok(Block::describe(chunk, dtype, sizes, bytes, Memory::Own(budget.cloned()), None))
+    }
+
+    /// As [`Block::zeroed`], but nothing says what the bytes are. They may be those of a tensor that has ended: fresh pages
+    /// cost several times what an element-wise op does.
+    ///
+    /// # Errors
+    /// As [`Block::zeroed`].
+    ///
+    /// # Safety
+    /// Every byte is written before it is read.
+    pub unsafe fn unwritten(
+        dtype: DType,
+        sizes: &[usize],
+        bytes: usize,
+        budget: Option<&Arc<Budget>>,
+    ) -> Result<Block> {
+        let budget = budget.or_else(|| (bytes >= LARGE).then(Budget::of_nobody));
+        let layout = layout(sizes.len(), bytes)?;
+        let kept = budget.and_then(|budget| budget.kept(layout));
+        let chunk = kept.map_or_else(|| charged(layout, bytes, budget, false), Ok)?;
+        let block = Block::describe(chunk, dtype, sizes, bytes, Memory::Own(budget.cloned()), None);
+        // What is read all the same shows in tests; the pages of larger ones stay the system's until they are needed.
+        if cfg!(debug_assertions) && bytes < LARGE {
+            // SAFETY: the block's own bytes, which nobody else holds.
+            unsafe { block.description().data.cast_mut().write_bytes(0xA5, bytes) };
         }
-        Block::allocate(dtype, sizes, bytes, Memory::Own(budget.cloned()), None).inspect_err(|_| {
-            if let Some(budget) = budget {
-                budget.release(bytes as u64);
-            }
-        })
+        Ok(block)
     }
 
     /// The elements of a buffer, which is exactly as long.
@@ -98,7 +119,7 @@ impl Block {
     /// `memory`: the system has no more.
     pub fn of_buffer(dtype: DType, sizes: &[usize], buffer: Arc<Buffer>) -> Result<Block> {
         let data = buffer.pointer();
-        Block::allocate(dtype, sizes, buffer.len(), Memory::Buffer(buffer), Some(data))
+        Block::elsewhere(dtype, sizes, buffer.len(), Memory::Buffer(buffer), data)
     }
 
     /// The elements that a device's buffer holds.
@@ -112,7 +133,7 @@ impl Block {
         buffer: DeviceBuffer,
         charge: Charge,
     ) -> Result<Block> {
-        Block::allocate(dtype, sizes, bytes, Memory::Device(buffer, charge), Some(std::ptr::null()))
+        Block::elsewhere(dtype, sizes, bytes, Memory::Device(buffer, charge), std::ptr::null())
     }
 
     /// The elements as a buffer, which keeps the block, and what was charged for it, as long as it lives.
@@ -128,20 +149,28 @@ impl Block {
     /// `memory`: the system has no more.
     pub fn resized(&self, sizes: &[usize]) -> Result<Block> {
         let data = self.header().description.data;
-        Block::allocate(self.dtype(), sizes, self.len(), Memory::Block(self.clone()), Some(data))
+        Block::elsewhere(self.dtype(), sizes, self.len(), Memory::Block(self.clone()), data)
     }
 
-    /// A block whose elements are at `data`, or else in the block itself.
-    fn allocate(dtype: DType, sizes: &[usize], bytes: usize, memory: Memory, data: Option<*const u8>) -> Result<Block> {
-        let none = || Error::memory(format!("the system has no {bytes} bytes of memory"));
-        let own = if data.is_some() { 0 } else { bytes };
-        let described = size_of::<Header>() + sizes.len() * (size_of::<i64>() + size_of::<usize>());
-        let total = described.checked_add(ALIGNMENT).and_then(|start| start.checked_add(own)).ok_or_else(none)?;
-        let layout = Layout::from_size_align(total, BASE).map_err(|_| none())?;
-        // SAFETY: the size is not 0.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(none)?;
-        // SAFETY: the parts lie one after the other within `total` bytes: the header at an address that is aligned for
-        // it, the sizes behind it (it is a multiple of their alignment), the elements on a cache line after those.
+    /// A block whose elements are at `data`, in memory that is not its own.
+    fn elsewhere(dtype: DType, sizes: &[usize], bytes: usize, memory: Memory, data: *const u8) -> Result<Block> {
+        let chunk = charged(layout(sizes.len(), 0)?, 0, None, false)?;
+        Ok(Block::describe(chunk, dtype, sizes, bytes, memory, Some(data)))
+    }
+
+    /// Makes a block of a chunk, for so many sizes and, unless the elements are at `data`, so many bytes.
+    fn describe(
+        chunk: Chunk,
+        dtype: DType,
+        sizes: &[usize],
+        bytes: usize,
+        memory: Memory,
+        data: Option<*const u8>,
+    ) -> Block {
+        let (start, layout) = (chunk.start, chunk.layout);
+        std::mem::forget(chunk);
+        // SAFETY: the parts lie one after the other as `layout` has it: the header at an address that is aligned for it, the
+        // sizes behind it (it is a multiple of their alignment), the elements on a cache line after those.
         unsafe {
             let dims: *mut i64 = start.add(size_of::<Header>()).cast().as_ptr();
             let own_sizes: *mut usize = dims.add(sizes.len()).cast();
@@ -149,14 +178,14 @@ impl Block {
                 dims.add(axis).write(size as i64);
                 own_sizes.add(axis).write(size);
             }
-            let after = start.as_ptr().add(described);
-            let data = data.unwrap_or_else(|| after.add(after.align_offset(ALIGNMENT)).cast_const());
+            let after: *const u8 = own_sizes.add(sizes.len()).cast();
+            let data = data.unwrap_or_else(|| after.add(after.align_offset(ALIGNMENT)));
             let (rank, dtype_number, device) = (sizes.len(), dtype as i32, memory.device_number());
             let description = Description { data, dims, rank, bytes, dtype: dtype_number, device };
             let holders = AtomicUsize::new(1);
             start.cast().write(Header { description, holders, sizes: own_sizes, layout, dtype, memory });
         }
-        Ok(Block(start.cast()))
+        Block(start.cast())
     }
 
     fn header(&self) -> &Header {
@@ -254,6 +283,36 @@ impl Block {
     }
 }
 
+/// The layout of a block with so many sizes and bytes of its own.
+///
+/// # Errors
+/// `memory`: it is larger than memory can be.
+fn layout(sizes: usize, bytes: usize) -> Result<Layout> {
+    let described = size_of::<Header>() + sizes * (size_of::<i64>() + size_of::<usize>()) + ALIGNMENT;
+    let layout = described.checked_add(bytes).and_then(|total| Layout::from_size_align(total, BASE).ok());
+    layout.ok_or_else(|| no_memory(bytes))
+}
+
+/// Memory for a block, of which `bytes` are charged.
+///
+/// # Errors
+/// `memory`: over the budget, or the system has no more.
+fn charged(layout: Layout, bytes: usize, budget: Option<&Arc<Budget>>, zeroed: bool) -> Result<Chunk> {
+    if let Some(budget) = budget {
+        budget.charge(bytes as u64)?;
+    }
+    Chunk::new(layout, zeroed, bytes as u64).ok_or_else(|| {
+        if let Some(budget) = budget {
+            budget.release(bytes as u64);
+        }
+        no_memory(bytes)
+    })
+}
+
+fn no_memory(bytes: usize) -> Error {
+    Error::memory(format!("the system has no {bytes} bytes of memory"))
+}
+
 impl Clone for Block {
     fn clone(&self) -> Block {
         let before = self.header().holders.fetch_add(1, Ordering::Relaxed);
@@ -274,9 +333,9 @@ impl Drop for Block {
         // SAFETY: this was the last holder, so nobody else reaches the block; it was allocated with this layout.
         unsafe {
             let Header { description, layout, memory, .. } = self.0.as_ptr().read();
-            dealloc(self.0.as_ptr().cast(), layout);
+            let chunk = Chunk { start: self.0.cast(), layout, charged: description.bytes as u64 };
             if let Memory::Own(Some(budget)) = memory {
-                budget.release(description.bytes as u64);
+                budget.recycle(chunk);
             }
         }
     }
@@ -285,11 +344,12 @@ impl Drop for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::memory::MOST_KEPT;
 
     #[test]
     fn elements_lie_on_cache_lines_and_live_until_the_last_holder_is_gone() {
         let budget = Arc::new(Budget::new(0));
-        for sizes in [&[][..], &[3], &[2, 0], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+        for sizes in [&[][..], &[3], &[2, 0], &[1, 2, 3, 4, 5, 1, 2, 1, 2, 1]] {
             let bytes = sizes.iter().product::<usize>() * 4;
             let mut block = Block::zeroed(DType::F32, sizes, bytes, Some(&budget)).unwrap();
             assert_eq!(block.description().data.align_offset(ALIGNMENT), 0);
@@ -302,5 +362,34 @@ mod tests {
             drop(other);
             assert_eq!(budget.used(), 0);
         }
+    }
+
+    #[test]
+    fn memory_of_large_tensors_is_kept_within_bounds_and_makes_room() {
+        let bytes = LARGE;
+        let budget = Arc::new(Budget::new(66 * bytes as u64));
+        // SAFETY: nothing reads it.
+        let unwritten = |sizes: &[usize]| unsafe {
+            let bytes = sizes.iter().product();
+            Block::unwritten(DType::U8, sizes, bytes, Some(&budget)).unwrap()
+        };
+        let first = unwritten(&[bytes]);
+        let place = first.description().data;
+        drop(first);
+        assert_eq!(budget.used(), bytes as u64);
+        let again = unwritten(&[bytes]);
+        assert_eq!((again.description().data, budget.used()), (place, bytes as u64));
+        // Another shape, and zeros, are new.
+        assert_ne!(unwritten(&[bytes / 2, 2]).description().data, place);
+        drop(again);
+        assert!(
+            Block::zeroed(DType::U8, &[bytes], bytes, Some(&budget)).unwrap().bytes().iter().all(|byte| *byte == 0)
+        );
+        assert_eq!(budget.used(), 3 * bytes as u64);
+        let many: Vec<_> = (0..65).map(|_| unwritten(&[bytes])).collect();
+        drop(many);
+        assert_eq!(budget.used(), MOST_KEPT);
+        drop(unwritten(&[bytes, 65]));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -2,21 +2,28 @@
 
 use crate::dtype::Element;
 use crate::error::{Error, Result};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 /// Every buffer starts on a cache line, which is also the widest vector.
 pub const ALIGNMENT: usize = 64;
 
+/// What is kept of the memory of large tensors, in bytes: see [`Budget::recycle`].
+pub const MOST_KEPT: u64 = 64 << 20;
+
+/// Tensors of so many bytes are large: the system takes longer to find pages for them than an element-wise op takes to
+/// write them.
+pub const LARGE: usize = 1 << 20;
+
 /// Bytes that may be held at once under one set of limits, and how many are.
 ///
-/// It also keeps the memory of runs that have ended for the next one. That counts as used, but makes room when an
-/// allocation would pass the limit.
+/// It also keeps the memory of runs that have ended, and some of that of large tensors, for the next ones. That counts as
+/// used, but makes room when an allocation would pass the limit.
 #[derive(Default)]
 pub struct Budget {
     limit: u64,
@@ -24,6 +31,8 @@ pub struct Budget {
     peak: AtomicU64,
     /// Buffers that nobody uses; their bytes are still charged here, and they hold no reference back.
     idle: Mutex<Vec<Buffer>>,
+    /// Memory of large tensors that nobody holds any more; charged as well.
+    kept: Mutex<Vec<Chunk>>,
 }
 
 impl fmt::Debug for Budget {
@@ -60,6 +69,7 @@ impl Budget {
     pub fn charge(&self, bytes: u64) -> Result<()> {
         self.try_charge(bytes).or_else(|_| {
             self.drop_idle();
+            self.drop_kept();
             self.try_charge(bytes)
         })
     }
@@ -114,10 +124,51 @@ impl Budget {
         }
     }
 
+    /// The budget, without a limit, of large tensors that have no other.
+    pub fn of_nobody() -> &'static Arc<Budget> {
+        static NOBODY: OnceLock<Arc<Budget>> = OnceLock::new();
+        NOBODY.get_or_init(Arc::default)
+    }
+
+    /// Takes back the memory of a tensor: keeps it, if it is large and not too much is kept. Tensors end in any thread and
+    /// at any time, so nothing here waits for a lock.
+    pub fn recycle(&self, chunk: Chunk) {
+        let bytes = chunk.charged;
+        if bytes >= LARGE as u64
+            && let Some(mut kept) = self.try_kept()
+            && kept.iter().map(|chunk| chunk.charged).sum::<u64>() + bytes <= MOST_KEPT
+            && kept.try_reserve(1).is_ok()
+        {
+            return kept.push(chunk);
+        }
+        drop(chunk);
+        self.release(bytes);
+    }
+
+    /// Memory of that layout that was kept; it is still charged.
+    pub fn kept(&self, layout: Layout) -> Option<Chunk> {
+        let mut kept = self.try_kept()?;
+        let index = kept.iter().rposition(|chunk| chunk.layout == layout)?;
+        Some(kept.swap_remove(index))
+    }
+
+    fn try_kept(&self) -> Option<MutexGuard<'_, Vec<Chunk>>> {
+        match self.kept.try_lock() {
+            Ok(kept) => Some(kept),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn drop_idle(&self) {
         for buffer in self.lock_idle().drain(..) {
             self.release(buffer.len() as u64);
         }
+    }
+
+    fn drop_kept(&self) {
+        let kept = self.try_kept().map(|mut kept| std::mem::take(&mut *kept));
+        kept.into_iter().flatten().for_each(|chunk| self.release(chunk.charged));
     }
 
     fn lock_idle(&self) -> MutexGuard<'_, Vec<Buffer>> {
@@ -127,6 +178,35 @@ impl Budget {
     /// Gives `bytes` back.
     pub fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Allocated memory, of any use.
+pub struct Chunk {
+    /// Where it begins.
+    pub start: NonNull<u8>,
+    /// What was asked for.
+    pub layout: Layout,
+    /// How many bytes of it a budget was charged for.
+    pub charged: u64,
+}
+
+// SAFETY: plain memory that nobody else uses.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    /// Memory of a layout whose size is not 0, as the allocator leaves it or all zeros; none if there is no more.
+    pub fn new(layout: Layout, zeroed: bool, charged: u64) -> Option<Chunk> {
+        // SAFETY: the size is not 0.
+        let start = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+        NonNull::new(start).map(|start| Chunk { start, layout, charged })
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }
 
