@@ -308,11 +308,10 @@ impl Run<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             let out = tiles.add(place.offset);
-            let axes = [Axis { size: count, stride: 0 }, Axis { size: 1, stride: 0 }];
             match input.widen {
-                None => load::gather(element, &axes, input.width, 0, out, count),
+                None => load::repeat(element, input.width, out, count),
                 Some(widen) => {
-                    load::gather(element, &axes, input.width, 0, tiles, count);
+                    load::repeat(element, input.width, tiles, count);
                     widen(out, [Operand::tile(tiles); 3], count);
                 }
             }

@@ -42,11 +42,12 @@ fn power(bits: u32) -> f32 {
     f32::from_bits(bits.wrapping_add(127) << 23)
 }
 
-/// x 2ⁿ, rounded once, for x near 1 and |n| <= 252.
+/// x 2ⁿ for the n of [`nearest`], rounded once, for x near 1 and |n| <= 252: 2ⁿ as a product, of which the first part is
+/// exact. Below the bits of n there is room for its half.
 #[inline(always)]
-fn scale(x: f32, n: Exponent) -> f32 {
-    let half = (n.value * 0.5 + ROUNDER).to_bits();
-    x * power(half) * power(n.bits.wrapping_sub(half))
+fn scale(x: f32, bits: u32) -> f32 {
+    let half = bits >> 1;
+    x * power(half) * power(bits.wrapping_sub(half))
 }
 
 /// x within [low, high]; NaN stays.
@@ -88,7 +89,7 @@ fn exp_pair(x: f32) -> (Exponent, f32, f32) {
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let (n, p, _) = exp_pair(clamp(x, -105.0, 89.0));
-    scale(p, n)
+    scale(p, n.bits)
 }
 
 /// expm1: 2ⁿ (e^r - 1) + (2ⁿ - 1) with the error of the sum kept, see [`exponential`]. At most 1 ulp; domain: all x.
@@ -170,7 +171,7 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     let (n, p, p_error) = exp_pair(-clamp(x.abs(), 0.0, 105.0));
-    let e = scale(p, n);
+    let e = scale(p, n.bits);
     let (sum, sum_error) = fast_two_sum(1.0, e);
     let negative = x < 0.0;
     let quotient = if negative { e } else { 1.0 } / sum;

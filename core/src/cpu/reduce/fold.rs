@@ -14,6 +14,8 @@ pub trait Fold: Copy + Default + Send + Sync {
     type Output: Element;
     /// The result of no elements.
     const START: Self::Partial;
+    /// Whether the result is the same wherever the brackets are set, so that joins need not wait for each other.
+    const ASSOCIATIVE: bool;
     /// An element as a partial result.
     fn load(element: Self::Input) -> Self::Partial;
     /// Joins two partial results.
@@ -31,6 +33,7 @@ impl<F: Fold> Fold for Rejoin<F> {
     type Partial = F::Partial;
     type Output = F::Output;
     const START: F::Partial = F::START;
+    const ASSOCIATIVE: bool = F::ASSOCIATIVE;
     #[inline(always)]
     fn load(element: F::Partial) -> F::Partial {
         element
@@ -70,6 +73,16 @@ pub trait Arithmetic: Element {
     fn above(self, other: Self) -> bool;
     /// Whether it wins over `other` as a minimum.
     fn below(self, other: Self) -> bool;
+    /// The one that wins as a maximum, itself if neither does.
+    #[inline(always)]
+    fn greatest(self, other: Self) -> Self {
+        if other.above(self) { other } else { self }
+    }
+    /// The one that wins as a minimum, itself if neither does.
+    #[inline(always)]
+    fn least(self, other: Self) -> Self {
+        if other.below(self) { other } else { self }
+    }
 }
 
 macro_rules! integers {
@@ -123,6 +136,17 @@ macro_rules! floats {
             fn below(self, other: $type) -> bool {
                 (self < other) | (self.is_nan() & !other.is_nan())
             }
+            // As machines have it, but that theirs loses a NaN of `other`.
+            #[inline(always)]
+            fn greatest(self, other: $type) -> $type {
+                let greater = if other > self { other } else { self };
+                if planted!("kernel: NaN never wins", other.is_nan(), false) { other } else { greater }
+            }
+            #[inline(always)]
+            fn least(self, other: $type) -> $type {
+                let less = if other < self { other } else { self };
+                if other.is_nan() { other } else { less }
+            }
         }
         as_they_are!($type);
     )* };
@@ -164,7 +188,7 @@ floats!(f32, f64);
 halves!(f16, bf16);
 
 macro_rules! folds {
-    ($($(#[$doc:meta])* $name:ident: $start:ident, |$left:ident, $right:ident| $join:expr;)*) => { $(
+    ($($(#[$doc:meta])* $name:ident($associative:literal): $start:ident, |$left:ident, $right:ident| $join:expr;)*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name<T>(pub PhantomData<T>);
@@ -174,6 +198,7 @@ macro_rules! folds {
             type Partial = T::Wide;
             type Output = T;
             const START: T::Wide = T::Wide::$start;
+            const ASSOCIATIVE: bool = $associative;
             #[inline(always)]
             fn load(element: T) -> T::Wide {
                 element.widen()
@@ -192,13 +217,13 @@ macro_rules! folds {
 
 folds! {
     /// The sum; integers wrap.
-    Sum: ZERO, |left, right| left.plus(right);
+    Sum(false): ZERO, |left, right| left.plus(right);
     /// The product; integers wrap.
-    Product: ONE, |left, right| left.times(right);
-    /// The greatest; NaN wins.
-    Max: LOWEST, |left, right| if right.above(left) { right } else { left };
-    /// The least; NaN wins.
-    Min: HIGHEST, |left, right| if right.below(left) { right } else { left };
+    Product(false): ONE, |left, right| left.times(right);
+    /// The greatest; NaN wins, of equal ones the first.
+    Max(true): LOWEST, |left, right| left.greatest(right);
+    /// The least; NaN wins, of equal ones the first.
+    Min(true): HIGHEST, |left, right| left.least(right);
 }
 
 macro_rules! predicates {
@@ -212,6 +237,7 @@ macro_rules! predicates {
             type Partial = u8;
             type Output = u8;
             const START: u8 = $start;
+            const ASSOCIATIVE: bool = true;
             #[inline(always)]
             fn load(element: T) -> u8 {
                 u8::from(element != T::default())

@@ -73,8 +73,18 @@ simd! {
         let (mut lane, mut rest) = (lane, elements);
         while !rest.is_empty() {
             if lane == 0 {
-                let (blocks, tail) = rest.as_chunks::<LANES>();
+                let (mut blocks, tail) = rest.as_chunks::<LANES>();
                 let mut lanes = *partials;
+                if F::ASSOCIATIVE {
+                    let (fours, few) = blocks.as_chunks::<4>();
+                    for four in fours {
+                        lanes = std::array::from_fn(|lane| {
+                            let [a, b, c, d] = std::array::from_fn(|block| F::load(four[block][lane]));
+                            F::join(lanes[lane], F::join(F::join(a, b), F::join(c, d)))
+                        });
+                    }
+                    blocks = few;
+                }
                 for block in blocks {
                     lanes = std::array::from_fn(|lane| F::join(lanes[lane], F::load(block[lane])));
                 }

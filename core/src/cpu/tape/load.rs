@@ -2,6 +2,7 @@
 
 use crate::cpu::call::View;
 use crate::cpu::random;
+use crate::cpu::simd::simd;
 use crate::cpu::work::Stop;
 use crate::shape::MAX_RANK;
 use smallvec::{Array, SmallVec};
@@ -164,6 +165,28 @@ pub unsafe fn words(key: [u32; 2], width: usize, start: usize, out: *mut u8, cou
             4 => random::words(key, start as u64, slice::<u32>(out, count)),
             _ => random::words(key, start as u64, slice::<u64>(out, count)),
         }
+    }
+}
+
+/// Writes an element of `width` bytes, 1, 2, 4 or 8, to `out` again and again.
+///
+/// # Safety
+/// The element can be read, and `count` elements at `out` written; they do not overlap.
+pub unsafe fn repeat(element: *const u8, width: usize, out: *mut u8, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match width {
+            1 => fill(slice::<u8>(out, count), *element),
+            2 => fill(slice::<u16>(out, count), *element.cast()),
+            4 => fill(slice::<u32>(out, count), *element.cast()),
+            _ => fill(slice::<u64>(out, count), *element.cast()),
+        }
+    }
+}
+
+simd! {
+    fn fill<T: Copy>(out: &mut [MaybeUninit<T>], value: T) {
+        out.fill(MaybeUninit::new(value));
     }
 }
 

@@ -63,6 +63,9 @@ pub trait Map1<X, O>: Copy + Default {
 
 /// A function of two values.
 trait Map2<X, O>: Copy + Default {
+    /// Whether an operand that is the same everywhere gets a loop of its own, which reads it once.
+    const SPLATS: bool = false;
+
     fn apply(self, x: X, y: X) -> O;
 
     /// Its values for slices of one length.
@@ -94,6 +97,18 @@ simd! {
 
 simd! {
     fn map2<X: Copy, O: Copy, F: Map2<X, O>>(out: &mut [O], x: &[X], y: &[X], f: F) {
+        if F::SPLATS && x.len() != y.len() {
+            // The shorter one is a block of equal elements.
+            match (x, y) {
+                (x, &[y, ..]) if x.len() == out.len() => {
+                    return out.iter_mut().zip(x).for_each(|(out, x)| *out = f.apply(*x, y));
+                }
+                (&[x, ..], y) if y.len() == out.len() => {
+                    return out.iter_mut().zip(y).for_each(|(out, y)| *out = f.apply(x, *y));
+                }
+                _ => {}
+            }
+        }
         let block = out.len().min(x.len()).min(y.len()).max(1);
         for (i, out) in out.chunks_mut(block).enumerate() {
             let (x, y) = (part(x, i * block, out.len()), part(y, i * block, out.len()));
@@ -271,16 +286,12 @@ macro_rules! unary_loops {
 }
 
 macro_rules! binary_loops {
-    ($table:ident($Op:ident) -> $out:tt; $($name:ident $([$($D:ident $T:ty),+] |$x:ident, $y:ident| $value:expr),+;)*) => {
+    ($table:ident($Op:ident) -> $out:tt;
+     $($name:ident $(as $splats:ident)? $([$($D:ident $T:ty),+] |$x:ident, $y:ident| $value:expr),+;)*) => {
         $(
             #[derive(Clone, Copy, Default)]
             struct $name;
-            $($(impl Map2<$T, binary_loops!(@out $out $T)> for $name {
-                #[inline(always)]
-                fn apply(self, $x: $T, $y: $T) -> binary_loops!(@out $out $T) {
-                    $value
-                }
-            })+)+
+            binary_loops!(@values $name [$($splats)?] $out; $([$($D $T),+] |$x, $y| $value),+);
         )*
 
         fn $table(op: $Op, dtype: DType) -> Option<Loop> {
@@ -290,6 +301,19 @@ macro_rules! binary_loops {
             }
         }
     };
+    (@values $name:ident $splats:tt $out:tt; $([$($D:ident $T:ty),+] |$x:ident, $y:ident| $value:expr),+) => {
+        $($(impl Map2<$T, binary_loops!(@out $out $T)> for $name {
+            const SPLATS: bool = binary_loops!(@$D $splats);
+
+            #[inline(always)]
+            fn apply(self, $x: $T, $y: $T) -> binary_loops!(@out $out $T) {
+                $value
+            }
+        })+)+
+    };
+    (@F32 [splats]) => { true };
+    (@F64 [splats]) => { true };
+    (@$D:ident $splats:tt) => { false };
     (@out same $T:ty) => { $T };
     (@out bool $T:ty) => { u8 };
 }
@@ -328,10 +352,10 @@ unary_loops! {
 
 binary_loops! {
     find_binary(Binary) -> same;
-    Add [F32 f32, F64 f64] |x, y| x + y, [U32 u32, U64 u64] |x, y| x.wrapping_add(y), [Bool u8] |x, y| x | y;
-    Sub [F32 f32, F64 f64] |x, y| x - y, [U32 u32, U64 u64] |x, y| x.wrapping_sub(y), [Bool u8] |x, y| x ^ y;
-    Mul [F32 f32, F64 f64] |x, y| x * y, [U32 u32, U64 u64] |x, y| x.wrapping_mul(y), [Bool u8] |x, y| x & y;
-    Div [F32 f32, F64 f64] |x, y| x / y,
+    Add as splats [F32 f32, F64 f64] |x, y| x + y, [U32 u32, U64 u64] |x, y| x.wrapping_add(y), [Bool u8] |x, y| x | y;
+    Sub as splats [F32 f32, F64 f64] |x, y| x - y, [U32 u32, U64 u64] |x, y| x.wrapping_sub(y), [Bool u8] |x, y| x ^ y;
+    Mul as splats [F32 f32, F64 f64] |x, y| x * y, [U32 u32, U64 u64] |x, y| x.wrapping_mul(y), [Bool u8] |x, y| x & y;
+    Div as splats [F32 f32, F64 f64] |x, y| x / y,
         [I32 i32, I64 i64] |x, y| if y == 0 { 0 } else { x.wrapping_div(y) },
         [U32 u32, U64 u64] |x, y| x.checked_div(y).unwrap_or(0);
     Remainder [I32 i32, I64 i64] |x, y| {
@@ -350,9 +374,9 @@ binary_loops! {
     Pow [F32 f32, F64 f64] |x, y| maths::pow(x, y),
         [I32 i32] |x, y| signed_power(x.into(), y.into()) as i32, [I64 i64] |x, y| signed_power(x, y),
         [U32 u32] |x, y| power(x.into(), y.into()) as u32, [U64 u64] |x, y| power(x, y);
-    Max [F32 f32, F64 f64] |x, y| if x > y || x.is_nan() { x } else { y },
+    Max as splats [F32 f32, F64 f64] |x, y| if x > y || x.is_nan() { x } else { y },
         [I32 i32, I64 i64, U32 u32, U64 u64, Bool u8] |x, y| x.max(y);
-    Min [F32 f32, F64 f64] |x, y| if x < y || x.is_nan() { x } else { y },
+    Min as splats [F32 f32, F64 f64] |x, y| if x < y || x.is_nan() { x } else { y },
         [I32 i32, I64 i64, U32 u32, U64 u64, Bool u8] |x, y| x.min(y);
     And [U32 u32, U64 u64, Bool u8] |x, y| x & y;
     Or [U32 u32, U64 u64, Bool u8] |x, y| x | y;

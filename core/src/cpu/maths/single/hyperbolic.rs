@@ -14,7 +14,7 @@ fn both_exponentials(x: f32) -> (Exponent, f32, f32, f32) {
 /// x 2ⁿ⁻¹, rounded once.
 #[inline(always)]
 fn scale_half(x: f32, n: Exponent) -> f32 {
-    scale(x, Exponent { value: n.value - 1.0, bits: n.bits.wrapping_sub(1) })
+    scale(x, n.bits.wrapping_sub(1))
 }
 
 /// sinh: x + x³ P(x²) below 1 with P of degree 3, 2⁻³⁴·²; (exp(x) - exp(-x)) / 2 above. At most 1 ulp; domain: all x.

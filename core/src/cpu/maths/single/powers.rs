@@ -35,7 +35,7 @@ pub fn exp2(x: f32) -> f32 {
     let r = x - n.value;
     let p = polynomial!(r; 0.24022648, 0.055503324, 0.009618438, 0.0013398874, 0.0001535334);
     let (sum, error) = fast_two_sum(1.0, r * std::f32::consts::LN_2);
-    scale(sum + (error + r * r * p), n)
+    scale(sum + (error + r * r * p), n.bits)
 }
 
 /// cbrt, in f64: the estimate of f64, 2⁻³⁹. At most 1 ulp, exact for cubes; domain: all x.
