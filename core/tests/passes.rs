@@ -592,16 +592,16 @@ fn clusters(graph: &Graph) -> Vec<usize> {
 }
 
 #[test]
-fn a_long_chain_is_cut_into_clusters_of_48() {
+fn a_long_chain_is_cut_into_clusters_of_128() {
     let mut graph = Graph::new();
     let x = graph.input("x", spec("float32[n]")).unwrap();
     let mut value = x;
-    for _ in 0..65 {
+    for _ in 0..145 {
         let sine = apply(&mut graph, "sin", "{}", &[value]);
         value = graph.add(sine, x).unwrap();
     }
     graph.set_outputs(vec![value]).unwrap();
-    assert_eq!(clusters(&through(&graph, &["fuse"])), [48, 48, 34]);
+    assert_eq!(clusters(&through(&graph, &["fuse"])), [128, 128, 34]);
     support::run(&graph, &[Generator(1).tensor(&spec("float32[300]"), -2.0, 2.0)]);
 }
 
