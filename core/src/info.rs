@@ -65,7 +65,12 @@ fn least_memory(function: &Function, limits: &Limits) -> Result<u64> {
 }
 
 fn object(entries: impl IntoIterator<Item = (&'static str, Json)>) -> Json {
-    Json::Object(entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
+    let mut object = Map::new();
+    // To collect them would sort each number of entries with a function of its own.
+    for (key, value) in entries {
+        object.insert(key.to_string(), value);
+    }
+    Json::Object(object)
 }
 
 fn named_specs<'a>(names: &[String], spec: impl Fn(usize) -> Option<&'a Spec>) -> Json {
@@ -187,16 +192,17 @@ pub fn report(session: &Session) -> Json {
         ("used", json::from_unsigned(budget.used())),
         ("peak", json::from_unsigned(budget.peak())),
     ]);
-    let prepared = session.program().functions.iter().enumerate().filter_map(|(index, function)| {
-        let Preparation { seconds, sizes, pipelines } = session.bound(index)?.preparation()?;
+    let mut preparation = Map::new();
+    for (index, function) in session.program().functions.iter().enumerate() {
+        let Some(prepared) = session.bound(index).and_then(|bound| bound.preparation()) else { continue };
+        let Preparation { seconds, sizes, pipelines } = prepared;
         let entry = object([
             ("seconds", seconds.into()),
             ("sizes", json::from_unsigned(sizes)),
             ("pipelines", json::from_unsigned(pipelines)),
         ]);
-        Some((function.name.clone(), entry))
-    });
-    let preparation: Map<String, Json> = prepared.collect();
+        preparation.insert(function.name.clone(), entry);
+    }
     object([
         ("device", device.as_str().into()),
         ("placement", Json::Object(placement)),

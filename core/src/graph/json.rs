@@ -155,7 +155,9 @@ impl<'a> Writer<'a> {
         if index == self.constants.len() {
             self.constants.push(tensor.clone());
         }
-        Json::Object(Map::from_iter([("constant".to_string(), index.into())]))
+        let mut object = Map::new();
+        object.insert("constant".into(), index.into());
+        Json::Object(object)
     }
 
     fn requirement(&mut self, required: &Requirement) -> Json {

@@ -75,7 +75,8 @@ simd! {
             if lane == 0 {
                 let (mut blocks, tail) = rest.as_chunks::<LANES>();
                 let mut lanes = *partials;
-                if F::ASSOCIATIVE {
+                // A page loads these loops for each dtype, and its vectors are short enough.
+                if F::ASSOCIATIVE && !cfg!(target_family = "wasm") {
                     let (fours, few) = blocks.as_chunks::<4>();
                     for four in fours {
                         lanes = std::array::from_fn(|lane| {
