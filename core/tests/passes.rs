@@ -592,17 +592,23 @@ fn clusters(graph: &Graph) -> Vec<usize> {
 }
 
 #[test]
-fn a_long_chain_is_cut_into_clusters_of_128() {
-    let mut graph = Graph::new();
-    let x = graph.input("x", spec("float32[n]")).unwrap();
-    let mut value = x;
-    for _ in 0..145 {
-        let sine = apply(&mut graph, "sin", "{}", &[value]);
-        value = graph.add(sine, x).unwrap();
-    }
-    graph.set_outputs(vec![value]).unwrap();
-    assert_eq!(clusters(&through(&graph, &["fuse"])), [128, 128, 34]);
-    support::run(&graph, &[Generator(1).tensor(&spec("float32[300]"), -2.0, 2.0)]);
+fn a_cluster_has_the_work_of_512_simple_ops() {
+    let chain = |op: &str, count: usize| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", spec("float32[n]")).unwrap();
+        let mut value = x;
+        for _ in 0..count {
+            let one = apply(&mut graph, op, "{}", &[value]);
+            value = graph.add(one, x).unwrap();
+        }
+        graph.set_outputs(vec![value]).unwrap();
+        support::run(&graph, &[Generator(1).tensor(&spec("float32[300]"), -2.0, 2.0)]);
+        clusters(&through(&graph, &["fuse"]))
+    };
+    assert_eq!(chain("neg", 256), [512]);
+    assert_eq!(chain("neg", 257), [512, 2]);
+    // A sine counts as 12, so that a device compiles the shader soon.
+    assert_eq!(chain("sin", 65), [78, 52]);
 }
 
 /// The names of a graph's steps, for each cluster what it holds, constants not counted; after all passes.

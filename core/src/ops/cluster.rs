@@ -6,24 +6,47 @@ use super::phases::{Reduced, is_scalar_constant, levels};
 use super::random::is_random_bits;
 use crate::attrs::{AttrDef, AttrType};
 use crate::cpu::copy;
+use crate::cpu::tape::weight;
 use crate::dtype::DTypes;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::infer::{Infer, like_first};
 use crate::op::{InputDef, Kernel, Meaning, OpDef, Spec, Vjp, normalize_axes};
+use crate::scalar::{Expression, Instruction};
 
-/// The most nodes of a cluster, its scalar constants not counted. Results make room when they have been read, so even
-/// long clusters stay in the L1 cache; what grows with the nodes is the time that a device takes to compile the shader.
-pub const MAX_NODES: usize = 128;
+/// The most work of a cluster, in simple ops. Results make room when they have been read, so even long clusters stay in the
+/// L1 cache; what grows is the time that a device takes to compile the shader, faster than the work does.
+pub const MAX_WORK: usize = 512;
 
-/// With a constant for each operand.
-const MAX_CLUSTER: usize = 4 * MAX_NODES;
+/// The most nodes, with a constant for each operand.
+const MAX_NODES: usize = 4 * MAX_WORK;
 
 const INTERNAL: Vjp = Vjp::NotDifferentiable("passes make it after gradients are taken");
 
 const SHAPE: AttrDef =
     defaulted("shape", AttrType::Dims, "null", "With reductions: the shape that they and what they reduce go over.");
 const AXIS: AttrDef = defaulted("axis", AttrType::Ints, "null", "With reductions: the axes that all of them reduce.");
+
+/// The work of an element-wise node, or of random bits, for an element, in simple ops; 0 of other nodes.
+pub fn elementwise_work(graph: &Graph, node: &Node) -> usize {
+    if is_random_bits(node) {
+        return weight(&Instruction::Random(0));
+    }
+    let Meaning::Scalar(meaning) = &node.op.def.meaning else { return 0 };
+    let mut expression = Expression::new();
+    let dtypes = node.inputs.iter().map(|&value| graph.spec(value).dtype).enumerate();
+    let operands: Vec<_> = dtypes.map(|(index, dtype)| expression.input(index as u16, dtype)).collect();
+    meaning(&mut expression, &node.op.attrs, &operands);
+    expression.steps()[operands.len()..].iter().map(|step| weight(&step.instruction)).sum()
+}
+
+/// What a node adds to the work of its cluster, of which there is no more than [`MAX_WORK`].
+pub fn work(graph: &Graph, node: &Node) -> usize {
+    match is_scalar_constant(graph, node) {
+        true => 0,
+        false => elementwise_work(graph, node).max(1),
+    }
+}
 
 /// The region holds scalar constants and element-wise ops and random bits of one shape, or what [`super::phases`] or
 /// [`super::epilogue`] say, on the operands; the pass `fuse` makes no other, and the engine relies on it.
@@ -34,8 +57,8 @@ fn infer_fused(infer: &mut Infer) -> Result<Vec<Spec>> {
     if inputs != operands {
         return Err(Error::argument("the region takes other specs than those of the operands"));
     }
-    if region.nodes().len() > MAX_CLUSTER || inputs.len() > 3 * MAX_CLUSTER {
-        return Err(Error::argument(format!("the region has more than {MAX_CLUSTER} nodes or their operands")));
+    if region.nodes().len() > MAX_NODES || inputs.len() > 3 * MAX_NODES {
+        return Err(Error::argument(format!("the region has more than {MAX_NODES} nodes or their operands")));
     }
     let unfit = |reason| Error::argument(format!("the region is not fused: it holds {reason}"));
     if let Some(product) = product(region, region.nodes().iter()) {

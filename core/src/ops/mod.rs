@@ -30,7 +30,7 @@ mod sort;
 #[cfg(test)]
 mod testing;
 
-pub use cluster::MAX_NODES as MAX_CLUSTER;
+pub use cluster::{MAX_WORK, elementwise_work, work};
 pub(crate) use distributions::low_and_span as integer_range;
 pub(crate) use parts::{view_pad as padded, view_slice as sliced};
 pub use random::is_random_bits;

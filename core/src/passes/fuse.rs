@@ -18,9 +18,9 @@ use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
 use crate::op::{Meaning, Op};
-use crate::ops::MAX_CLUSTER as MAX_NODES;
 use crate::ops::is_random_bits;
 use crate::ops::phases::Reduced;
+use crate::ops::{MAX_WORK, work};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -81,17 +81,20 @@ impl Clusters {
         }
         // A part that is too large is cut in topological order, so that its pieces feed each other one way only.
         let mut open: BTreeMap<usize, usize> = BTreeMap::new();
-        let (mut of, mut members) = (vec![0; count], Vec::<Vec<usize>>::new());
+        let (mut of, mut members, mut works) = (vec![0; count], Vec::<Vec<usize>>::new(), Vec::new());
         for (unit, own) in of.iter_mut().enumerate() {
             let part = top(&mut root, unit);
+            let more: usize = units.members[unit].iter().map(|&node| work(graph, &graph.nodes()[node])).sum();
             let cluster = match open.get(&part) {
-                Some(&cluster) if members[cluster].len() < MAX_NODES => cluster,
+                Some(&cluster) if works[cluster] + more <= MAX_WORK => cluster,
                 _ => {
                     members.push(Vec::new());
+                    works.push(0);
                     members.len() - 1
                 }
             };
             open.insert(part, cluster);
+            works[cluster] += more;
             members[cluster].extend(&units.members[unit]);
             *own = cluster;
         }

@@ -6,14 +6,14 @@
 
 use super::key_input;
 use crate::cpu::cluster::{Cluster, Fold, Part, Phase, Slot, Source};
-use crate::cpu::tape::{Tape, weight};
+use crate::cpu::tape::Tape;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, Value};
 use crate::op::Meaning;
 use crate::ops::phases::{Form, Level, Phases};
-use crate::ops::{is_random_bits, reduction_loops};
-use crate::scalar::{Expression, Instruction, Register};
+use crate::ops::{elementwise_work, is_random_bits, reduction_loops};
+use crate::scalar::{Expression, Register};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The work for an element, in simple instructions, above which a value is kept for later phases.
@@ -132,7 +132,7 @@ impl Compiler<'_> {
         }
         let work = match (self.place(value), self.node(value)) {
             (Some((Level::Full, _)), Some(node)) => {
-                let mut work = own_work(self.region, node);
+                let mut work = elementwise_work(self.region, node);
                 for operand in node.operands() {
                     work += self.work(operand, known)?;
                 }
@@ -221,19 +221,6 @@ impl Compiler<'_> {
         }
         Ok(part.finish(stores.iter().map(|&(_, slot)| slot).collect(), 0, false))
     }
-}
-
-/// The work of an element-wise node for an element.
-fn own_work(region: &Graph, node: &Node) -> usize {
-    if is_random_bits(node) {
-        return weight(&Instruction::Random(0));
-    }
-    let Meaning::Scalar(meaning) = &node.op.def.meaning else { return 0 };
-    let mut expression = Expression::new();
-    let dtypes = node.inputs.iter().map(|&value| region.spec(value).dtype).enumerate();
-    let operands: Vec<_> = dtypes.map(|(index, dtype)| expression.input(index as u16, dtype)).collect();
-    meaning(&mut expression, &node.op.attrs, &operands);
-    expression.steps()[operands.len()..].iter().map(|step| weight(&step.instruction)).sum()
 }
 
 /// A part in the making.

@@ -5,7 +5,7 @@ use crate::graph::{Graph, Node, Source};
 use crate::op::Meaning;
 use crate::ops::epilogue::{is_product, product};
 use crate::ops::phases::{Reduced, is_move};
-use crate::ops::{MAX_CLUSTER, is_fold};
+use crate::ops::{MAX_WORK, is_fold, work};
 use crate::shape::Shape;
 
 /// For each node that is a cluster or could be in one: the first node that reads what it gives from outside, and why
@@ -33,7 +33,7 @@ struct Content {
     reduced: Option<Reduced>,
     /// The name of its product, if it has one.
     product: Option<&'static str>,
-    nodes: usize,
+    work: usize,
 }
 
 impl Content {
@@ -46,9 +46,9 @@ impl Content {
                 Some(reduced) => reduced.full.clone(),
                 None => graph.spec(node.first).shape.clone(),
             };
-            let nodes = nodes.iter().filter(|node| node.op.def.name != "constant").count();
+            let work = nodes.iter().map(|node| work(region, node)).sum();
             let product = product(region, region.nodes().iter()).map(|product| product.op.def.name);
-            return Some(Content { shape, reduced, product, nodes });
+            return Some(Content { shape, reduced, product, work });
         }
         let reduced = Reduced::of(graph, node);
         let shape = match &reduced {
@@ -57,7 +57,7 @@ impl Content {
             None => return None,
         };
         let product = is_product(graph, node).then_some(node.op.def.name);
-        Some(Content { shape, reduced, product, nodes: 1 })
+        Some(Content { shape, reduced, product, work: work(graph, node) })
     }
 
     /// Whether a value of that shape can be computed in a cluster of this content.
@@ -83,7 +83,7 @@ fn reason(graph: &Graph, own: &Content, user: &Node) -> String {
         (Some(a), Some(b)) if a != b => "a reduction over other axes or of another shape".into(),
         (None, Some(_)) if !other.has(&own.shape) => "another shape".into(),
         (_, None) if !own.has(&other.shape) => "another shape".into(),
-        _ if own.nodes + other.nodes > MAX_CLUSTER => format!("more than {MAX_CLUSTER} nodes"),
+        _ if own.work + other.work > MAX_WORK => format!("more work than {MAX_WORK} simple ops"),
         _ => "between them are other steps, or nothing is gained".into(),
     }
 }

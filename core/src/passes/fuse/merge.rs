@@ -11,9 +11,9 @@ use super::{edges, is_elementwise};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Source};
 use crate::meter::Meter;
-use crate::ops::MAX_CLUSTER as MAX_NODES;
 use crate::ops::epilogue::{self, is_product, product};
 use crate::ops::phases::{Level, Reduced, is_move, levels};
+use crate::ops::{MAX_WORK, work};
 use std::collections::HashSet;
 
 /// Units that stand further apart are not joined, so that the pass takes time in proportion to the graph.
@@ -88,6 +88,8 @@ struct Merger<'a> {
     of: Vec<usize>,
     /// The nodes of each unit, sorted; empty for those that were joined to another.
     members: Vec<Vec<usize>>,
+    /// The work of each unit.
+    works: Vec<usize>,
     /// Nodes that are units of their own, to stand behind this one.
     dropped: Vec<Vec<usize>>,
     /// What each unit is made around, if it is.
@@ -120,6 +122,7 @@ impl<'a> Merger<'a> {
             users,
             of: (0..count).collect(),
             members: (0..count).map(|node| vec![node]).collect(),
+            works: graph.nodes().iter().map(|node| work(graph, node)).collect(),
             dropped: vec![Vec::new(); count],
             cores: graph.nodes().iter().map(|node| core(graph, node)).collect(),
             is_output,
@@ -153,7 +156,7 @@ impl<'a> Merger<'a> {
 
     /// Joins two units if they can be one; `apart` if there need not be an edge between them.
     fn join(&mut self, a: usize, b: usize, apart: bool) -> bool {
-        if a == b || self.members[a].len() + self.members[b].len() > MAX_NODES {
+        if a == b || self.works[a] + self.works[b] > MAX_WORK {
             return false;
         }
         let (first, second) = if self.position[a] < self.position[b] { (a, b) } else { (b, a) };
@@ -233,6 +236,7 @@ impl<'a> Merger<'a> {
         moved.iter().for_each(|&node| self.of[node] = first);
         self.members[first].extend(moved);
         self.members[first].sort_unstable();
+        self.works[first] += std::mem::take(&mut self.works[second]);
         self.cores[first] = self.cores[first].or(self.cores[second]);
         true
     }
