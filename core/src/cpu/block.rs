@@ -102,7 +102,7 @@ impl Block {
     ) -> Result<Block> {
         let budget = budget.or_else(|| (bytes >= LARGE).then(Budget::of_nobody));
         let layout = layout(sizes.len(), bytes)?;
-        let kept = budget.and_then(|budget| budget.kept(layout));
+        let kept = budget.and_then(|budget| budget.kept(layout, bytes as u64));
         let chunk = kept.map_or_else(|| charged(layout, bytes, budget, false), Ok)?;
         let block = Block::describe(chunk, dtype, sizes, bytes, Memory::Own(budget.cloned()), None);
         // What is read all the same shows in tests; the pages of larger ones stay the system's until they are needed.

@@ -145,10 +145,10 @@ impl Budget {
         self.release(bytes);
     }
 
-    /// Memory of that layout that was kept; it is still charged.
-    pub fn kept(&self, layout: Layout) -> Option<Chunk> {
+    /// Memory of that layout that was kept; for `bytes` of it this is still charged.
+    pub fn kept(&self, layout: Layout, bytes: u64) -> Option<Chunk> {
         let mut kept = self.try_kept()?;
-        let index = kept.iter().rposition(|chunk| chunk.layout == layout)?;
+        let index = kept.iter().rposition(|chunk| chunk.layout == layout && chunk.charged == bytes)?;
         Some(kept.swap_remove(index))
     }
 
