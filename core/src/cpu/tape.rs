@@ -118,8 +118,27 @@ pub(super) struct Run<'a> {
 /// A run in scratch memory.
 pub(super) struct Worker<'a> {
     run: &'a Run<'a>,
-    table: &'a mut [Operand],
+    table: Table<'a>,
     tiles: *mut u8,
+}
+
+/// Where the elements of each place are. Data and limits lie apart: an entry that was just written in two parts and is read
+/// in one, as an operand would be, makes the processor wait.
+struct Table<'a> {
+    data: &'a mut [*const u8],
+    limits: &'a mut [usize],
+}
+
+impl Table<'_> {
+    #[inline(always)]
+    fn get(&self, place: u32) -> Operand {
+        Operand { data: self.data[place as usize], limit: self.limits[place as usize] }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, place: u32, operand: Operand) {
+        (self.data[place as usize], self.limits[place as usize]) = (operand.data, operand.limit);
+    }
 }
 
 /// Sees the outputs of a tile that are only looked at, as they are stored: the number of the output, its elements.
@@ -281,18 +300,25 @@ impl Run<'_> {
         // SAFETY: within the memory; the table lies before the tiles, and lines are aligned for its entries. The entries
         // are written before they become a slice, and tiles before they are read.
         unsafe {
-            let table: *mut Operand = memory.cast();
+            let places = self.tape.places.len();
+            let data: *mut *const u8 = memory.cast();
+            let limits: *mut usize = data.add(places).cast();
             let tiles: *mut u8 = memory.add(table_lines).cast();
             for (i, place) in self.tape.places.iter().enumerate() {
-                table.add(i).write(match place.constant {
+                let operand = match place.constant {
                     true => Operand::block(self.tape.constants.as_ptr().cast::<u8>().add(place.offset)),
                     false => Operand::tile(tiles.add(place.offset)),
-                });
+                };
+                data.add(i).write(operand.data);
+                limits.add(i).write(operand.limit);
             }
-            let table = std::slice::from_raw_parts_mut(table, self.tape.places.len());
+            let mut table = Table {
+                data: std::slice::from_raw_parts_mut(data, places),
+                limits: std::slice::from_raw_parts_mut(limits, places),
+            };
             for (input, feed) in self.tape.inputs.iter().zip(self.feeds) {
                 if feed.pattern == Pattern::Uniform && count > 0 {
-                    table[input.place as usize] = self.repeat(input, feed.data, tiles, count.min(BLOCK));
+                    table.set(input.place, self.repeat(input, feed.data, tiles, count.min(BLOCK)));
                 }
             }
             work(&mut Worker { run: self, table, tiles });
@@ -386,19 +412,20 @@ impl Worker<'_> {
         unsafe {
             for (input, feed) in tape.inputs.iter().zip(run.feeds) {
                 if feed.pattern != Pattern::Uniform {
-                    self.table[input.place as usize] = run.load(input, feed, start, count, self.tiles);
+                    self.table.set(input.place, run.load(input, feed, start, count, self.tiles));
                 }
             }
             for (output, sink) in stored().filter(|(_, sink)| sink.direct) {
-                self.table[output.place as usize] = Operand::tile(sink.data.add(start * output.dtype.size()));
+                self.table.set(output.place, Operand::tile(sink.data.add(start * output.dtype.size())));
             }
             for code in &tape.code {
-                let operands = code.operands.map(|place| self.table[place as usize]);
+                let [x, y, z] = code.operands;
+                let operands = [self.table.get(x), self.table.get(y), self.table.get(z)];
                 let count = planted!("kernel: the last element of a tail", count, count - usize::from(count % 16 == 3));
-                (code.run)(self.table[code.out as usize].data.cast_mut(), operands, count);
+                (code.run)(self.table.get(code.out).data.cast_mut(), operands, count);
             }
             for (number, output) in seen.iter().enumerate() {
-                let from = self.table[output.place as usize];
+                let from = self.table.get(output.place);
                 match output.narrow {
                     // Where narrow types are gathered; all inputs are widened by now.
                     Some(narrow) => {
@@ -409,7 +436,7 @@ impl Worker<'_> {
                 }
             }
             for (output, sink) in stored().filter(|(_, sink)| !sink.direct) {
-                let (from, width) = (self.table[output.place as usize], output.dtype.size());
+                let (from, width) = (self.table.get(output.place), output.dtype.size());
                 let to = sink.data.add(start * width);
                 match output.narrow {
                     Some(narrow) => narrow(to, [from; 3], count),
