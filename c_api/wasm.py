@@ -25,8 +25,8 @@ MODULE = ROOT / "go" / "internal" / "wasm" / "caudal.wasm"
 NOTES = MODULE.with_name("caudal.wasm.json")
 TARGET = "wasm32-unknown-unknown"
 INSTALL = ROOT.parent / "shared" / "toolchain" / "install-wasm-std.sh"
-# Less inlining and unrolling than opt-level 2 would do: the kernels say themselves what is inlined, their blocks have known
-# sizes, and the rest should be small. It saves 50 KB of what a page loads, and no step is slower.
+# Less inlining and unrolling than opt-level 2 would do: the kernels say themselves what is inlined, their blocks have
+# known sizes, and the rest should be small. It saves 50 KB of what a page loads, and no step is slower.
 FLAGS = ["-Ctarget-feature=+simd128", "-Cllvm-args=-inline-threshold=15"]
 FLAGS += ["-Cllvm-args=-unroll-runtime=false", "-Cllvm-args=-unroll-allow-partial=false"]
 
