@@ -182,13 +182,14 @@ test("the page whose GPU process is killed while nothing runs goes on with what 
     await slide(page, "steps", 10);
     await page.click("#train");
     await trainedOn(page);
-    const taught = await pick(page, 3);
+    // A software GPU may take longer for an answer than others are waited for; that of the picture before is not taken.
+    const taught = await pick(page, 3, 2000);
     await killGpu(own);
     await pick(page, 4);
     // An answer may still be that of before, until the page has found the GPU lost and gone on.
     const isNear = (found) => found.every((share, at) => Math.abs(share - taught[at]) <= 1e-4);
     for (let left = 100; left > 0 && !isNear(await pick(page, 3)); left--) await pick(page, 4);
-    assertNear(await pick(page, 3), taught, 1e-4);
+    assertNear(await pick(page, 3, 2000), taught, 1e-4);
     await assertNoError(page);
     assert.equal(await deviceOf(page), "gpu:0");
   });

@@ -20,12 +20,12 @@ export async function ready(page) {
   await page.waitForFunction(() => document.querySelector("#bars .most") && !document.querySelector("#download").disabled);
 }
 
-/** The ten probabilities, in full, once they have settled. */
-export async function probabilities(page) {
+/** The ten probabilities, in full, once they have not changed for `quiet` milliseconds. */
+export async function probabilities(page, quiet = 120) {
   const read = () => page.$$eval("#bars li", (rows) => rows.map((row) => Number(row.dataset.probability || NaN)));
   let last = await read();
   for (;;) {
-    await page.waitForTimeout(120);
+    await page.waitForTimeout(quiet);
     const now = await read();
     if (String(now) === String(last)) return now;
     last = now;
@@ -33,9 +33,9 @@ export async function probabilities(page) {
 }
 
 /** Picks a test picture and gives its probabilities. */
-export async function pick(page, index) {
+export async function pick(page, index, quiet) {
   await page.locator("#pictures button").nth(index).click();
-  return probabilities(page);
+  return probabilities(page, quiet);
 }
 
 /** Draws a line through points with the mouse. */
