@@ -27,8 +27,12 @@ TARGET = "wasm32-unknown-unknown"
 INSTALL = ROOT.parent / "shared" / "toolchain" / "install-wasm-std.sh"
 # Less inlining and unrolling than opt-level 2 would do: the kernels say themselves what is inlined, their blocks have
 # known sizes, and the rest should be small. It saves 50 KB of what a page loads, and no step is slower.
-FLAGS = ["-Ctarget-feature=+simd128", "-Cllvm-args=-inline-threshold=15"]
-FLAGS += ["-Cllvm-args=-unroll-runtime=false", "-Cllvm-args=-unroll-allow-partial=false"]
+FLAGS = [
+    "-Ctarget-feature=+simd128",
+    "-Cllvm-args=-inline-threshold=15",
+    "-Cllvm-args=-unroll-runtime=false",
+    "-Cllvm-args=-unroll-allow-partial=false",
+]
 
 
 def said(*command: str) -> str:

@@ -1,7 +1,7 @@
 //! Random graphs of element-wise ops, random bits, reductions over all kinds of axes, matrix products, moves, and the
 //! composites that are made of them, forward and backward: fused they give the bits that they give op by op.
 //!
-//! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` which one alone:
+//! `CAUDAL_GRAPHS` says how many (300), `CAUDAL_GRAPH` the first one, without the other it alone:
 //! `CAUDAL_GRAPHS=10000 cargo test --release -p caudal --test fusion`.
 
 mod support;
@@ -306,10 +306,6 @@ fn random_inputs(graph: &Graph, seed: u64, [m, n, b]: [usize; 3]) -> Vec<Tensor>
     graph.inputs().iter().map(draw).collect()
 }
 
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
-}
-
 /// Runs a graph in pieces as short as they can be.
 fn in_pieces(executable: &Arc<Executable>, graph: &Graph, inputs: &[Tensor]) -> Vec<Tensor> {
     let mut sizes = Bindings::new();
@@ -323,10 +319,7 @@ fn in_pieces(executable: &Arc<Executable>, graph: &Graph, inputs: &[Tensor]) -> 
 
 #[test]
 fn fused_graphs_give_the_bits_that_their_ops_give_one_by_one() {
-    let seeds = match setting("CAUDAL_GRAPH") {
-        Some(seed) => seed..seed + 1,
-        None => 0..setting("CAUDAL_GRAPHS").unwrap_or(300),
-    };
+    let seeds = support::seeds(300);
     let (mut fused, mut followed, mut random, many) = (0, 0, 0, seeds.end - seeds.start >= 300);
     for seed in seeds {
         let graph = random_graph(seed);

@@ -126,13 +126,10 @@ fn compare(what: &str, graph: &Graph, inputs: &[Tensor], failures: &mut Vec<Stri
     }
 }
 
-/// `CAUDAL_GRAPHS` says how many (24), `CAUDAL_GRAPH` the first, without the other it alone.
+/// See [`support::seeds`] for more graphs.
 #[test]
 fn fused_kernels_give_what_the_ops_give_one_by_one_on_the_cpu() {
-    let setting = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let (first, count) = (setting("CAUDAL_GRAPH"), setting("CAUDAL_GRAPHS"));
-    let seeds = first.unwrap_or(0)..first.unwrap_or(0) + count.unwrap_or(if first.is_some() { 1 } else { 24 });
-    for seed in seeds {
+    for seed in support::seeds(24) {
         let (graph, inputs) = support::whole::graph(seed);
         let expected = support::run_through(&graph, passes::PLAIN, &inputs).unwrap();
         let (given, host) = run_there(&format!("graph {seed}"), &graph, &inputs);

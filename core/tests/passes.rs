@@ -611,6 +611,22 @@ fn a_cluster_has_the_work_of_512_simple_ops() {
     assert_eq!(chain("sin", 65), [78, 52]);
 }
 
+#[test]
+fn a_long_chain_is_one_cluster_with_the_reduction_in_it() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", spec("float32[n, 40]")).unwrap();
+    let mut value = x;
+    for _ in 0..250 {
+        let negated = apply(&mut graph, "neg", "{}", &[value]);
+        value = graph.add(negated, x).unwrap();
+    }
+    let total = apply(&mut graph, "sum", r#"{"axis": [1], "keepdims": true}"#, &[value]);
+    let product = graph.mul(value, total).unwrap();
+    graph.set_outputs(vec![product]).unwrap();
+    assert_eq!(clusters(&through(&graph, &["fuse"])), [502]);
+    support::run(&graph, &[Generator(1).tensor(&spec("float32[6, 40]"), -2.0, 2.0)]);
+}
+
 /// The names of a graph's steps, for each cluster what it holds, constants not counted; after all passes.
 fn steps(graph: &Graph) -> Vec<String> {
     let made = passes::run(&Arc::new(graph.clone()), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();

@@ -2,7 +2,7 @@
 
 use super::memory::{ALIGNMENT, Budget, Buffer, Chunk, LARGE, Watched};
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::device::DeviceBuffer;
 use crate::meter::Charge;
 use std::alloc::Layout;
@@ -82,7 +82,7 @@ impl Block {
     /// # Errors
     /// `memory`: over the budget, or the system has no more.
     pub fn zeroed(dtype: DType, sizes: &[usize], bytes: usize, budget: Option<&Arc<Budget>>) -> Result<Block> {
-        let chunk = charged(layout(sizes.len(), bytes)?, bytes, budget, true)?;
+        let chunk = Chunk::new(layout(sizes.len(), bytes), true, bytes, budget)?;
         Ok(Block::describe(chunk, dtype, sizes, bytes, Memory::Own(budget.cloned()), None))
     }
 
@@ -101,9 +101,9 @@ impl Block {
         budget: Option<&Arc<Budget>>,
     ) -> Result<Block> {
         let budget = budget.or_else(|| (bytes >= LARGE).then(Budget::of_nobody));
-        let layout = layout(sizes.len(), bytes)?;
-        let kept = budget.and_then(|budget| budget.kept(layout, bytes as u64));
-        let chunk = kept.map_or_else(|| charged(layout, bytes, budget, false), Ok)?;
+        let layout = layout(sizes.len(), bytes);
+        let kept = budget.and_then(|budget| budget.kept(layout?, bytes as u64));
+        let chunk = kept.map_or_else(|| Chunk::new(layout, false, bytes, budget), Ok)?;
         let block = Block::describe(chunk, dtype, sizes, bytes, Memory::Own(budget.cloned()), None);
         // What is read all the same shows in tests; the pages of larger ones stay the system's until they are needed.
         if cfg!(debug_assertions) && bytes < LARGE {
@@ -154,7 +154,7 @@ impl Block {
 
     /// A block whose elements are at `data`, in memory that is not its own.
     fn elsewhere(dtype: DType, sizes: &[usize], bytes: usize, memory: Memory, data: *const u8) -> Result<Block> {
-        let chunk = charged(layout(sizes.len(), 0)?, 0, None, false)?;
+        let chunk = Chunk::new(layout(sizes.len(), 0), false, 0, None)?;
         Ok(Block::describe(chunk, dtype, sizes, bytes, memory, Some(data)))
     }
 
@@ -283,34 +283,10 @@ impl Block {
     }
 }
 
-/// The layout of a block with so many sizes and bytes of its own.
-///
-/// # Errors
-/// `memory`: it is larger than memory can be.
-fn layout(sizes: usize, bytes: usize) -> Result<Layout> {
+/// The layout of a block with so many sizes and bytes of its own; none if it is larger than memory can be.
+fn layout(sizes: usize, bytes: usize) -> Option<Layout> {
     let described = size_of::<Header>() + sizes * (size_of::<i64>() + size_of::<usize>()) + ALIGNMENT;
-    let layout = described.checked_add(bytes).and_then(|total| Layout::from_size_align(total, BASE).ok());
-    layout.ok_or_else(|| no_memory(bytes))
-}
-
-/// Memory for a block, of which `bytes` are charged.
-///
-/// # Errors
-/// `memory`: over the budget, or the system has no more.
-fn charged(layout: Layout, bytes: usize, budget: Option<&Arc<Budget>>, zeroed: bool) -> Result<Chunk> {
-    if let Some(budget) = budget {
-        budget.charge(bytes as u64)?;
-    }
-    Chunk::new(layout, zeroed, bytes as u64).ok_or_else(|| {
-        if let Some(budget) = budget {
-            budget.release(bytes as u64);
-        }
-        no_memory(bytes)
-    })
-}
-
-fn no_memory(bytes: usize) -> Error {
-    Error::memory(format!("the system has no {bytes} bytes of memory"))
+    Layout::from_size_align(described.checked_add(bytes)?, BASE).ok()
 }
 
 impl Clone for Block {

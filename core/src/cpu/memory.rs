@@ -106,7 +106,7 @@ impl Budget {
         let fitting = idle.iter().enumerate().filter(|(_, buffer)| buffer.len() >= bytes);
         if let Some(index) = fitting.min_by_key(|(_, buffer)| buffer.len()).map(|(index, _)| index) {
             let mut buffer = idle.swap_remove(index);
-            buffer.owner = Owner::Heap(Some(self.clone()));
+            buffer.belong_to(Some(self.clone()));
             return Ok(buffer);
         }
         drop(idle);
@@ -119,7 +119,7 @@ impl Budget {
     pub fn keep(&self, mut buffer: Buffer) {
         let mut idle = self.lock_idle();
         if buffer.len != 0 && idle.try_reserve(1).is_ok() {
-            buffer.owner = Owner::Heap(None);
+            buffer.belong_to(None);
             idle.push(buffer);
         }
     }
@@ -195,11 +195,26 @@ pub struct Chunk {
 unsafe impl Send for Chunk {}
 
 impl Chunk {
-    /// Memory of a layout whose size is not 0, as the allocator leaves it or all zeros; none if there is no more.
-    pub fn new(layout: Layout, zeroed: bool, charged: u64) -> Option<Chunk> {
-        // SAFETY: the size is not 0.
-        let start = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
-        NonNull::new(start).map(|start| Chunk { start, layout, charged })
+    /// Memory of a layout whose size is not 0, as the allocator leaves it or all zeros. `bytes` of it are charged to `budget`,
+    /// and are the holder's to give back.
+    ///
+    /// # Errors
+    /// `memory`: over the budget, the system has no more, or there is no such layout.
+    pub fn new(layout: Option<Layout>, zeroed: bool, bytes: usize, budget: Option<&Arc<Budget>>) -> Result<Chunk> {
+        if let Some(budget) = budget {
+            budget.charge(bytes as u64)?;
+        }
+        let chunk = layout.and_then(|layout| {
+            // SAFETY: the size is not 0.
+            let start = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+            NonNull::new(start).map(|start| Chunk { start, layout, charged: bytes as u64 })
+        });
+        chunk.ok_or_else(|| {
+            if let Some(budget) = budget {
+                budget.release(bytes as u64);
+            }
+            Error::memory(format!("the system has no {bytes} bytes of memory"))
+        })
     }
 }
 
@@ -220,8 +235,8 @@ pub trait Watched: Send + Sync {
 }
 
 enum Owner {
-    /// Allocated here with `ALIGNMENT`; gives its bytes back to the budget.
-    Heap(Option<Arc<Budget>>),
+    /// Allocated here, unless it is empty; gives its bytes back to the budget.
+    Heap(#[allow(dead_code, reason = "held for its drop")] Option<Chunk>, Option<Arc<Budget>>),
     /// Memory of someone else, who keeps it alive as long as this value lives.
     Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
     /// As `Foreign`, but looked at before runs.
@@ -232,8 +247,6 @@ enum Owner {
 pub struct Buffer {
     data: NonNull<u8>,
     len: usize,
-    /// Bytes between the start of the allocation and `data`.
-    before: usize,
     owner: Owner,
 }
 
@@ -258,29 +271,20 @@ impl Buffer {
     /// # Errors
     /// `memory`: over the budget, or the system has no more.
     pub fn zeroed(len: usize, budget: Option<&Arc<Budget>>) -> Result<Buffer> {
-        if let Some(budget) = budget {
-            budget.charge(len as u64)?;
-        }
-        let owner = Owner::Heap(budget.cloned());
         if len == 0 {
-            return Ok(Buffer { data: NonNull::<Line>::dangling().cast(), len, before: 0, owner });
+            let owner = Owner::Heap(None, budget.cloned());
+            return Ok(Buffer { data: NonNull::<Line>::dangling().cast(), len, owner });
         }
-        let start = layout(len).and_then(|layout| {
-            // SAFETY: the size is not 0.
-            NonNull::new(unsafe { alloc_zeroed(layout) })
-        });
-        match start {
-            Some(start) => {
-                let before = start.align_offset(ALIGNMENT);
-                // SAFETY: `layout` has room for so many bytes before the data.
-                Ok(Buffer { data: unsafe { start.add(before) }, len, before, owner })
-            }
-            None => {
-                if let Some(budget) = budget {
-                    budget.release(len as u64);
-                }
-                Err(Error::memory(format!("the system has no {len} bytes of memory")))
-            }
+        let chunk = Chunk::new(layout(len), true, len, budget)?;
+        // SAFETY: `layout` has room for so many bytes before the data.
+        let data = unsafe { chunk.start.add(chunk.start.align_offset(ALIGNMENT)) };
+        Ok(Buffer { data, len, owner: Owner::Heap(Some(chunk), budget.cloned()) })
+    }
+
+    /// Sets the budget that memory allocated here gives its bytes back to.
+    fn belong_to(&mut self, owner: Option<Arc<Budget>>) {
+        if let Owner::Heap(_, budget) = &mut self.owner {
+            *budget = owner;
         }
     }
 
@@ -289,7 +293,7 @@ impl Buffer {
     /// # Safety
     /// `data` must be readable for `len` bytes, unchanged, as long as `owner` lives.
     pub unsafe fn foreign(data: NonNull<u8>, len: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
-        Buffer { data, len, before: 0, owner: Owner::Foreign(owner) }
+        Buffer { data, len, owner: Owner::Foreign(owner) }
     }
 
     /// Memory that `owner` keeps alive, and unchanged as long as its check succeeds; it is never written. Whoever reads
@@ -298,7 +302,7 @@ impl Buffer {
     /// # Safety
     /// `data` must be readable for `len` bytes as long as `owner` lives and its check succeeds.
     pub unsafe fn watched(data: NonNull<u8>, len: usize, owner: Arc<dyn Watched>) -> Buffer {
-        Buffer { data, len, before: 0, owner: Owner::Watched(owner) }
+        Buffer { data, len, owner: Owner::Watched(owner) }
     }
 
     /// A part of a buffer, which it keeps alive. It is never written, and neither is `whole` any more.
@@ -324,14 +328,14 @@ impl Buffer {
 
     /// Whether it was allocated here, so that it may be written.
     pub fn is_own(&self) -> bool {
-        matches!(self.owner, Owner::Heap(_))
+        matches!(self.owner, Owner::Heap(..))
     }
 
     /// The owner of memory that was made by [`Buffer::watched`] or is a part of it.
     pub fn watched_owner(&self) -> Option<&Arc<dyn Watched>> {
         match &self.owner {
             Owner::Watched(owner) => Some(owner),
-            Owner::Heap(_) | Owner::Foreign(_) => None,
+            Owner::Heap(..) | Owner::Foreign(_) => None,
         }
     }
 
@@ -345,7 +349,7 @@ impl Buffer {
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match self.owner {
             // SAFETY: valid for `len` bytes, and `&mut self` is the only access.
-            Owner::Heap(_) => Some(unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }),
+            Owner::Heap(..) => Some(unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr(), self.len) }),
             Owner::Foreign(_) | Owner::Watched(_) => None,
         }
     }
@@ -368,14 +372,8 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Owner::Heap(budget) = &self.owner {
-            if let Some(layout) = layout(self.len).filter(|_| self.len != 0) {
-                // SAFETY: allocated in `zeroed` with exactly this layout, so many bytes before the data.
-                unsafe { dealloc(self.data.as_ptr().sub(self.before), layout) }
-            }
-            if let Some(budget) = budget {
-                budget.release(self.len as u64);
-            }
+        if let Owner::Heap(_, Some(budget)) = &self.owner {
+            budget.release(self.len as u64);
         }
     }
 }

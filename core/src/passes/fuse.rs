@@ -18,9 +18,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
 use crate::op::{Meaning, Op};
-use crate::ops::is_random_bits;
 use crate::ops::phases::Reduced;
-use crate::ops::{MAX_WORK, work};
+use crate::ops::{MAX_WORK, is_random_bits};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -84,7 +83,7 @@ impl Clusters {
         let (mut of, mut members, mut works) = (vec![0; count], Vec::<Vec<usize>>::new(), Vec::new());
         for (unit, own) in of.iter_mut().enumerate() {
             let part = top(&mut root, unit);
-            let more: usize = units.members[unit].iter().map(|&node| work(graph, &graph.nodes()[node])).sum();
+            let more = units.work(unit);
             let cluster = match open.get(&part) {
                 Some(&cluster) if works[cluster] + more <= MAX_WORK => cluster,
                 _ => {

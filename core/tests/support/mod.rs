@@ -12,7 +12,17 @@ use caudal::run::Limits;
 use caudal::run::function::Executable;
 use caudal::shape::Bindings;
 use caudal::{Attrs, DType, Graph, Op, Result, Spec, Tensor, Value, json, ops};
+use std::ops::Range;
 use std::sync::Arc;
+
+/// The seeds of random graphs: from the environment's `CAUDAL_GRAPH` on (0) as many as `CAUDAL_GRAPHS` says, else that one
+/// alone, or `usual`.
+pub fn seeds(usual: u64) -> Range<u64> {
+    let setting = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let (first, count) = (setting("CAUDAL_GRAPH"), setting("CAUDAL_GRAPHS"));
+    let start = first.unwrap_or(0);
+    start..start + count.unwrap_or(if first.is_some() { 1 } else { usual })
+}
 
 pub fn spec(text: &str) -> Spec {
     Spec::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))

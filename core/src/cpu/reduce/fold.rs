@@ -73,16 +73,6 @@ pub trait Arithmetic: Element {
     fn above(self, other: Self) -> bool;
     /// Whether it wins over `other` as a minimum.
     fn below(self, other: Self) -> bool;
-    /// The one that wins as a maximum, itself if neither does.
-    #[inline(always)]
-    fn greatest(self, other: Self) -> Self {
-        if other.above(self) { other } else { self }
-    }
-    /// The one that wins as a minimum, itself if neither does.
-    #[inline(always)]
-    fn least(self, other: Self) -> Self {
-        if other.below(self) { other } else { self }
-    }
 }
 
 macro_rules! integers {
@@ -135,17 +125,6 @@ macro_rules! floats {
             #[inline(always)]
             fn below(self, other: $type) -> bool {
                 (self < other) | (self.is_nan() & !other.is_nan())
-            }
-            // As machines have it, but that theirs loses a NaN of `other`.
-            #[inline(always)]
-            fn greatest(self, other: $type) -> $type {
-                let greater = if other > self { other } else { self };
-                if planted!("kernel: NaN never wins", other.is_nan(), false) { other } else { greater }
-            }
-            #[inline(always)]
-            fn least(self, other: $type) -> $type {
-                let less = if other < self { other } else { self };
-                if other.is_nan() { other } else { less }
             }
         }
         as_they_are!($type);
@@ -221,9 +200,9 @@ folds! {
     /// The product; integers wrap.
     Product(false): ONE, |left, right| left.times(right);
     /// The greatest; NaN wins, of equal ones the first.
-    Max(true): LOWEST, |left, right| left.greatest(right);
+    Max(true): LOWEST, |left, right| if right.above(left) { right } else { left };
     /// The least; NaN wins, of equal ones the first.
-    Min(true): HIGHEST, |left, right| left.least(right);
+    Min(true): HIGHEST, |left, right| if right.below(left) { right } else { left };
 }
 
 macro_rules! predicates {

@@ -29,12 +29,25 @@ pub struct Units {
     pub of: Vec<usize>,
     /// The nodes of each unit in topological order.
     pub members: Vec<Vec<usize>>,
+    /// The work of each node in a cluster.
+    works: Vec<usize>,
+}
+
+impl Units {
+    /// The work of a unit in a cluster.
+    pub fn work(&self, unit: usize) -> usize {
+        self.members[unit].iter().map(|&node| self.works[node]).sum()
+    }
+}
+
+fn works(graph: &Graph) -> Vec<usize> {
+    graph.nodes().iter().map(|node| work(graph, node)).collect()
 }
 
 /// Units of one node each.
 pub fn single(graph: &Graph) -> Units {
     let nodes = 0..graph.nodes().len();
-    Units { of: nodes.clone().collect(), members: nodes.map(|node| vec![node]).collect() }
+    Units { of: nodes.clone().collect(), members: nodes.map(|node| vec![node]).collect(), works: works(graph) }
 }
 
 /// The units of a graph.
@@ -42,7 +55,8 @@ pub fn single(graph: &Graph) -> Units {
 /// # Errors
 /// What the meter refuses.
 pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
-    let mut merger = Merger::new(graph);
+    let works = works(graph);
+    let mut merger = Merger::new(graph, &works);
     for core in [Core::Reduction, Core::Product] {
         if merger.cores.contains(&Some(core)) {
             for _ in 0..ROUNDS {
@@ -53,7 +67,7 @@ pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
         }
     }
     merger.drop_moves();
-    let mut units = Units { of: vec![0; graph.nodes().len()], members: Vec::new() };
+    let mut units = Units { of: vec![0; graph.nodes().len()], members: Vec::new(), works };
     for &unit in merger.order.iter().filter(|unit| **unit != GONE) {
         let mut add = |members: Vec<usize>| {
             members.iter().for_each(|&node| units.of[node] = units.members.len());
@@ -103,7 +117,7 @@ struct Merger<'a> {
 }
 
 impl<'a> Merger<'a> {
-    fn new(graph: &'a Graph) -> Merger<'a> {
+    fn new(graph: &'a Graph, works: &[usize]) -> Merger<'a> {
         let count = graph.nodes().len();
         let mut users = vec![Vec::new(); count];
         for (consumer, producer) in edges(graph) {
@@ -122,7 +136,7 @@ impl<'a> Merger<'a> {
             users,
             of: (0..count).collect(),
             members: (0..count).map(|node| vec![node]).collect(),
-            works: graph.nodes().iter().map(|node| work(graph, node)).collect(),
+            works: works.to_vec(),
             dropped: vec![Vec::new(); count],
             cores: graph.nodes().iter().map(|node| core(graph, node)).collect(),
             is_output,
