@@ -20,7 +20,7 @@ DATA := /usr/share/datasets/fashion-mnist
 GENERATED := c_api/include/caudal.h c_api/symbols.txt python/caudal/ops.py js/src/ops.ts go/ops/ops.go \
              go/internal/engine/functions.go go/internal/native/call.h docs/ops.md tests/vectors/samples.json
 NATIVE := Cargo.toml rust-toolchain.toml pyproject.toml $(wildcard Cargo.lock) \
-          $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.h' -o -name Cargo.toml \) -print)
+          $(shell find core c_api -path core/gen -prune -o -type f \( -name '*.rs' -o -name '*.wgsl' -o -name '*.h' -o -name Cargo.toml \) -print)
 PACKAGE := $(shell find python/caudal -name _native -prune -o -type f \( -name '*.py' -o -name 'py.typed' \) -print)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Stamps: each says that a step was done after what it depends on last changed.

@@ -50,12 +50,18 @@ function opened(): Promise<Opened | undefined> {
 async function open(): Promise<Opened | undefined> {
   const gpu = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter || !(adapter.limits["maxComputeInvocationsPerWorkgroup"]! >= MIN_INVOCATIONS)) return undefined;
+  if (!gpu || !adapter || !(adapter.limits["maxComputeInvocationsPerWorkgroup"]! >= MIN_INVOCATIONS)) return undefined;
   const device = await adapter.requestDevice({
     requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
     requiredLimits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])),
   });
-  return { number: ++count, device, facts: JSON.stringify({ number: count, ...factsOf(adapter) }) };
+  const facts = { number: ++count, ...factsOf(adapter), subgroups: knowsSubgroups(gpu, adapter) };
+  return { number: count, device, facts: JSON.stringify(facts) };
+}
+
+/** Shaders count the invocations of a workgroup along its subgroups, whose numbers are a feature of the language. */
+function knowsSubgroups(gpu: GPU, adapter: GPUAdapter): boolean {
+  return adapter.features.has("subgroups") && (gpu.wgslLanguageFeatures?.has("subgroup_id") ?? false);
 }
 
 function factsOf(adapter: GPUAdapter): object {
@@ -68,7 +74,6 @@ function factsOf(adapter: GPUAdapter): object {
     // Where it stands in for a GPU some do not say so.
     software: isFallback || /swiftshader|llvmpipe|basic render/i.test(name),
     f16: features.has("shader-f16"),
-    subgroups: features.has("subgroups"),
     binding_bytes: limits["maxStorageBufferBindingSize"],
     buffer_bytes: limits["maxBufferSize"],
     storage_buffers: limits["maxStorageBuffersPerShaderStage"],

@@ -70,6 +70,8 @@ export interface GPUAdapter {
 }
 
 export interface GPU {
+  /** Missing where it came before language features had names. */
+  readonly wgslLanguageFeatures?: { has(name: string): boolean };
   requestAdapter(options?: { powerPreference?: "high-performance" }): Promise<GPUAdapter | null>;
 }
 

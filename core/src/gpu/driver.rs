@@ -2,6 +2,7 @@
 
 use super::command::{Access, BufferId, Command, Part, PipelineId, Shader};
 use super::device::{Adapter, Device, Driver};
+use super::wgsl::ENABLE_SUBGROUPS;
 use crate::cpu::fork::section;
 use crate::cpu::memory::Buffer;
 use crate::cpu::single::stopped;
@@ -225,7 +226,9 @@ impl Wgpu {
     }
 
     fn compile(&self, shader: &Shader) -> Pipeline {
-        let source = wgpu::ShaderSource::Wgsl(shader.text.as_ref().into());
+        // Naga knows subgroups without the line that Tint wants, and refuses it.
+        let text = shader.text.strip_prefix(ENABLE_SUBGROUPS).unwrap_or(&shader.text);
+        let source = wgpu::ShaderSource::Wgsl(text.into());
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
         let entry = |(binding, access): (usize, &Access)| wgpu::BindGroupLayoutEntry {
             binding: binding as u32,

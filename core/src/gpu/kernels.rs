@@ -8,6 +8,7 @@ mod fold;
 mod gather;
 mod gemm;
 mod keys;
+mod lanes;
 mod movement;
 mod operand;
 mod places;

@@ -252,10 +252,17 @@ pub fn check_unless_double(name: &str, attrs: &str, inputs: &[Option<Tensor>], u
 
 /// Compares one call with the CPU.
 pub fn check(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_largest: bool) {
-    let what = format!("{name} {attrs} of {inputs:?}");
+    check_on(device().adapter(), name, attrs, inputs, units, of_largest);
+}
+
+/// As [`check`], printed for an adapter.
+pub fn check_on(adapter: &Adapter, name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64, of_largest: bool) {
+    let what = format!("{name} {attrs} of {inputs:?} as on {adapter:?}");
     let op = op(name, attrs);
     let expected = compute(&op, inputs).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let given = run(&op, inputs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let views = layouts(inputs);
+    let given = run_on(&op, inputs, &views.iter().map(Option::as_ref).collect::<Vec<_>>(), adapter);
+    let given = given.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(given.len(), expected.len(), "{what}");
     for (given, expected) in given.iter().zip(&expected) {
         assert_close(&what, given, expected, units, of_largest);
@@ -281,15 +288,13 @@ pub fn adapters() -> [Adapter; 2] {
     [Adapter { is_software: false, ..adapter.clone() }, adapter]
 }
 
+/// The adapter as it is, and as if shaders knew no subgroups.
+pub fn with_and_without_subgroups(adapter: Adapter) -> Vec<Adapter> {
+    let plain = Adapter { has_subgroups: false, ..adapter.clone() };
+    if plain == adapter { vec![plain] } else { vec![adapter, plain] }
+}
+
 /// As [`check`] of the largest element, with the shaders of both kinds of device.
 pub fn check_as_any(name: &str, attrs: &str, inputs: &[Option<Tensor>], units: f64) {
-    let op = op(name, attrs);
-    let views = layouts(inputs);
-    let views: Vec<_> = views.iter().map(Option::as_ref).collect();
-    let expected = compute(&op, inputs).unwrap_or_else(|error| panic!("{name} {attrs}: {error}"));
-    for adapter in adapters() {
-        let what = format!("{name} {attrs} of {views:?}, software: {}", adapter.is_software);
-        let given = run_on(&op, inputs, &views, &adapter).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_close(&what, &given[0], &expected[0], units, true);
-    }
+    adapters().iter().for_each(|adapter| check_on(adapter, name, attrs, inputs, units, true));
 }

@@ -18,6 +18,9 @@ pub use scalar::Values;
 /// The most workgroups along an axis that every device has.
 const GROUPS: u64 = 65_535;
 
+/// The first line of a shader that knows subgroups.
+pub const ENABLE_SUBGROUPS: &str = "enable subgroups;\n";
+
 /// The invocations of a workgroup in a shader that has no reason for another number.
 pub const INVOCATIONS: u32 = 256;
 
@@ -80,6 +83,7 @@ pub struct Source {
     body: String,
     depth: usize,
     names: usize,
+    has_subgroups: bool,
 }
 
 impl Source {
@@ -94,6 +98,7 @@ impl Source {
             body: String::new(),
             depth: 1,
             names: 0,
+            has_subgroups: false,
         }
     }
 
@@ -157,6 +162,13 @@ impl Source {
     /// A size or a stride as a param; strides below 0 wrap, as do sums with them.
     pub fn size(&mut self, value: impl TryInto<i64>) -> String {
         self.param(value.try_into().unwrap_or(0) as u32)
+    }
+
+    /// Makes `subgroup`, the number of an invocation's subgroup in its workgroup, `subgroup_size` and `subgroup_lane`
+    /// known. `lane` is then counted along subgroups, so that those of one are next to each other, which no device
+    /// promises of `local_invocation_index`. A workgroup must be a multiple of all sizes that subgroups have.
+    pub fn use_subgroups(&mut self) {
+        self.has_subgroups = true;
     }
 
     /// Makes a function of the library known.
@@ -261,7 +273,7 @@ impl Source {
             let zero = self.param(0);
             self.body.insert_str(0, &format!("    zero = {zero};\n"));
         }
-        let mut text = String::new();
+        let mut text = if self.has_subgroups { ENABLE_SUBGROUPS.to_string() } else { String::new() };
         for (index, (_, access, elements)) in self.bindings.iter().enumerate() {
             let ty = elements.array(*access == Access::Write);
             let access = if *access == Access::Read { "read" } else { "read_write" };
@@ -287,7 +299,14 @@ impl Source {
             "fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,\n",
         );
         text.push_str("    @builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>,\n");
-        text.push_str("    @builtin(local_invocation_index) lane: u32) {\n");
+        text.push_str(match self.has_subgroups {
+            true => {
+                "    @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_size) subgroup_size: u32,\n    \
+                 @builtin(subgroup_invocation_id) subgroup_lane: u32) {\n    \
+                 let lane = (subgroup * subgroup_size) + subgroup_lane;\n"
+            }
+            false => "    @builtin(local_invocation_index) lane: u32) {\n",
+        });
         text.push_str(&self.body);
         text.push_str("}\n");
         let slots = self.bindings.iter().map(|(slot, ..)| *slot).collect();

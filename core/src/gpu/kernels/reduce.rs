@@ -2,9 +2,11 @@
 //! its memory. A result of many elements is made in stages: each has a share of them become one partial result.
 
 use super::fold::Fold;
+use super::lanes::{Partial, Team};
 use crate::cpu::call::Layout;
 use crate::dtype::DType;
 use crate::gpu::command::Access;
+use crate::gpu::device::Adapter;
 use crate::gpu::kernel::{Launch, Printer, Recipe, Refusal, Request, Slot};
 use crate::gpu::wgsl::{INVOCATIONS, Source, cover};
 use crate::ops::reduced_axes;
@@ -67,11 +69,11 @@ fn reduce(request: &Request, fold: &Fold) -> Result<Recipe, Refusal> {
             return Err(Refusal(format!("{} elements are more than 31 bits count", stage.outputs.max(stage.length))));
         }
         if stage.parts == 1 {
-            recipe.launches.push(stage.launch(fold, Slot::Output(0), output.dtype)?);
+            recipe.launches.push(stage.launch(fold, Slot::Output(0), output.dtype, request.adapter)?);
             return Ok(recipe);
         }
         let work = recipe.work((stage.outputs * stage.parts * fold.bytes()) as u64);
-        recipe.launches.push(stage.launch(fold, work, output.dtype)?);
+        recipe.launches.push(stage.launch(fold, work, output.dtype, request.adapter)?);
         let dense = Layout::dense(output.dtype, &[stage.outputs, stage.parts]);
         let (kept, reduced) = (along(&dense, 0, |axis| axis == 0), along(&dense, 0, |axis| axis == 1));
         stage = Stage::new(work, kept, reduced, x.dtype);
@@ -109,7 +111,7 @@ impl Stage {
     }
 
     /// Prints it. Results go to the output, partial ones to a workspace.
-    fn launch(&self, fold: &Fold, to: Slot, dtype: DType) -> Result<Launch, Refusal> {
+    fn launch(&self, fold: &Fold, to: Slot, dtype: DType, adapter: &Adapter) -> Result<Launch, Refusal> {
         let mut source = Source::new([INVOCATIONS, 1, 1]);
         let (is_first, is_last) = (self.from == Slot::Input(0), to == Slot::Output(0));
         let x = match is_first {
@@ -123,7 +125,7 @@ impl Stage {
             false => source.raw(to, Access::Write, fold.array()),
         };
         fold.declare(&mut source, is_first, is_last);
-        self.print(&mut source, fold, |offset, number| match is_first {
+        self.print(&mut source, fold, adapter, |offset, number| match is_first {
             true => (fold.element)(&x.load(offset), number),
             false => format!("{}[{offset}]", x.name),
         });
@@ -139,7 +141,7 @@ impl Stage {
 
     /// Prints what leaves `total` of the part `part` of the result `output` in those lanes that write it: a block stays
     /// open.
-    fn print(&self, source: &mut Source, fold: &Fold, element: impl Fn(&str, &str) -> String) {
+    fn print(&self, source: &mut Source, fold: &Fold, adapter: &Adapter, element: impl Fn(&str, &str) -> String) {
         let (lanes, columns) = (self.lanes, INVOCATIONS / self.lanes);
         let (column, place, step) = match self.runs_along {
             true => (format!("lane / {lanes}u"), format!("lane % {lanes}u"), 1),
@@ -163,16 +165,8 @@ impl Stage {
         source.line(format!("total = join(total, {});", element(&format!("{start} + {offset}"), "number")));
         source.line("}");
         source.line("}");
-        if lanes > 1 {
-            source.declare(&format!("var<workgroup> totals: array<{}, {INVOCATIONS}>;", fold.ty));
-            source.line("totals[lane] = total;");
-            source.line(format!("for (var step = {}u; step > 0u; step /= 2u) {{", lanes / 2));
-            source.line("workgroupBarrier();");
-            let other = if step == 1 { "step".into() } else { format!("(step * {step}u)") };
-            source.line(format!("if (place < step) {{ totals[lane] = join(totals[lane], totals[lane + {other}]); }}"));
-            source.line("}");
-            source.line("total = totals[lane];");
-        }
+        let join: &dyn Fn(&mut Source, &str, &str) -> String = &|_, a, b| format!("join({a}, {b})");
+        Team::new(lanes, step, adapter).join(source, &[Partial { variable: "total", ty: fold.ty, join }]);
         source.line("if (is_inside && (place == 0u)) {");
     }
 }
@@ -180,9 +174,10 @@ impl Stage {
 #[cfg(all(test, feature = "gpu"))]
 mod tests {
     use crate::dtype::DType;
-    use crate::gpu::testing::{Draw, check, check_samples, check_strided};
+    use crate::gpu::testing::{
+        Draw, check, check_on, check_samples, check_strided, device, with_and_without_subgroups,
+    };
     use crate::tensor::Tensor;
-    use std::slice::from_ref;
 
     const ALL: [&str; 8] = ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"];
 
@@ -206,19 +201,25 @@ mod tests {
             (&[5, 0, 3], "[1]"),
             (&[0, 5], "[1]"),
         ];
-        for &(sizes, axes) in cases {
-            let x = Some(draw.tensor(DType::F32, sizes, (-1.0, 1.0)));
-            let attrs = format!(r#"{{"axis": {axes}}}"#);
-            check("sum", &attrs, from_ref(&x), 64.0, true);
-            if !sizes.contains(&0) {
-                check("min", &attrs, from_ref(&x), 0.0, false);
-            }
-            check("all", &attrs, &[Some(draw.tensor(DType::U8, sizes, (0.0, 9000.0)))], 0.0, false);
-            check("sum", &attrs, &[Some(draw.tensor(DType::I64, sizes, (-9e15, 9e15)))], 0.0, false);
-            if let (Ok(axis), false) = (axes.trim_matches(['[', ']']).parse::<usize>(), sizes.contains(&0)) {
-                let attrs = format!(r#"{{"axis": {axis}}}"#);
-                check("argmax", &attrs, &[x], 0.0, false);
-                check("argmin", &attrs, &[Some(draw.tensor(DType::I64, sizes, (-50.0, 50.0)))], 0.0, false);
+        for adapter in with_and_without_subgroups(device().adapter().clone()) {
+            for &(sizes, axes) in cases {
+                let attrs = format!(r#"{{"axis": {axes}}}"#);
+                let mut same = |name: &str, attrs: &str, dtype: DType, range: (f64, f64), units: f64| {
+                    let x = Some(draw.tensor(dtype, sizes, range));
+                    check_on(&adapter, name, attrs, &[x], units, true);
+                };
+                same("sum", &attrs, DType::F32, (-1.0, 1.0), 64.0);
+                same("all", &attrs, DType::U8, (0.0, 9000.0), 0.0);
+                same("sum", &attrs, DType::I64, (-9e15, 9e15), 0.0);
+                if sizes.contains(&0) {
+                    continue;
+                }
+                same("min", &attrs, DType::F32, (-1.0, 1.0), 0.0);
+                if let Ok(axis) = axes.trim_matches(['[', ']']).parse::<usize>() {
+                    let attrs = format!(r#"{{"axis": {axis}}}"#);
+                    same("argmax", &attrs, DType::F32, (-1.0, 1.0), 0.0);
+                    same("argmin", &attrs, DType::I64, (-50.0, 50.0), 0.0);
+                }
             }
         }
     }

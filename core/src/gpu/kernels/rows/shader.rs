@@ -1,5 +1,6 @@
 //! The text of the shader: what a lane does for its row, phase by phase.
 
+use super::super::lanes::{Partial, Team};
 use super::super::random;
 use super::{Body, FOLDS, Fold, Form, Output, Rows, Spread};
 use crate::cpu::call::{Layout, List};
@@ -30,12 +31,14 @@ pub fn launch(body: &Body, phases: &Phases, outputs: &[Output]) -> Result<Launch
         stores.push((output, source.write(Slot::Output(index), output.dtype)?));
     }
     let groups = begin(&body.rows, &mut source);
-    let (starts, values, keys, arrays) = (Vec::new(), Values::new(), BTreeMap::new(), BTreeSet::new());
-    let mut printer = Printer { body, source, bound, starts, values, keys, arrays };
+    let (starts, values, keys) = (Vec::new(), Values::new(), BTreeMap::new());
+    let apart = if body.rows.are_columns { body.rows.in_group() } else { 1 };
+    let team = Team::new(body.rows.lanes, apart, body.request.adapter);
+    let mut printer = Printer { body, source, bound, starts, values, keys, team };
     printer.rows(&phases.before)?;
     for (number, phase) in phases.list.iter().enumerate() {
         let own: Vec<_> = stores.iter().filter(|(output, _)| output.phase == Some(number)).collect();
-        printer.phase(phase, &own, number > 0)?;
+        printer.phase(phase, &own)?;
     }
     printer.end(stores.iter().filter(|(output, _)| output.phase.is_none()));
     Ok(printer.source.launch(groups))
@@ -71,8 +74,8 @@ struct Printer<'a> {
     values: Values,
     /// The keys of random words.
     keys: BTreeMap<usize, String>,
-    /// The arrays in the workgroup's memory.
-    arrays: BTreeSet<String>,
+    /// The lanes that have a row.
+    team: Team,
 }
 
 impl Printer<'_> {
@@ -113,7 +116,7 @@ impl Printer<'_> {
         start
     }
 
-    fn phase(&mut self, phase: &Phase, stores: &[&(&Output, Binding)], again: bool) -> Result<(), Refusal> {
+    fn phase(&mut self, phase: &Phase, stores: &[&(&Output, Binding)]) -> Result<(), Refusal> {
         let body = self.body;
         let folds: Vec<_> = phase.folds.iter().map(|&fold| body.folds[&body.region.nodes()[fold].first]).collect();
         if folds.len() > FOLDS {
@@ -128,15 +131,25 @@ impl Printer<'_> {
             totals.push(total);
         }
         self.go_over(&folds, &totals, stores)?;
-        if body.rows.lanes > 1 && !folds.is_empty() {
-            self.join(&folds, &totals, again)?;
-        }
+        self.join(&folds, &totals)?;
         for (fold, total) in folds.iter().zip(&totals) {
             let result = self.source.round(fold.dtype, total.clone());
             let result = self.source.value("v", result);
             self.values.insert(fold.result, result);
         }
         self.compute(&phase.rows)
+    }
+
+    /// Prints what makes each lane's totals those of its row.
+    fn join(&mut self, folds: &[Fold], totals: &[String]) -> Result<(), Refusal> {
+        let joins: Vec<_> = folds.iter().map(|fold| join(*fold)).collect();
+        let partials = folds
+            .iter()
+            .zip(totals)
+            .zip(&joins)
+            .map(|((fold, variable), join)| Ok(Partial { variable, ty: compute_type(fold.dtype)?, join }));
+        self.team.join(&mut self.source, &partials.collect::<Result<Vec<_>, Refusal>>()?);
+        Ok(())
     }
 
     /// Prints the loop over a lane's elements of the row.
@@ -193,45 +206,6 @@ impl Printer<'_> {
         format!("{start} + {offset}")
     }
 
-    /// Prints what makes each lane's total that of its row.
-    fn join(&mut self, folds: &[Fold], totals: &[String], again: bool) -> Result<(), Refusal> {
-        let rows = &self.body.rows;
-        let (other, first) = match (rows.are_columns, rows.in_group()) {
-            (true, in_group) => (format!("(step * {in_group}u)"), format!("lane % {in_group}u")),
-            (false, _) => ("step".into(), "lane - place".into()),
-        };
-        let mut arrays = Vec::new();
-        for (index, fold) in folds.iter().enumerate() {
-            let ty = compute_type(fold.dtype)?;
-            let name = format!("totals_{}_{index}", ty.replace(['<', '>'], ""));
-            if self.arrays.insert(name.clone()) {
-                self.source.declare(&format!("var<workgroup> {name}: array<{ty}, {INVOCATIONS}>;"));
-            }
-            arrays.push(name);
-        }
-        if again {
-            self.source.line("workgroupBarrier();");
-        }
-        for (array, total) in arrays.iter().zip(totals) {
-            self.source.line(format!("{array}[lane] = {total};"));
-        }
-        self.source.line(format!("for (var step = {}u; step > 0u; step /= 2u) {{", rows.lanes / 2));
-        self.source.line("workgroupBarrier();");
-        self.source.line("if (place < step) {");
-        for (array, fold) in arrays.iter().zip(folds) {
-            let (own, others) = (format!("{array}[lane]"), format!("{array}[lane + {other}]"));
-            let joined = self.source.binary(fold.join, fold.dtype, &own, &others);
-            self.source.line(format!("{own} = {joined};"));
-        }
-        self.source.line("}");
-        self.source.line("}");
-        self.source.line("workgroupBarrier();");
-        for (array, total) in arrays.iter().zip(totals) {
-            self.source.line(format!("{total} = {array}[{first}];"));
-        }
-        Ok(())
-    }
-
     /// Prints the stores of what has an element for each row.
     fn end<'b>(&mut self, stores: impl Iterator<Item = &'b (&'b Output, Binding)>) {
         let lines: Vec<_> =
@@ -242,4 +216,9 @@ impl Printer<'_> {
             self.source.line("}");
         }
     }
+}
+
+/// The text of the join of two partial results.
+fn join(fold: Fold) -> impl Fn(&mut Source, &str, &str) -> String {
+    move |source, x, y| source.binary(fold.join, fold.dtype, x, y)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::attrs::AttrValue;
-use crate::gpu::testing::{Draw, adapters, assert_close, execute};
+use crate::gpu::testing::{Draw, adapters, assert_close, execute, with_and_without_subgroups};
 use crate::meter::Meter;
 use crate::passes;
 use crate::run::{Limits, eager::evaluate};
@@ -25,7 +25,7 @@ fn check(x: &Tensor, axis: i64) {
     let fused = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
     let [node] = fused.nodes() else { panic!("more than one node in {}", crate::graph::text::print(&fused)) };
     let layout = Layout::dense(x.dtype(), x.sizes());
-    for adapter in adapters() {
+    for adapter in adapters().into_iter().flat_map(with_and_without_subgroups) {
         let print = |request: &Request| {
             let recipe = print(&node.regions[0], &Bindings::new(), &Request { adapter: &adapter, ..*request })?;
             assert_eq!(recipe.launches.len(), 1);
@@ -33,7 +33,7 @@ fn check(x: &Tensor, axis: i64) {
         };
         let (views, outputs) = ([Some(layout.clone())], [layout.clone()]);
         let given = execute(&node.op.attrs, &[Some(x.clone())], &views, &outputs, print).unwrap();
-        let what = format!("{} {:?} along {axis}, software: {}", x.dtype(), x.sizes(), adapter.is_software);
+        let what = format!("{} {:?} along {axis} as on {adapter:?}", x.dtype(), x.sizes());
         assert_close(&what, &given[0], &expected, 16.0, true);
     }
 }

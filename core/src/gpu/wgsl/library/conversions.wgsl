@@ -6,33 +6,23 @@ fn bits_of_bf16(x: f32) -> u32 {
     return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }
 
+// To nearest, of two the even one, without branches. The unit of small ones is that of numbers below 1 in f32, so adding
+// 0.5 rounds them; a carry makes infinity of what is too large.
 fn bits_of_f16(x: f32) -> u32 {
     let bits = bitcast<u32>(x);
-    let sign = (bits >> 16u) & 0x8000u;
     let rest = bits & 0x7fffffffu;
-    if (rest > 0x7f800000u) { return sign | 0x7e00u | ((rest >> 13u) & 0x3ffu); }
-    if (rest >= 0x477ff000u) { return sign | 0x7c00u; }
-    if (rest >= 0x38800000u) {
-        let moved = rest - 0x38000000u;
-        return sign | ((moved + 0xfffu + ((moved >> 13u) & 1u)) >> 13u);
-    }
-    if (rest < 0x33000000u) { return sign; }
-    let shift = 126u - (rest >> 23u);
-    let mantissa = (rest & 0x7fffffu) | 0x800000u;
-    let half = 1u << (shift - 1u);
-    let kept = mantissa >> shift;
-    let lost = mantissa & ((1u << shift) - 1u);
-    let up = select(0u, 1u, lost > half || (lost == half && (kept & 1u) == 1u));
-    return sign | (kept + up);
+    let small = bitcast<u32>(bitcast<f32>(rest) + 0.5) - 0x3f000000u;
+    let normal = (rest - 0x37fff001u + ((rest >> 13u) & 1u)) >> 13u;
+    let beyond = select(0x7c00u, 0x7e00u | ((rest >> 13u) & 0x3ffu), rest > 0x7f800000u);
+    let finite = select(normal, small, rest < 0x38800000u);
+    return ((bits >> 16u) & 0x8000u) | select(finite, beyond, rest >= 0x47800000u);
 }
 
 fn f16_of_bits(bits: u32) -> f32 {
-    let sign = (bits & 0x8000u) << 16u;
     let rest = bits & 0x7fffu;
-    if (rest >= 0x7c00u) { return bitcast<f32>(sign | 0x7f800000u | ((rest & 0x3ffu) << 13u)); }
-    if (rest >= 0x400u) { return bitcast<f32>(sign | ((rest << 13u) + 0x38000000u)); }
-    let small = f32(rest) * 5.9604644775390625e-8;
-    return bitcast<f32>(sign | bitcast<u32>(small));
+    let small = bitcast<u32>(f32(rest) * 5.9604644775390625e-8);
+    let normal = (rest << 13u) + select(0x38000000u, 0x70000000u, rest >= 0x7c00u);
+    return bitcast<f32>(((bits & 0x8000u) << 16u) | select(normal, small, rest < 0x400u));
 }
 
 fn round_to_f16(x: f32) -> f32 {
