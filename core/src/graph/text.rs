@@ -30,30 +30,43 @@ use std::sync::Arc;
 /// What is said of each node of a graph, in their order; nothing of those past the end.
 type Notes<'a> = &'a dyn Fn(&Graph) -> Vec<Option<String>>;
 
-/// The text of a graph; [`parse`] reads the same graph from it.
-pub fn print(graph: &Graph) -> String {
-    annotated(graph, &|_| Vec::new())
+/// How a graph is written.
+#[derive(Clone, Copy)]
+struct Style<'a> {
+    notes: Notes<'a>,
+    /// Tensors of more elements are said to have so many, instead of all of them.
+    elements: usize,
 }
 
-/// The text of a graph, with a comment after each node of which `notes` say something.
+/// The text of a graph; [`parse`] reads the same graph from it.
+pub fn print(graph: &Graph) -> String {
+    written(graph, Style { notes: &|_| Vec::new(), elements: usize::MAX })
+}
+
+/// The text of a graph to be read by people: with a comment after each node of which `notes` say something, and without
+/// the elements of large constants.
 pub fn annotated(graph: &Graph, notes: Notes) -> String {
+    written(graph, Style { notes, elements: 8 })
+}
+
+fn written(graph: &Graph, style: Style) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ = write_graph(&mut text, graph, 0, notes);
+    let _ = write_graph(&mut text, graph, 0, style);
     text.push('\n');
     text
 }
 
-fn write_graph(out: &mut String, graph: &Graph, indent: usize, notes: Notes) -> fmt::Result {
+fn write_graph(out: &mut String, graph: &Graph, indent: usize, style: Style) -> fmt::Result {
     out.push_str("graph(");
     for (index, input) in graph.inputs().iter().enumerate() {
         let separator = if index == 0 { "" } else { ", " };
         write!(out, "{separator}{} {}: {}", input.value, Name(&input.name), graph.spec(input.value))?;
     }
     out.push_str(") {\n");
-    let said = notes(graph);
+    let said = (style.notes)(graph);
     for (index, node) in graph.nodes().iter().enumerate() {
-        write_node(out, graph, node, indent + 1, notes)?;
+        write_node(out, graph, node, indent + 1, style)?;
         if let Some(Some(text)) = said.get(index) {
             write!(out, "  # {text}")?;
         }
@@ -77,7 +90,7 @@ fn write_list<T: fmt::Display>(out: &mut String, items: impl Iterator<Item = T>,
     Ok(())
 }
 
-fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, notes: Notes) -> fmt::Result {
+fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, style: Style) -> fmt::Result {
     write!(out, "{:1$}", "", 2 * indent)?;
     if node.count == 0 {
         out.push('_');
@@ -86,13 +99,20 @@ fn write_node(out: &mut String, graph: &Graph, node: &Node, indent: usize, notes
     write!(out, " = {}(", op_key(node.op.def))?;
     write_list(out, node.inputs.iter(), "")?;
     out.push(')');
-    let attrs: Map<String, Json> =
-        node.op.attrs.changed().map(|(attr, value)| (attr.name.to_string(), attr_to_json(attr, value))).collect();
+    let written = |(attr, value): (&AttrDef, &AttrValue)| {
+        let json = match value {
+            AttrValue::Tensor(tensor) if tensor.len() > style.elements => elided(tensor),
+            value => attr_to_json(attr, value),
+        };
+        (attr.name.to_string(), json)
+    };
+    let attrs: Map<String, Json> = node.op.attrs.changed().map(written).collect();
     if !attrs.is_empty() {
         write!(out, " {}", json::write(&Json::Object(attrs)))?;
     }
     // What a cluster holds is one step with it.
-    let inner: Notes = if matches!(node.op.def.meaning, Meaning::Cluster) { &|_| Vec::new() } else { notes };
+    let notes: Notes = if matches!(node.op.def.meaning, Meaning::Cluster) { &|_| Vec::new() } else { style.notes };
+    let inner = Style { notes, ..style };
     for (index, region) in node.regions.iter().enumerate() {
         out.push_str(if index == 0 { " [" } else { ", " });
         write_graph(out, region, indent, inner)?;
@@ -109,6 +129,15 @@ fn write_location(out: &mut String, location: Option<&Location>) -> fmt::Result 
         Some(Location { file, line }) => write!(out, " @ {}:{line}", Json::from(&**file)),
         None => Ok(()),
     }
+}
+
+/// A tensor without its elements.
+fn elided(tensor: &Tensor) -> Json {
+    let mut object = Map::new();
+    object.insert("data".into(), format!("{} elements", tensor.len()).into());
+    object.insert("dtype".into(), tensor.dtype().name().into());
+    object.insert("shape".into(), tensor.sizes().to_vec().into());
+    Json::Object(object)
 }
 
 /// A tensor whose elements JSON would bend (a NaN with a payload) is its bytes in hexadecimal.

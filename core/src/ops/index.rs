@@ -11,7 +11,7 @@ use crate::cpu::recurrence::Extent;
 use crate::cpu::work::Stop;
 use crate::dtype::{DTypes, Element};
 use crate::error::{Error, Result};
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::infer::Infer;
 use crate::op::{
     Backward, Bound, Check, InputDef, Kernel, Lowering, Meaning, OpDef, Sample, Spec, Vjp, normalize_axis,
@@ -190,20 +190,38 @@ fn infer_one_hot(infer: &mut Infer) -> Result<Vec<Spec>> {
 }
 
 fn lower_one_hot(l: &mut Lowering) -> Result<Vec<Value>> {
-    let (shape, index, dtype) = (l.shape(0), l.dtype(0), l.attrs.dtype("dtype")?);
-    let graph = &mut *l.graph;
-    let attrs = [("shape", AttrValue::Dims(vec![l.attrs.dim("depth")?])), ("dtype", AttrValue::DType(index))];
+    let (dtype, depth) = (l.attrs.dtype("dtype")?, l.attrs.dim("depth")?);
+    let hot = hot(l.graph, l.inputs[0], depth)?;
+    Ok(vec![l.graph.cast(hot, dtype)?])
+}
+
+/// Whether each place of a last axis of that size is the one of the index.
+fn hot(graph: &mut Graph, indices: Value, depth: Dim) -> Result<Value> {
+    let Spec { dtype, shape } = graph.spec(indices).clone();
+    let attrs = [("shape", AttrValue::Dims(vec![depth])), ("dtype", AttrValue::DType(dtype))];
     let positions = graph.op("iota", &attrs, &[])?;
     let depth = graph.op("dim", &[("axis", AttrValue::Int(0))], &[positions])?;
-    let depth = graph.cast(depth, index)?;
-    let column: Vec<Dim> = shape.iter().cloned().chain([Dim::constant(1)]).collect();
-    let indices = graph.reshape(l.inputs[0], &column)?;
-    let zero = graph.scalar(index, 0.0)?;
+    let depth = graph.cast(depth, dtype)?;
+    let indices = column(graph, indices, &shape)?;
+    let zero = graph.scalar(dtype, 0.0)?;
     let negative = graph.less(indices, zero)?;
     let from_end = graph.add(indices, depth)?;
     let indices = graph.select(negative, from_end, indices)?;
-    let hot = graph.equal(indices, positions)?;
-    Ok(vec![graph.cast(hot, dtype)?])
+    graph.equal(indices, positions)
+}
+
+/// A value of that shape with a last axis of 1.
+fn column(graph: &mut Graph, value: Value, shape: &Shape) -> Result<Value> {
+    let column: Vec<Dim> = shape.iter().cloned().chain([crate::op::one()]).collect();
+    graph.reshape(value, &column)
+}
+
+/// What unpick gives, by element-wise ops alone.
+pub fn unpick_elementwise(graph: &mut Graph, attrs: &Attrs, x: Value, indices: Value) -> Result<Value> {
+    let hot = hot(graph, indices, attrs.dim("depth")?)?;
+    let Spec { dtype, shape } = graph.spec(x).clone();
+    let (x, zero) = (column(graph, x, &shape)?, graph.scalar(dtype, 0.0)?);
+    graph.select(hot, x, zero)
 }
 
 /// The family.

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Input, Node, Rewrite, Source, Value, op};
 use crate::meter::Meter;
 use crate::op::Meaning;
+use crate::ops::unpick_elementwise;
 use crate::tensor::Tensor;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
@@ -39,6 +40,8 @@ fn replacement(graph: &mut Graph, node: &Node, operands: &[Value]) -> Result<Opt
         ("reshape", &[x]) => inner(graph, x, "reshape", |graph, source| graph.apply(&node.op, Vec::new(), &[source])),
         // transpose(transpose(x)) => transpose(x), or x
         ("transpose", &[x]) => transposed_twice(graph, attrs, x),
+        // unpick(x, i) => select(i == iota, x, 0): it has no step of its own then, but is part of what reads it
+        ("unpick", &[x, indices]) => unpick_elementwise(graph, attrs, x, indices).map(Some),
         // neg(neg(x)) => x
         ("neg", &[x]) => Ok(producer(graph, x, "neg").map(|node| node.inputs[0])),
         // x * 1 => x, x / 1 => x, x - 0 => x: right to the bit, also for -0 and NaN
