@@ -209,6 +209,32 @@ graph(%0 x: float32[n, 4], %1 y: float32[4]) {
 "#,
     },
     Snapshot {
+        pass: "simplify",
+        what: "unpick becomes element-wise, an index below 0 counts from the end",
+        before: r#"
+graph(%0 x: float32[n], %1 i: int64[n]) {
+  %2 = unpick(%0, %1) {"depth":5} : float32[n, 5]
+  return %2
+}
+"#,
+        after: r#"
+graph(%0 x: float32[n], %1 i: int64[n]) {
+  %2 = iota() {"shape":[5]} : int64[5]
+  %3 = dim(%2) {"axis":0} : int64[]
+  %4 = reshape(%1) {"shape":["n",1]} : int64[n, 1]
+  %5 = constant() {"value":{"data":[0],"dtype":"int64","shape":[]}} : int64[]
+  %6 = less(%4, %5) : bool[n, 1]
+  %7 = add(%4, %3) : int64[n, 1]
+  %8 = where(%6, %7, %4) : int64[n, 1]
+  %9 = equal(%8, %2) : bool[n, 5]
+  %10 = reshape(%0) {"shape":["n",1]} : float32[n, 1]
+  %11 = constant() {"value":{"data":[0.0],"dtype":"float32","shape":[]}} : float32[]
+  %12 = where(%9, %10, %11) : float32[n, 5]
+  return %12
+}
+"#,
+    },
+    Snapshot {
         pass: "fold",
         what: "nodes on constants are constants, shared ones once each",
         before: r#"
@@ -679,6 +705,44 @@ fn random_bits_are_part_of_the_cluster_that_reads_them() {
     let wide = apply(&mut graph, "cast", r#"{"dtype": "float64"}"#, &[sum]);
     graph.set_outputs(vec![wide]).unwrap();
     assert_eq!(steps(&graph), ["random_bits cast", "add cast"]);
+}
+
+#[test]
+fn normalisations_and_losses_are_few_clusters_in_both_directions() {
+    const SCALED: &[&str] = &["float32[m, n]", "float32[n]", "float32[n]"];
+    // Those that go over elements: what comes before is an element or less for each row.
+    let table = [
+        ("softmax", &SCALED[..1], 1, 1),
+        ("log_softmax", &SCALED[..1], 1, 1),
+        ("layer_norm", SCALED, 1, 2),
+        ("rms_norm", &SCALED[..2], 1, 2),
+        ("batch_norm_training", SCALED, 1, 1),
+        ("softmax_cross_entropy", &["float32[m, 7]", "int32[m]"], 1, 1),
+        ("sigmoid_cross_entropy", &["float32[m, n]", "float32[m, n]"], 1, 2),
+    ];
+    for (name, inputs, forward, backward) in table {
+        let mut graph = Graph::new();
+        let values: Vec<_> =
+            inputs.iter().enumerate().map(|(i, text)| graph.input(&format!("x{i}"), spec(text)).unwrap()).collect();
+        let outputs = graph.apply(&support::op(name, "{}").unwrap(), Vec::new(), &values).unwrap();
+        graph.set_outputs(outputs[..1].to_vec()).unwrap();
+        let over_elements = |graph: &Graph| {
+            let found = steps(graph);
+            let large =
+                found.iter().filter(|step| step.contains("mul") || step.contains("sub") || step.contains("sum"));
+            (large.count(), found)
+        };
+        let (count, found) = over_elements(&graph);
+        assert_eq!(count, forward, "{name}: {found:?}");
+        let weights = graph.input("weights", graph.spec(outputs[0]).clone()).unwrap();
+        let weighted = graph.mul(outputs[0], weights).unwrap();
+        let loss = apply(&mut graph, "sum", "{}", &[weighted]);
+        let wanted: Vec<_> = values.iter().copied().filter(|value| graph.spec(*value).dtype.is_float()).collect();
+        let gradients = grad::grad(&mut graph, loss, &wanted).unwrap();
+        graph.set_outputs(gradients).unwrap();
+        let (count, found) = over_elements(&graph);
+        assert_eq!(count, backward, "{name}: {found:?}");
+    }
 }
 
 #[test]

@@ -31,8 +31,8 @@ mod sort;
 mod testing;
 
 pub use cluster::{MAX_WORK, elementwise_work, work};
-pub use index::unpick_elementwise;
 pub(crate) use distributions::low_and_span as integer_range;
+pub use index::unpick_elementwise;
 pub(crate) use parts::{view_pad as padded, view_slice as sliced};
 pub use random::is_random_bits;
 pub(crate) use reduce::known_axes as reduced_axes;

@@ -9,12 +9,12 @@
 
 use super::{edges, is_elementwise};
 use crate::error::Result;
-use crate::graph::{Graph, Node, Source};
+use crate::graph::{Graph, Node, Source, Value};
 use crate::meter::Meter;
 use crate::ops::epilogue::{self, is_product, product};
 use crate::ops::phases::{Level, Reduced, is_move, levels};
 use crate::ops::{MAX_WORK, work};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Units that stand further apart are not joined, so that the pass takes time in proportion to the graph.
 const REACH: usize = 1024;
@@ -57,6 +57,7 @@ pub fn single(graph: &Graph) -> Units {
 pub fn units(graph: &Graph, meter: &Meter) -> Result<Units> {
     let works = works(graph);
     let mut merger = Merger::new(graph, &works);
+    merger.gradients_of_scale_and_shift();
     for core in [Core::Reduction, Core::Product] {
         if merger.cores.contains(&Some(core)) {
             for _ in 0..ROUNDS {
@@ -142,6 +143,27 @@ impl<'a> Merger<'a> {
             is_output,
             position: (0..count).collect(),
             order: (0..count).collect(),
+        }
+    }
+
+    /// Joins `sum(g)` and `sum(g * y)`, the gradients of a shift and of a scale, with the product between them: it would
+    /// be part of what makes `y`, and be stored in its place.
+    fn gradients_of_scale_and_shift(&mut self) {
+        let graph = self.graph;
+        let reduced = |node: usize| Reduced::of(graph, &graph.nodes()[node]);
+        let mut readers: HashMap<Value, Vec<usize>> = HashMap::new();
+        for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| reduced(*index).is_some()) {
+            readers.entry(node.inputs[0]).or_default().push(index);
+        }
+        for (product, node) in graph.nodes().iter().enumerate().filter(|(_, node)| is_elementwise(node)) {
+            let &[reader] = &self.users[product][..] else { continue };
+            let Some(own) = reduced(reader).filter(|_| !self.is_output[product]) else { continue };
+            let beside = node.inputs.iter().filter_map(|value| readers.get(value)).flatten().copied();
+            if let Some(other) = beside.into_iter().find(|&other| reduced(other).as_ref() == Some(&own)) {
+                if self.join(self.of[product], self.of[reader], false) {
+                    self.join(self.of[other], self.of[reader], true);
+                }
+            }
         }
     }
 
