@@ -16,9 +16,10 @@ const DISPATCH = 4;
 const COPY = 5;
 const CLEAR = 6;
 const FORGET = 7;
-const FETCH = 8;
-const TAKE = 9;
-const SETTLE = 10;
+const RELEASE = 8;
+const FETCH = 9;
+const TAKE = 10;
+const SETTLE = 11;
 
 /** What the core gets for an answer. */
 export const DONE = 0;
@@ -246,6 +247,10 @@ export class Driver {
       }
       case PIPELINE:
         this.#pipeline(words, made);
+        break;
+      case RELEASE:
+        this.#pipelines.delete(words.next());
+        this.#groups.clear();
         break;
       case DISPATCH:
         this.#dispatch(words, recording, created);

@@ -6,7 +6,7 @@ const source = fileURLToPath(new URL("../src/driver.ts", import.meta.url));
 const bundle = buildSync({ entryPoints: [source], bundle: true, format: "esm", write: false });
 export const { Driver } = await import(`data:text/javascript,${encodeURIComponent(bundle.outputFiles[0].text)}`);
 
-const KINDS = { create: 0, destroy: 1, upload: 2, pipeline: 3, dispatch: 4, copy: 5, clear: 6, fetch: 8, take: 9, settle: 10 };
+const KINDS = { create: 0, destroy: 1, upload: 2, pipeline: 3, dispatch: 4, copy: 5, clear: 6, release: 8, fetch: 9, take: 10, settle: 11 };
 const ACCESS = { read: 0, write: 1, uniform: 2 };
 
 /** What stands in for the core: a memory, into which words are laid. */

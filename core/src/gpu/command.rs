@@ -51,6 +51,8 @@ pub enum Command {
     Upload(BufferId, u64, Vec<u8>),
     /// Compiles a shader.
     Pipeline(PipelineId, Shader),
+    /// Frees a pipeline once the commands before are done.
+    Release(PipelineId),
     /// Runs a pipeline on parts of buffers, in so many workgroups.
     Dispatch(PipelineId, Vec<Part>, [u32; 3]),
     /// Copies a part to an offset in another buffer.
@@ -98,6 +100,7 @@ impl fmt::Display for Command {
                 write!(f, "pipeline p{pipeline} ({})", list(&shader.bindings))?;
                 shader.text.lines().try_for_each(|line| write!(f, "\n    {line}"))
             }
+            Command::Release(pipeline) => write!(f, "release p{pipeline}"),
             Command::Dispatch(pipeline, parts, [x, y, z]) => {
                 write!(f, "dispatch p{pipeline} ({}) {x}x{y}x{z}", list(parts))
             }

@@ -97,6 +97,9 @@ pub struct Work {
 /// How many dispatches are gathered before a driver gets them: it works on some while others are made.
 const GATHERED: usize = 64;
 
+/// How many pipelines a device keeps before those go that nobody holds.
+const PIPELINES: usize = 1024;
+
 /// The least bytes of a buffer: what offsets are aligned to on every device.
 const LEAST: u64 = 256;
 
@@ -113,7 +116,7 @@ pub struct Device {
 #[derive(Default)]
 struct State {
     buffers: BufferId,
-    pipelines: HashMap<Shader, PipelineId>,
+    pipelines: HashMap<Shader, Compiled>,
     commands: Vec<Command>,
     /// How many of them are dispatches.
     gathered: usize,
@@ -123,6 +126,18 @@ struct State {
     /// Whether the device had no memory for a buffer: the pool makes room before the next one.
     is_short: bool,
     work: Work,
+    /// How often pipelines were asked for.
+    turn: u64,
+}
+
+/// A pipeline of a device, which stays as long as somebody holds it.
+pub type Pipeline = Arc<PipelineId>;
+
+/// A shader that was compiled.
+struct Compiled {
+    pipeline: Pipeline,
+    /// The turn in which it was last asked for: turns are counted by what is asked for.
+    asked: u64,
 }
 
 /// A buffer of a device; it goes back to the device's pool when it is dropped.
@@ -258,25 +273,32 @@ impl Device {
         self.push(Command::Upload(part.buffer, part.offset, words), watch)
     }
 
-    /// The pipeline of a shader, compiled when it is first asked for.
+    /// The pipeline of a shader, compiled when it is first asked for, and anew where it was let go of since.
     ///
     /// # Errors
     /// `internal`: the shader is wrong; others of [`Driver::execute`].
-    pub fn pipeline(&self, shader: &Shader) -> Result<PipelineId> {
+    pub fn pipeline(&self, shader: &Shader) -> Result<Pipeline> {
         let _section = section();
         let mut state = self.state();
-        if let Some(&id) = state.pipelines.get(shader) {
-            return Ok(id);
+        state.turn += 1;
+        let turn = state.turn;
+        if let Some(found) = state.pipelines.get_mut(shader) {
+            found.asked = turn;
+            return Ok(found.pipeline.clone());
         }
         self.check()?;
-        let id = state.pipelines.len() as PipelineId;
+        if state.pipelines.len() >= PIPELINES {
+            state.release();
+        }
+        let id = state.work.pipelines as PipelineId;
         self.driver.execute(vec![Command::Pipeline(id, shader.clone())], &Watch::default())?;
-        state.pipelines.insert(shader.clone(), id);
+        let pipeline = Arc::new(id);
+        state.pipelines.insert(shader.clone(), Compiled { pipeline: pipeline.clone(), asked: turn });
         state.work.pipelines += 1;
-        Ok(id)
+        Ok(pipeline)
     }
 
-    /// The shaders that were compiled, in no order.
+    /// The shaders of its pipelines, in no order.
     pub fn shaders(&self) -> Vec<Shader> {
         let _section = section();
         self.state().pipelines.keys().cloned().collect()
@@ -356,6 +378,24 @@ impl Device {
     }
 }
 
+impl State {
+    /// Lets go of half of the pipelines that nobody holds: those that nobody has asked for the longest.
+    fn release(&mut self) {
+        let unused = self.pipelines.values().filter(|compiled| Arc::strong_count(&compiled.pipeline) == 1);
+        let mut turns: Vec<_> = unused.map(|compiled| compiled.asked).collect();
+        turns.sort_unstable();
+        let Some(&last) = turns.get(turns.len() / 2) else { return };
+        let State { pipelines, commands, .. } = self;
+        pipelines.retain(|_, Compiled { pipeline, asked }| {
+            let is_kept = Arc::strong_count(pipeline) > 1 || *asked > last;
+            if !is_kept {
+                commands.push(Command::Release(**pipeline));
+            }
+            is_kept
+        });
+    }
+}
+
 impl Work {
     fn count(&mut self, command: &Command) {
         match command {
@@ -366,7 +406,7 @@ impl Work {
             Command::Upload(_, _, bytes) => self.bytes += bytes.len() as u64,
             Command::Copy(part, ..) => self.bytes += 2 * part.bytes,
             Command::Clear(part) => self.bytes += part.bytes,
-            Command::Create(..) | Command::Destroy(_) | Command::Pipeline(..) => {}
+            Command::Create(..) | Command::Destroy(_) | Command::Pipeline(..) | Command::Release(_) => {}
         }
     }
 }
@@ -475,7 +515,7 @@ mod tests {
         let shader =
             Shader { text: "fn f() {\n}".into(), bindings: vec![Access::Read, Access::Write, Access::Uniform] };
         let pipelines = [device.pipeline(&shader).unwrap(), device.pipeline(&shader.clone()).unwrap()];
-        assert_eq!(pipelines, [0, 0]);
+        assert_eq!(pipelines.map(|pipeline| *pipeline), [0, 0]);
         let (a, b) = (device.buffer(6).unwrap(), device.buffer(300).unwrap());
         device.upload(a.whole(), &[1, 2, 3, 4, 5, 6], &Watch::default()).unwrap();
         device.push(Command::Dispatch(0, vec![a.whole(), b.whole()], [2, 1, 1]), &Watch::default()).unwrap();
@@ -505,6 +545,27 @@ mod tests {
         drop((other, large));
         device.trim().unwrap();
         assert_eq!(device.usage().pooled, 0);
+    }
+
+    #[test]
+    fn pipelines_that_nobody_holds_go_once_there_are_many() {
+        let (device, driver) = device(2400);
+        let shader = |number: usize| Shader { text: format!("{number}").into(), bindings: Vec::new() };
+        let held = device.pipeline(&shader(0)).unwrap();
+        for number in 1..PIPELINES {
+            device.pipeline(&shader(number)).unwrap();
+        }
+        // Asked for again, so it is not the one that nobody has asked for the longest.
+        assert_eq!(*device.pipeline(&shader(1)).unwrap(), 1);
+        device.pipeline(&shader(PIPELINES)).unwrap();
+        let kept = device.shaders().len();
+        assert!(kept > PIPELINES / 2 - 2 && kept < PIPELINES / 2 + 3, "{kept}");
+        assert_eq!((*held, *device.pipeline(&shader(0)).unwrap(), *device.pipeline(&shader(1)).unwrap()), (0, 0, 1));
+        // Compiled anew, under a number of its own.
+        assert_eq!(*device.pipeline(&shader(2)).unwrap() as usize, PIPELINES + 1);
+        device.flush(&Watch::default()).unwrap();
+        let text = driver.text.lock().unwrap();
+        assert!(text.contains("release p2\n") && !text.contains("release p0\n") && !text.contains("release p1\n"));
     }
 
     #[test]

@@ -335,6 +335,7 @@ impl Recording<'_> {
             Command::Pipeline(id, shader) => {
                 objects.pipelines.insert(id, wgpu.compile(&shader));
             }
+            Command::Release(id) => drop(objects.pipelines.remove(&id)),
             Command::Dispatch(id, parts, [x, y, z]) => {
                 let missing = || Error::internal("a command names a pipeline that is not there");
                 let pipeline = objects.pipelines.get(&id).ok_or_else(missing)?;

@@ -45,13 +45,15 @@ const COPY: u32 = 5;
 const CLEAR: u32 = 6;
 /// `forget id`: what was fetched is not wanted any more.
 const FORGET: u32 = 7;
+/// `release pipeline`
+const RELEASE: u32 = 8;
 /// `fetch id count`, then the parts: starts to fetch them. This and what follows stand alone.
-const FETCH: u32 = 8;
+const FETCH: u32 = 9;
 /// `take id pointer`: lays what was fetched there, one part after the other, and forgets it; with a pointer of 0 nothing
 /// but the answer, which is pending while it is not there.
-const TAKE: u32 = 9;
+const TAKE: u32 = 10;
 /// `settle`: pending while it is not known whether all buffers and pipelines could be made.
-const SETTLE: u32 = 10;
+const SETTLE: u32 = 11;
 
 /// Counts of bytes have 32 bits here.
 const MOST: u64 = u32::MAX as u64 & !3;
@@ -171,6 +173,7 @@ impl Known {
                 self.unsettled = true;
                 self.pipelines.insert(*id, shader.bindings.clone());
             }
+            Command::Release(id) => drop(self.pipelines.remove(id)),
             Command::Destroy(buffer) | Command::Upload(buffer, ..) => self.written(*buffer, words),
             Command::Copy(_, buffer, _) => self.written(*buffer, words),
             Command::Clear(part) => self.written(part.buffer, words),
@@ -213,6 +216,7 @@ fn write(command: &Command, words: &mut Vec<u32>) {
             words.push(shader.bindings.len() as u32);
             words.extend(shader.bindings.iter().map(|access| *access as u32));
         }
+        Command::Release(id) => words.extend([RELEASE, *id]),
         Command::Dispatch(id, parts, [x, y, z]) => {
             words.extend([DISPATCH, *id, *x, *y, *z, parts.len() as u32]);
             words.extend(parts.iter().flat_map(part));

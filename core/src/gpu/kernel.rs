@@ -1,7 +1,7 @@
 //! What a step becomes: a recipe of launches, printed at real sizes.
 
 use super::command::{Command, Part, Shader};
-use super::device::{Adapter, Device, DeviceBuffer};
+use super::device::{Adapter, Device, DeviceBuffer, Pipeline};
 use super::kernels::epilogue::Finish;
 use crate::attrs::Attrs;
 use crate::cpu::call::Layout;
@@ -110,7 +110,7 @@ impl Recipe {
 
 /// A launch that waits for its buffers alone: compiled, its params on the device.
 pub struct ReadyLaunch {
-    pipeline: super::command::PipelineId,
+    pipeline: Pipeline,
     slots: Vec<Slot>,
     params: Option<DeviceBuffer>,
     groups: [u32; 3],
@@ -146,6 +146,6 @@ impl ReadyLaunch {
         }
         let mut parts = self.slots.iter().map(|&slot| part(slot)).collect::<Result<Vec<_>>>()?;
         parts.extend(self.params.as_ref().map(DeviceBuffer::whole));
-        device.push(Command::Dispatch(self.pipeline, parts, self.groups), watch)
+        device.push(Command::Dispatch(*self.pipeline, parts, self.groups), watch)
     }
 }

@@ -62,6 +62,7 @@ fn command(json: &Json) -> Command {
             let (bindings, text) = (list(&json[2], access), json[3].as_str().unwrap().into());
             Command::Pipeline(id(1), Shader { text, bindings })
         }
+        "release" => Command::Release(id(1)),
         "dispatch" => {
             let groups = list(&json[2], |count| number(count) as u32);
             Command::Dispatch(id(1), list(&json[3], part), groups.try_into().unwrap())
@@ -182,7 +183,7 @@ fn commands_run_in_order() {
     let pipeline = device.pipeline(&shader(DOUBLE)).unwrap();
     let (x, y) = (device.buffer(4000).unwrap(), device.buffer(4000).unwrap());
     let double = |from: Part, to: Part| {
-        device.push(Command::Dispatch(pipeline, vec![from, to], [16, 1, 1]), &Watch::default()).unwrap()
+        device.push(Command::Dispatch(*pipeline, vec![from, to], [16, 1, 1]), &Watch::default()).unwrap()
     };
     let numbers: Vec<u32> = (0..1000).collect();
     device.upload(x.whole(), as_bytes(&numbers), &Watch::default()).unwrap();
@@ -215,7 +216,7 @@ fn four_threads_use_one_device() {
                     let (x, y) = (device.buffer(400).unwrap(), device.buffer(400).unwrap());
                     device.upload(x.whole(), as_bytes(&[seed + 7 * round; 100]), &Watch::default()).unwrap();
                     device
-                        .push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [2, 1, 1]), &Watch::default())
+                        .push(Command::Dispatch(*pipeline, vec![x.whole(), y.whole()], [2, 1, 1]), &Watch::default())
                         .unwrap();
                     let read = device.read(y.whole(), 400, &Watch::default()).unwrap();
                     assert_eq!(cast_slice::<u32>(&read), [2 * (seed + 7 * round); 100]);
@@ -259,7 +260,7 @@ fn a_device_that_ends_nothing_is_lost_and_let_go_of_without_a_wait() {
     let pipeline = device.pipeline(&shader(SLOW)).unwrap();
     let (x, y) = (device.buffer(256).unwrap(), device.buffer(256).unwrap());
     for _ in 0..8 {
-        device.push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
+        device.push(Command::Dispatch(*pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
     }
     let error = device.read(y.whole(), 256, &Watch::default()).unwrap_err();
     assert_eq!((error.code(), error.text()), (Code::Device, "the device came to the end of nothing for 0.02 seconds"));
@@ -273,7 +274,7 @@ fn a_call_past_its_deadline_loses_the_device_and_the_next_one_is_new() {
     let pipeline = device.pipeline(&shader(SLOW)).unwrap();
     let (x, y) = (device.buffer(256).unwrap(), device.buffer(256).unwrap());
     for _ in 0..4 {
-        device.push(Command::Dispatch(pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
+        device.push(Command::Dispatch(*pipeline, vec![x.whole(), y.whole()], [200, 1, 1]), &Watch::default()).unwrap();
         device.flush(&Watch::default()).unwrap();
     }
     let watch = Watch { deadline: now() + 0.02, ..Watch::default() };
