@@ -5,7 +5,7 @@ use crate::cpu::call::{Target, View};
 use crate::cpu::single::compute;
 use crate::cpu::tape::Tape;
 use crate::cpu::work::{Cursor, Watch, Work};
-use crate::dtype::DTypes;
+use crate::dtype::{DTypes, f16};
 use crate::gpu::device::Adapter;
 use crate::gpu::testing::{Draw, assert_close, check, check_unless_double, device, execute, op, run};
 use crate::op::Meaning;
@@ -221,6 +221,39 @@ fn casts_saturate_wrap_and_round() {
             check("cast", &format!(r#"{{"dtype": "{to}"}}"#), &[Some(x.clone())], 0.0, false);
         }
     }
+}
+
+#[test]
+fn every_float16_is_read_and_rounded_to_as_on_the_cpu() {
+    let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let tensor = Some(Tensor::from_slice(DType::F16, &[all.len()], &all).unwrap());
+    check("cast", r#"{"dtype": "float32"}"#, &[tensor], 0.0, false);
+    // Each one, the middle between it and the next one away from 0, and what is on both sides of that; 65536 is the one
+    // after the largest.
+    let around = |x: &f16| {
+        let next = if x.to_bits() & 0x7fff == 0x7bff {
+            65536f32.copysign(x.to_f32())
+        } else {
+            f16::from_bits(x.to_bits() + 1).to_f32()
+        };
+        let middle = (x.to_f32() + next) / 2.0;
+        [x.to_f32(), f32::from_bits(middle.to_bits() - 1), middle, f32::from_bits(middle.to_bits() + 1)]
+    };
+    let mut wide: Vec<f32> = all.iter().filter(|x| x.is_finite()).flat_map(around).collect();
+    wide.extend([
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        65536.0,
+        1e5,
+        1e-8,
+        -1e-30,
+    ]);
+    let tensor = Some(Tensor::from_slice(DType::F32, &[wide.len()], &wide).unwrap());
+    check("cast", r#"{"dtype": "float16"}"#, &[tensor], 0.0, false);
 }
 
 #[test]
