@@ -15,8 +15,10 @@ export function shapeText(shape: readonly Dim[]): string {
   return `[${shape.join(", ")}]`;
 }
 
-/** The text of a spec: `float32[batch, 784]`. */
+/** The text of a spec: `float32[batch, 784]`; throws `argument` for what is none. */
 export function specText(spec: Spec): string {
+  if (!Array.isArray(spec?.shape))
+    throw failure("argument", `${JSON.stringify(spec)} is not a spec such as { dtype: "float32", shape: ["batch", 784] }`);
   return `${spec.dtype}${shapeText(spec.shape)}`;
 }
 

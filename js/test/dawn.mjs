@@ -31,6 +31,7 @@ export async function installGpu() {
     };
     return { features, limits, info, requestDevice };
   };
-  Object.defineProperty(globalThis, "navigator", { value: { gpu: { requestAdapter: adapter } }, configurable: true });
+  const value = { gpu: { requestAdapter: adapter, wgslLanguageFeatures: gpu.wgslLanguageFeatures } };
+  Object.defineProperty(globalThis, "navigator", { value, configurable: true });
   return (await gpu.requestAdapter()) ? undefined : `${process.env.VK_ICD_FILENAMES} has no adapter`;
 }

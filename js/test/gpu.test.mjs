@@ -46,6 +46,31 @@ test("devices lists the GPU", options, async () => {
   assert.deepEqual(await devices(), ["cpu", "gpu:0"]);
 });
 
+test("rows are summed through subgroups where shaders know them, and through memory where not", options, async () => {
+  const values = Float32Array.from({ length: 3 * 5000 }, (_, i) => (i % 7) - 2);
+  const graph = new Graph();
+  graph.function("total", ops.sum(graph.input("x", { dtype: "float32", shape: [3, 5000] }), { axis: [1] }));
+  const built = graph.program();
+  const totals = async () => {
+    const texts = [];
+    const { createShaderModule } = GPUDevice.prototype;
+    GPUDevice.prototype.createShaderModule = function (descriptor) {
+      texts.push(descriptor.code);
+      return createShaderModule.call(this, descriptor);
+    };
+    try {
+      const session = await built.session({ device: "gpu:0" });
+      const { output } = await session.run("total", { x: tensor(values, [3, 5000]) });
+      return [Array.from(await output.data()), texts.some((text) => text.includes("subgroupShuffleXor"))];
+    } finally {
+      GPUDevice.prototype.createShaderModule = createShaderModule;
+    }
+  };
+  const expected = [0, 1, 2].map((row) => values.subarray(5000 * row, 5000 * (row + 1)).reduce((a, b) => a + b, 0));
+  const { features } = await navigator.gpu.requestAdapter();
+  assert.deepEqual(await totals(), [expected, features.has("subgroups")]);
+});
+
 test("a session on a GPU trains as on the CPU; state is read, set, saved and undone", options, async () => {
   const [cpu, gpu] = [await program.session(), await program.session({ device: "gpu:0" })];
   assert.deepEqual([gpu.device, (await gpu.report()).device], ["gpu:0", "gpu:0"]);

@@ -216,6 +216,7 @@ test("what a graph refuses", () => {
   });
   assert.throws(() => ops.add(x, other.input("x", float(["n"]))), { code: "argument" });
   assert.throws(() => g.input("x", float([])), { code: "argument" });
+  assert.throws(() => g.input("z", "float32[n]"), { code: "argument", message: /"float32\[n\]" is not a spec such as/ });
   assert.throws(() => ops.add(ops.cast(x, { dtype: "int32" }), 1.5), { code: "dtype" });
   g.dispose();
   assert.throws(() => g.input("y", float([])), { code: "closed", message: "the graph was disposed" });
