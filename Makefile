@@ -168,7 +168,7 @@ test-gpu: build $(TOOLED) ## Run every test of GPUs, on gpu:0 and on Chromium's 
 	  $(PYTHON) -m pytest python/tests/test_gpu.py; \
 	done
 	@[ -z "$(NODE)" ] || $(MAKE) --no-print-directory $(JS) $(BROWSER)
-	@[ -z "$(NODE)" ] || { cd js && node --expose-gc --test test/gpu.test.mjs test/shaders.test.mjs; }
+	@[ -z "$(NODE)" ] || { cd js && CAUDAL_GPU=all node --expose-gc --test test/gpu.test.mjs test/gpu-ops.test.mjs test/shaders.test.mjs; }
 	@[ -z "$(NODE)" ] || { cd tests/browser && node --test gpu.test.mjs; }
 
 gen: setup ## Rewrite the generated files of every language
