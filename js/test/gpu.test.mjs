@@ -1,44 +1,21 @@
 // Sessions on a GPU, and the driver by itself, on Dawn in Node.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Graph, cond, devices, load, ops, tensor, whileLoop } from "caudal";
+import { outcome } from "./core.mjs";
 import { installGpu, opened } from "./dawn.mjs";
-import { Core, Driver } from "./driver.mjs";
-import { FIXTURE, ROOT, batch, failure, perceptron } from "./support.mjs";
+import { CASES, DRIVER, verify } from "./driver.mjs";
+import { FIXTURE, batch, failure, perceptron } from "./support.mjs";
 
 const lacking = await installGpu();
 const options = { skip: lacking };
-const CASES = JSON.parse(readFileSync(`${ROOT}tests/gpu/commands.json`, "utf8"));
+const { Driver } = await import(`data:text/javascript,${encodeURIComponent(DRIVER)}`);
 const LONG = 1_000_000_000;
 const program = perceptron();
 
-/** A device of its own. */
-async function device() {
-  return (await navigator.gpu.requestAdapter()).requestDevice();
-}
-
-for (const { name, commands, read, words, error } of CASES) {
-  test(`driver: ${name}`, options, async () => {
-    const [core, own] = [new Core(), await device()];
-    const driver = new Driver(own, core);
-    const answer = core.execute(driver, ...commands);
-    if (error === undefined) {
-      assert.equal(answer, 0, core.failures.join());
-      assert.equal(await core.settled(driver, ["settle"]), 0);
-      assert.equal(core.execute(driver, ["fetch", 0, read]), 0);
-      const room = core.lay(new Uint8Array(4 * words.length));
-      assert.equal(await core.settled(driver, ["take", 0, room]), 0);
-      assert.deepEqual(Array.from(new Uint32Array(core.memory, room, words.length)), words);
-      assert.deepEqual(core.failures, []);
-    } else {
-      await core.settled(driver, ["settle"]);
-      // What only refuses a command is known after it.
-      for (let turn = 0; turn < 100 && core.failures.length === 0; turn++) await new Promise((next) => setTimeout(next, 5));
-      assert.match(core.failures.join("\n"), new RegExp(error));
-    }
-    driver.release();
-    own.destroy();
+for (const entry of CASES) {
+  test(`driver: ${entry.name}`, options, async () => {
+    verify(entry, await outcome(Driver, navigator.gpu, entry));
   });
 }
 

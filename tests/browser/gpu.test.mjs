@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 
+import { CASES, DRIVER, verify } from "../../js/test/driver.mjs";
 import { launch } from "./chromium.mjs";
 import { serve } from "./server.mjs";
 import { HERE, PAGE, ROOT, layOut, trained } from "./setup.mjs";
@@ -20,7 +21,9 @@ before(async () => {
     "/caudal/": join(ROOT, "js", "dist"),
     "/page/": join(ROOT, "examples", "web"),
     "/files/": dirname(trained()),
+    "/driver/": join(ROOT, "js", "test"),
   });
+  server.instead.set("/driver.js", { status: 200, type: "text/javascript", body: DRIVER });
 });
 after(async () => {
   await browser?.close();
@@ -66,6 +69,34 @@ const losses = async ({ device, worker, steps }) => {
   await session.dispose();
   return { found, fallen: device === "cpu" ? [] : placed.map(({ op, why }) => `${op}: ${why}`) };
 };
+
+/** What cases come to in the thread where this runs. */
+const OUTCOMES = `async (cases) => {
+  const [{ Driver }, { outcome }] = await Promise.all([import("/driver.js"), import("/driver/core.mjs")]);
+  const outcomes = [];
+  for (const entry of cases) outcomes.push(await outcome(Driver, navigator.gpu, entry));
+  return outcomes;
+}`;
+
+/** Runs in the page: the same in a Worker. */
+const workerOutcomes = ({ cases, code }) =>
+  new Promise((resolve, reject) => {
+    const text = `onmessage = async ({ data }) => postMessage(await (${code})(data));`;
+    // From an address of the server, so that it can import from there.
+    const worker = new Worker(URL.createObjectURL(new Blob([text.replaceAll('import("/', `import("${location.origin}/`)])));
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = ({ message }) => reject(new Error(message));
+    worker.postMessage(cases);
+  });
+
+test("the driver executes lists of commands, in a page and in a Worker", async () => {
+  const page = await browser.newPage();
+  await page.goto(`${server.origin}/blank.html`);
+  const inPage = await page.evaluate(`(${OUTCOMES})(${JSON.stringify(CASES)})`);
+  const inWorker = await page.evaluate(workerOutcomes, { cases: CASES, code: OUTCOMES });
+  for (const outcomes of [inPage, inWorker]) CASES.forEach((entry, index) => verify(entry, outcomes[index]));
+  await page.close();
+});
 
 test("the demo's training steps have the CPU's losses, in a page and in a Worker", async () => {
   const page = await open();
