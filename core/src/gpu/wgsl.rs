@@ -84,6 +84,7 @@ pub struct Source {
     depth: usize,
     names: usize,
     has_subgroups: bool,
+    has_f16: bool,
 }
 
 impl Source {
@@ -99,6 +100,7 @@ impl Source {
             depth: 1,
             names: 0,
             has_subgroups: false,
+            has_f16: false,
         }
     }
 
@@ -169,6 +171,11 @@ impl Source {
     /// promises of `local_invocation_index`. A workgroup must be a multiple of all sizes that subgroups have.
     pub fn use_subgroups(&mut self) {
         self.has_subgroups = true;
+    }
+
+    /// Makes the type `f16` known.
+    pub fn use_f16(&mut self) {
+        self.has_f16 = true;
     }
 
     /// Makes a function of the library known.
@@ -274,6 +281,9 @@ impl Source {
             self.body.insert_str(0, &format!("    zero = {zero};\n"));
         }
         let mut text = if self.has_subgroups { ENABLE_SUBGROUPS.to_string() } else { String::new() };
+        if self.has_f16 {
+            text.push_str("enable f16;\n");
+        }
         for (index, (_, access, elements)) in self.bindings.iter().enumerate() {
             let ty = elements.array(*access == Access::Write);
             let access = if *access == Access::Read { "read" } else { "read_write" };

@@ -175,7 +175,7 @@ impl Product<'_> {
         };
         let cut = self.cut(adapter, invocations, depth);
         if cut.pieces() == 1 {
-            recipe.launches.push(self.launch(plan, &cut, sums)?);
+            recipe.launches.push(self.launch(plan, &cut, sums, adapter)?);
             return Ok(());
         }
         let sum = match compute_type(self.dtype)? {
@@ -189,15 +189,17 @@ impl Product<'_> {
             return Err(Refusal(format!("a sum over {:?} x {} products is too long", self.outer, self.inner)));
         }
         let work = recipe.work(bytes);
-        recipe.launches.push(self.launch(plan, &cut, Sums::Stored(work, sum))?);
+        recipe.launches.push(self.launch(plan, &cut, Sums::Stored(work, sum), adapter)?);
         recipe.launches.push(self.add_up(cut.pieces(), work, sum, sums)?);
         Ok(())
     }
 
-    fn launch(&self, plan: Plan, cut: &Cut, sums: Sums) -> Result<Launch, Refusal> {
+    fn launch(&self, plan: Plan, cut: &Cut, sums: Sums, adapter: &Adapter) -> Result<Launch, Refusal> {
         match plan {
-            Plan::Blocks(block) => Printing::new(self, [BLOCK_INVOCATIONS, 1, 1], block, sums)?.blocks(cut),
-            Plan::Tiles(size) => Printing::new(self, [2 * size as u32, 1, 1], [8, size / 16], sums)?.tiles(size, cut),
+            Plan::Blocks(block) => Printing::new(self, [BLOCK_INVOCATIONS, 1, 1], block, sums, adapter)?.blocks(cut),
+            Plan::Tiles(size) => {
+                Printing::new(self, [2 * size as u32, 1, 1], [8, size / 16], sums, adapter)?.tiles(size, cut)
+            }
         }
     }
 
@@ -246,11 +248,12 @@ impl<'a> Printing<'a> {
         workgroup: [u32; 3],
         block: [usize; 2],
         sums: Sums,
+        adapter: &Adapter,
     ) -> Result<Printing<'a>, Refusal> {
         let mut source = Source::new(workgroup);
         let [x, y] = product.operands;
         let is_empty = product.inner == 0 || product.outer == Some(0);
-        let mut side = |operand| Side::new(&mut source, operand, product.dtype, is_empty);
+        let mut side = |operand| Side::new(&mut source, operand, product.dtype, is_empty, adapter.has_f16);
         let sides = [side(x)?, side(y)?];
         let ty = compute_type(product.dtype)?;
         sums.declare(&mut source, ty, block[1] >= 4)?;

@@ -113,41 +113,54 @@ pub struct Side {
 }
 
 impl Side {
-    /// Binds an operand. One without elements has no memory for a vector of them.
+    /// Binds an operand. One without elements has no memory for a vector of them. Where shaders know `f16` they convert
+    /// vectors of it themselves: that is exact, but for subnormal numbers, which some devices take for 0.
     ///
     /// # Errors
     /// A dtype that is not computed with.
-    pub fn new(source: &mut Source, operand: &dyn Operand, dtype: DType, is_empty: bool) -> Result<Side, Refusal> {
+    pub fn new(
+        source: &mut Source,
+        operand: &dyn Operand,
+        dtype: DType,
+        is_empty: bool,
+        has_f16: bool,
+    ) -> Result<Side, Refusal> {
         let (ty, slot) = (compute_type(dtype)?, operand.slot());
+        let knows_dtype = dtype == DType::F16 && has_f16;
         let vector = match dtype {
             DType::F32 => Some("array<vec4<f32>>"),
             DType::I32 => Some("array<vec4<i32>>"),
             DType::U32 => Some("array<vec4<u32>>"),
+            DType::F16 if knows_dtype => Some("array<vec4<f16>>"),
             DType::F16 | DType::BF16 => Some("array<vec2<u32>>"),
             _ => None,
         };
         let along = operand.quads().filter(|_| vector.is_some() && !is_empty);
-        let binding = match (along, vector) {
-            (Some(_), Some(vector)) => source.raw(slot, Access::Read, vector),
-            _ => source.read(slot, dtype)?,
+        let (Some(_), Some(vector)) = (along, vector) else {
+            let binding = source.read(slot, dtype)?;
+            return Ok(Side { reader: None, along: None, binding, ty, found: Vec::new() });
         };
+        let binding = source.raw(slot, Access::Read, vector);
         let name = &binding.name;
+        let of_words = |element: fn(&str) -> String| {
+            let [x, y] = ["x", "y"].map(element);
+            format!("let words = {name}[i >> 2u]; return vec4<f32>({x}, {y});")
+        };
         let quad = match dtype {
             DType::BF16 => {
-                let word =
-                    |word| format!("bitcast<f32>(words.{word} << 16u), bitcast<f32>(words.{word} & 0xffff0000u)");
-                format!("let words = {name}[i >> 2u]; return vec4<f32>({}, {});", word("x"), word("y"))
+                of_words(|word| format!("bitcast<f32>(words.{word} << 16u), bitcast<f32>(words.{word} & 0xffff0000u)"))
+            }
+            DType::F16 if knows_dtype => {
+                source.use_f16();
+                format!("return vec4<f32>({name}[i >> 2u]);")
             }
             DType::F16 => {
                 source.import("f16_of_bits");
-                let word = |word| format!("f16_of_bits(words.{word} & 0xffffu), f16_of_bits(words.{word} >> 16u)");
-                format!("let words = {name}[i >> 2u]; return vec4<f32>({}, {});", word("x"), word("y"))
+                of_words(|word| format!("f16_of_bits(words.{word} & 0xffffu), f16_of_bits(words.{word} >> 16u)"))
             }
             _ => format!("return {name}[i >> 2u];"),
         };
-        if along.is_some() {
-            source.declare(&format!("fn quad_{name}(i: u32) -> vec4<{ty}> {{ {quad} }}"));
-        }
+        source.declare(&format!("fn quad_{name}(i: u32) -> vec4<{ty}> {{ {quad} }}"));
         Ok(Side { reader: None, along, binding, ty, found: Vec::new() })
     }
 
