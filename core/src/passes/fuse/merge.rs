@@ -158,11 +158,13 @@ impl<'a> Merger<'a> {
         for (product, node) in graph.nodes().iter().enumerate().filter(|(_, node)| is_elementwise(node)) {
             let &[reader] = &self.users[product][..] else { continue };
             let Some(own) = reduced(reader).filter(|_| !self.is_output[product]) else { continue };
-            let beside = node.inputs.iter().filter_map(|value| readers.get(value)).flatten().copied();
-            if let Some(other) = beside.into_iter().find(|&other| reduced(other).as_ref() == Some(&own)) {
-                if self.join(self.of[product], self.of[reader], false) {
-                    self.join(self.of[other], self.of[reader], true);
-                }
+            // Only the first few that read the same, so that the pass takes time in proportion to the graph.
+            let mut beside =
+                node.inputs.iter().filter_map(|value| readers.get(value)).flat_map(|all| all.iter().take(8)).copied();
+            if let Some(other) = beside.find(|&other| reduced(other).as_ref() == Some(&own))
+                && self.join(self.of[product], self.of[reader], false)
+            {
+                self.join(self.of[other], self.of[reader], true);
             }
         }
     }
