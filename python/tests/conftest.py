@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,11 @@ def peers() -> str:
 collect_ignore = [] if peers_python() else ["test_jax.py"]
 if cd.devices() == ["cpu"]:
     collect_ignore.append("test_gpu.py")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As it is in what a shell runs in the background: the tests of interrupts would wait for the end of endless runs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Pictures(NamedTuple):
