@@ -59,9 +59,13 @@ async function open(): Promise<Opened | undefined> {
   return { number: count, device, facts: JSON.stringify(facts) };
 }
 
-/** Shaders count the invocations of a workgroup along its subgroups, whose numbers are a feature of the language. */
-function knowsSubgroups(gpu: GPU, adapter: GPUAdapter): boolean {
-  return adapter.features.has("subgroups") && (gpu.wgslLanguageFeatures?.has("subgroup_id") ?? false);
+/**
+ * Shaders count the invocations of a workgroup along its subgroups, whose numbers are a feature of the language. Where
+ * their size varies it may be another one than a shader is told, and some of their invocations may be missing.
+ */
+function knowsSubgroups(gpu: GPU, { features, info }: GPUAdapter): boolean {
+  const isSizeKnown = info.subgroupMinSize !== undefined && info.subgroupMinSize === info.subgroupMaxSize;
+  return features.has("subgroups") && isSizeKnown && (gpu.wgslLanguageFeatures?.has("subgroup_id") ?? false);
 }
 
 function factsOf(adapter: GPUAdapter): object {

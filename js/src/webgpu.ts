@@ -64,6 +64,8 @@ export interface GPUAdapter {
     readonly device: string;
     readonly description: string;
     readonly isFallbackAdapter?: boolean;
+    readonly subgroupMinSize?: number;
+    readonly subgroupMaxSize?: number;
   };
   readonly isFallbackAdapter?: boolean;
   requestDevice(descriptor: object): Promise<GPUDevice>;

@@ -36,7 +36,7 @@ pub struct Adapter {
     pub alignment: u32,
     /// Whether shaders compute in `f16`.
     pub has_f16: bool,
-    /// Whether shaders know subgroups.
+    /// Whether shaders know subgroups, and these are of one size.
     pub has_subgroups: bool,
 }
 

@@ -85,6 +85,8 @@ fn found() -> Vec<wgpu::Adapter> {
 
 fn described(adapter: &wgpu::Adapter) -> Adapter {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    // Where their size varies it may be another one than a shader is told, and some of their lanes may be missing.
+    let is_size_known = info.subgroup_min_size == info.subgroup_max_size;
     Adapter {
         name: info.name,
         backend: info.backend.to_string(),
@@ -97,7 +99,7 @@ fn described(adapter: &wgpu::Adapter) -> Adapter {
         groups: limits.max_compute_workgroups_per_dimension,
         alignment: limits.min_storage_buffer_offset_alignment.max(limits.min_uniform_buffer_offset_alignment),
         has_f16: features.contains(wgpu::Features::SHADER_F16),
-        has_subgroups: features.contains(wgpu::Features::SUBGROUP),
+        has_subgroups: features.contains(wgpu::Features::SUBGROUP) && is_size_known,
     }
 }
 
