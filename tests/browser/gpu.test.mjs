@@ -70,20 +70,10 @@ const losses = async ({ device, worker, steps }) => {
   return { found, fallen: device === "cpu" ? [] : placed.map(({ op, why }) => `${op}: ${why}`) };
 };
 
-/** What cases come to in the thread where this runs. */
-const OUTCOMES = `async (cases) => {
-  const [{ Driver }, { outcome }] = await Promise.all([import("/driver.js"), import("/driver/core.mjs")]);
-  const outcomes = [];
-  for (const entry of cases) outcomes.push(await outcome(Driver, navigator.gpu, entry));
-  return outcomes;
-}`;
-
-/** Runs in the page: the same in a Worker. */
-const workerOutcomes = ({ cases, code }) =>
+/** Runs in the page: what cases come to in a Worker. */
+const inWorker = (cases) =>
   new Promise((resolve, reject) => {
-    const text = `onmessage = async ({ data }) => postMessage(await (${code})(data));`;
-    // From an address of the server, so that it can import from there.
-    const worker = new Worker(URL.createObjectURL(new Blob([text.replaceAll('import("/', `import("${location.origin}/`)])));
+    const worker = new Worker("/outcomes.js", { type: "module" });
     worker.onmessage = ({ data }) => resolve(data);
     worker.onerror = ({ message }) => reject(new Error(message));
     worker.postMessage(cases);
@@ -92,9 +82,11 @@ const workerOutcomes = ({ cases, code }) =>
 test("the driver executes lists of commands, in a page and in a Worker", async () => {
   const page = await browser.newPage();
   await page.goto(`${server.origin}/blank.html`);
-  const inPage = await page.evaluate(`(${OUTCOMES})(${JSON.stringify(CASES)})`);
-  const inWorker = await page.evaluate(workerOutcomes, { cases: CASES, code: OUTCOMES });
-  for (const outcomes of [inPage, inWorker]) CASES.forEach((entry, index) => verify(entry, outcomes[index]));
+  const inPage = async (cases) => (await import("/outcomes.js")).outcomes(cases);
+  for (const place of [inPage, inWorker]) {
+    const found = await page.evaluate(place, CASES);
+    CASES.forEach((entry, index) => verify(entry, found[index]));
+  }
   await page.close();
 });
 

@@ -126,7 +126,7 @@ struct State {
     /// Whether the device had no memory for a buffer: the pool makes room before the next one.
     is_short: bool,
     work: Work,
-    /// How often pipelines were asked for.
+    /// How often pipelines were asked for: each time is a turn.
     turn: u64,
 }
 
@@ -136,7 +136,7 @@ pub type Pipeline = Arc<PipelineId>;
 /// A shader that was compiled.
 struct Compiled {
     pipeline: Pipeline,
-    /// The turn in which it was last asked for: turns are counted by what is asked for.
+    /// The turn in which it was last asked for.
     asked: u64,
 }
 

@@ -126,12 +126,11 @@ impl Side {
         has_f16: bool,
     ) -> Result<Side, Refusal> {
         let (ty, slot) = (compute_type(dtype)?, operand.slot());
-        let knows_dtype = dtype == DType::F16 && has_f16;
         let vector = match dtype {
             DType::F32 => Some("array<vec4<f32>>"),
             DType::I32 => Some("array<vec4<i32>>"),
             DType::U32 => Some("array<vec4<u32>>"),
-            DType::F16 if knows_dtype => Some("array<vec4<f16>>"),
+            DType::F16 if has_f16 => Some("array<vec4<f16>>"),
             DType::F16 | DType::BF16 => Some("array<vec2<u32>>"),
             _ => None,
         };
@@ -150,7 +149,7 @@ impl Side {
             DType::BF16 => {
                 of_words(|word| format!("bitcast<f32>(words.{word} << 16u), bitcast<f32>(words.{word} & 0xffff0000u)"))
             }
-            DType::F16 if knows_dtype => {
+            DType::F16 if has_f16 => {
                 source.use_f16();
                 format!("return vec4<f32>({name}[i >> 2u]);")
             }
