@@ -902,6 +902,7 @@ struct cdl_error *cdl_function_plan(const struct cdl_function *function,
 /*
  The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
  a node that could be in one, says at which node it ends, and why: `# ends at %5: dot_general begins its cluster`.
+ Constants of more than 8 elements stand there without them.
 
  */
 struct cdl_error *cdl_function_explain(const struct cdl_function *function, struct cdl_bytes **text);

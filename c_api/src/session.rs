@@ -451,6 +451,7 @@ pub unsafe extern "C" fn cdl_function_plan(
 
 /// The graph that a call runs, as text: after the passes, a fused cluster as one node. A comment after a cluster, or after
 /// a node that could be in one, says at which node it ends, and why: `# ends at %5: dot_general begins its cluster`.
+/// Constants of more than 8 elements stand there without them.
 ///
 /// # Safety
 /// `function` is a live handle, `text` is writable.

@@ -292,7 +292,8 @@ class Session:
         """The graph that a call of a function runs, as text.
 
         The passes have been through it: what was fused is one node, ``fused``, with the nodes that it computes. A
-        comment after it, or after a node that could be in one, says which node ends it and why.
+        comment after it, or after a node that could be in one, says which node ends it and why. Constants of more
+        than 8 elements stand there without them.
 
         Args:
             name: The function.
