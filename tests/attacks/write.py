@@ -349,6 +349,11 @@ def graphs() -> None:
         one_node(node("exp", [0], "float33[2]")),
         f'{place}no dtype is named "float33"; there are {dtypes}',
     )
+    refused(
+        "operand_left_out",
+        one_node(node("concat", [0, None], "float32[4]", attrs={"axis": 0})),
+        f"{place}concat: value 1 of values is missing{line}",
+    )
     entry = {**graph([("x", VECTOR)], [], [0]), "inputs": [["x", VECTOR, 5]]}
     refused("input_of_later", program(one_graph(entry)), 'graph 0: the input "x" is %5, which is not the next value')
     entry = {**graph([("x", VECTOR)], [], [0]), "inputs": [["x", VECTOR, 0], ["x", VECTOR, 1]]}

@@ -462,17 +462,21 @@ fn check_count(def: &OpDef, specs: &[Option<&Spec>]) -> Result<()> {
         return Err(Error::argument(format!("{given} inputs were given, it takes {most}")));
     }
     for (index, input) in def.inputs.iter().enumerate() {
-        let present = specs.get(index).is_some_and(Option::is_some);
+        let (name, left_out) = (input.name, |index: &usize| specs.get(*index).is_none_or(Option::is_none));
         match input.arity {
-            Arity::One if !present => {
-                let name = input.name;
+            Arity::One if left_out(&index) => {
                 return Err(Error::argument(format!("the input {name} is missing")).with_argument(name));
             }
             Arity::Variadic(least) if given < index + least => {
-                let name = input.name;
                 return Err(Error::argument(format!("{name} takes at least {least} values")).with_argument(name));
             }
-            _ => {}
+            Arity::Variadic(_) => {
+                if let Some(missing) = (index..given).find(left_out) {
+                    let text = format!("value {} of {name} is missing", missing - index);
+                    return Err(Error::argument(text).with_argument(name));
+                }
+            }
+            Arity::One | Arity::Optional => {}
         }
     }
     Ok(())
