@@ -8,6 +8,7 @@ mod compile;
 mod convert;
 mod load;
 mod loops;
+mod pairs;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 //! From an expression to a tape: which instructions are needed, where their results lie, and which loops run.
 
 use super::loops::{self, BLOCK, Loop};
+use super::pairs::Pairs;
 use super::{Code, Input, Output, Place, Tape, convert};
 use crate::dtype::DType;
 use crate::scalar::{Binary, Expression, Instruction, Register, Unary};
@@ -17,6 +18,7 @@ const END: usize = usize::MAX;
 /// A tape in the making.
 struct Compiler<'a> {
     expression: &'a Expression,
+    pairs: Pairs,
     /// See [`last_uses`].
     last: Vec<Option<usize>>,
     /// Where the result of a register lies, once it has one.
@@ -36,9 +38,11 @@ pub fn compile(expression: &Expression, inputs: &[DType], outputs: &[Register]) 
 /// See [`Tape::seen`].
 pub fn compile_seen(expression: &Expression, inputs: &[DType], outputs: &[Register], seen: usize, whole: bool) -> Tape {
     let steps = expression.steps();
+    let pairs = Pairs::new(expression, outputs);
     let mut compiler = Compiler {
         expression,
-        last: last_uses(expression, outputs),
+        last: last_uses(expression, &pairs, outputs),
+        pairs,
         places: vec![None; steps.len()],
         free: Vec::new(),
         work: 0,
@@ -55,15 +59,16 @@ pub fn compile_seen(expression: &Expression, inputs: &[DType], outputs: &[Regist
     compiler.finish()
 }
 
-/// The last step that reads each register, [`END`] for outputs; `None` for those that no output needs.
-fn last_uses(expression: &Expression, outputs: &[Register]) -> Vec<Option<usize>> {
+/// The last step that reads each register, [`END`] for outputs; `None` for those that no loop gives: no output needs
+/// them, or they are the first of a pair.
+fn last_uses(expression: &Expression, pairs: &Pairs, outputs: &[Register]) -> Vec<Option<usize>> {
     let mut last = vec![None; expression.steps().len()];
     for &register in outputs {
         last[register as usize] = Some(END);
     }
-    for (position, step) in expression.steps().iter().enumerate().rev() {
+    for position in (0..expression.steps().len()).rev() {
         if last[position].is_some() {
-            for register in step.instruction.operands() {
+            for register in pairs.operands(expression, position) {
                 last[register as usize].get_or_insert(position);
             }
         }
@@ -87,10 +92,26 @@ pub fn weight(instruction: &Instruction) -> usize {
 
 impl Compiler<'_> {
     fn step(&mut self, position: usize) {
+        let operands = self.pairs.operands(self.expression, position);
+        let place = match self.pairs.run(position) {
+            Some(run) => {
+                self.work += 2;
+                self.compute(position, run, &operands, None)
+            }
+            None => self.instruction(position),
+        };
+        self.places[position] = Some(place);
+        for register in operands {
+            self.release(position, register);
+        }
+    }
+
+    /// Adds the loops of an instruction; the place of what they give.
+    fn instruction(&mut self, position: usize) -> u32 {
         let step = self.expression.steps()[position];
         let dtype = step.dtype;
         self.work += weight(&step.instruction);
-        let place = match step.instruction {
+        match step.instruction {
             Instruction::Input(index) => self.input(index, dtype, false),
             Instruction::Random(index) => self.input(index, dtype, true),
             Instruction::Constant(bits) => self.constant(bits, dtype),
@@ -115,10 +136,6 @@ impl Compiler<'_> {
                 self.compute(position, convert::cast(from, dtype), &[x], convert::cast_rounding(from, dtype))
             }
             Instruction::Bitcast(from, x) => self.bitcast(position, from, x),
-        };
-        self.places[position] = Some(place);
-        for register in step.instruction.operands() {
-            self.release(position, register);
         }
     }
 

@@ -33,7 +33,7 @@ impl Operand {
 
     /// # Safety
     /// The elements that a tile of `count` needs are there, of type `T`, and not written for `'a`.
-    unsafe fn slice<'a, T>(self, count: usize) -> &'a [T] {
+    pub unsafe fn slice<'a, T>(self, count: usize) -> &'a [T] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts(self.data.cast(), count.min(self.limit)) }
     }
@@ -62,10 +62,11 @@ pub trait Map1<X, O>: Copy + Default {
 }
 
 /// A function of two values.
-trait Map2<X, O>: Copy + Default {
+pub trait Map2<X, O>: Copy + Default {
     /// Whether an operand that is the same everywhere gets a loop of its own, which reads it once.
     const SPLATS: bool = false;
 
+    /// Its value.
     fn apply(self, x: X, y: X) -> O;
 
     /// Its values for slices of one length.
@@ -81,7 +82,7 @@ trait Map2<X, O>: Copy + Default {
 }
 
 #[inline(always)]
-fn part<T>(x: &[T], start: usize, len: usize) -> &[T] {
+pub fn part<T>(x: &[T], start: usize, len: usize) -> &[T] {
     if start + len <= x.len() { &x[start..start + len] } else { &x[..len] }
 }
 
@@ -290,7 +291,7 @@ macro_rules! binary_loops {
      $($name:ident $(as $splats:ident)? $([$($D:ident $T:ty),+] |$x:ident, $y:ident| $value:expr),+;)*) => {
         $(
             #[derive(Clone, Copy, Default)]
-            struct $name;
+            pub struct $name;
             binary_loops!(@values $name [$($splats)?] $out; $([$($D $T),+] |$x, $y| $value),+);
         )*
 

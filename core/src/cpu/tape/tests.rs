@@ -170,6 +170,55 @@ fn instructions_give_what_one_element_gives() {
 }
 
 #[test]
+fn two_instructions_give_what_one_element_gives() {
+    let _settings = settings();
+    let simple = [Add, Sub, Mul, Div, Max, Min];
+    let cases = simple.into_iter().flat_map(|first| simple.map(|second| (first, second)));
+    for (dtype, (first, second)) in [F16, F32, F64].into_iter().flat_map(|dtype| cases.clone().map(move |c| (dtype, c)))
+    {
+        for (is_left, other) in [(true, "y"), (false, "y"), (true, "2"), (false, "2"), (true, "x"), (false, "x")] {
+            let mut e = Expression::new();
+            let (x, y, two) = (e.input(0, dtype), e.input(1, dtype), e.constant(dtype, 2.0));
+            let inner = e.binary(first, x, if other == "x" { two } else { y });
+            let z = if other == "y" {
+                y
+            } else if other == "x" {
+                x
+            } else {
+                two
+            };
+            let output = if is_left { e.binary(second, inner, z) } else { e.binary(second, z, inner) };
+            check(&e, output, &[dtype; 2], &format!("{second:?} {is_left} {other} of {first:?} {dtype}"), |values| {
+                let inner = binary(first, values[0], if other == "x" { Float(2.0) } else { values[1] }, dtype);
+                let z = if other == "y" {
+                    values[1]
+                } else if other == "x" {
+                    values[0]
+                } else {
+                    Float(2.0)
+                };
+                if is_left { binary(second, inner, z, dtype) } else { binary(second, z, inner, dtype) }
+            });
+        }
+    }
+}
+
+#[test]
+fn simple_instructions_share_loops_where_nothing_else_reads_the_first() {
+    let loops = |read_twice: bool| {
+        let mut e = Expression::new();
+        let (x, y) = (e.input(0, F32), e.input(1, F32));
+        let sum = e.binary(Add, x, y);
+        let product = e.binary(Mul, sum, if read_twice { sum } else { x });
+        let difference = e.binary(Sub, y, product);
+        let output = e.binary(Max, difference, y);
+        Tape::new(&e, &[F32, F32], &[output]).code.len()
+    };
+    // The sum and the product, the difference and the maximum; or the sum, the product and the difference, the maximum.
+    assert_eq!((loops(false), loops(true)), (2, 3));
+}
+
+#[test]
 fn integer_powers_of_negative_exponents_are_whole_parts() {
     for (x, y, expected) in [(2, -1, 0), (1, -3, 1), (-1, -3, -1), (-1, -4, 1), (0, -1, 0), (0, 0, 1), (-2, 3, -8)] {
         let mut e = Expression::new();
