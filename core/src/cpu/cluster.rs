@@ -20,7 +20,7 @@ use places::Places;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Elements of the full shape that go through all phases together, about.
-const GROUP: usize = 4096;
+const GROUP: usize = 16384;
 /// Rows longer than that are cut among tasks where they are few.
 const LONG: usize = 16 << 10;
 /// So many are not few.
