@@ -19,7 +19,7 @@ use fold::Folder;
 use places::Places;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Elements of the full shape that go through all phases together, about.
+/// Elements of the full shape that go through all phases together, about: they stay in the second cache.
 const GROUP: usize = 16384;
 /// Rows longer than that are cut among tasks where they are few.
 const LONG: usize = 16 << 10;

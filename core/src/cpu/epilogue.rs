@@ -67,6 +67,7 @@ impl Epilogue {
             // The kernel has the memory for itself meanwhile, and lends it by this pointer.
             let ends = ends.moved(address, first);
             let enough = ends.run(&self.tape).with_scratch(part.elements(), |worker| {
+                worker.in_order = false;
                 for run in part.runs() {
                     // SAFETY: the kernel hands each element to one thread, when it is final.
                     unsafe { worker.range(run.start, run.end, &mut |_, _| ()) };

@@ -65,6 +65,21 @@ fn detect() -> Isa {
     }
 }
 
+/// Asks for memory that will soon be read or written, where that can be asked for. Nothing is read: the address need not
+/// be one that can be.
+#[inline(always)]
+pub fn fetch(first: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // Into the second cache: the first has too few places for lines that are on their way.
+        // SAFETY: the instruction is part of every x86-64 and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, bytes);
+}
+
 /// Defines a function whose body is compiled once for each [`Isa`] and runs as the best one: for loops that the
 /// compiler vectorises. What the body calls must be `#[inline(always)]`, or it is compiled for the baseline alone.
 /// The sets hold no instruction that changes results: nothing is contracted unless the body says `mul_add`.

@@ -13,11 +13,12 @@ mod pairs;
 mod tests;
 
 use super::call::{Target, View};
+use super::simd::fetch;
 use super::work::{Stop, Work};
 use crate::dtype::DType;
 use crate::scalar::{Expression, Register};
 pub use compile::weight;
-use load::Pattern;
+use load::{AHEAD, Pattern};
 pub(super) use load::{Axis, Feed, List};
 pub(super) use loops::Operand;
 use loops::{BLOCK, Loop};
@@ -103,6 +104,15 @@ pub(super) struct Sink {
     pub(super) data: *mut u8,
     /// Whether results are computed right there; else they are stored when the tile has read all of its inputs.
     pub(super) direct: bool,
+    /// As for [`Feed`].
+    pub(super) ahead: bool,
+}
+
+impl Sink {
+    /// As [`Feed::ahead`].
+    pub(super) fn ahead(self, bytes: usize) -> Sink {
+        Sink { ahead: self.direct && bytes >= AHEAD, ..self }
+    }
 }
 
 /// What the tasks of a run share: a tape, and where what it reads and writes lies.
@@ -121,6 +131,8 @@ pub(super) struct Worker<'a> {
     run: &'a Run<'a>,
     table: Table<'a>,
     tiles: *mut u8,
+    /// Whether each tile follows the one before it, as [`Feed::ahead`] has it.
+    pub(super) in_order: bool,
 }
 
 /// Where the elements of each place are. Data and limits lie apart: an entry that was just written in two parts and is read
@@ -235,7 +247,10 @@ impl Ends {
         let mut ends = Ends { feeds: List::new(), axes: List::new(), sinks: List::new() };
         for input in &tape.inputs {
             let view = &inputs[input.index];
-            ends.feeds.push(if input.random { Feed::random(view) } else { Feed::new(view, sizes, &mut ends.axes)? })?;
+            ends.feeds.push(match input.random {
+                true => Feed::random(view),
+                false => Feed::new(view, sizes, &mut ends.axes)?.ahead(view.bytes()),
+            })?;
         }
         for (output, target) in tape.outputs.iter().zip(outputs) {
             let (data, bytes) = (target.pointer(), target.layout().bytes());
@@ -243,7 +258,8 @@ impl Ends {
                 let (from, to) = (view.pointer().addr(), data.addr());
                 from.saturating_add(view.bytes()) <= to || to.saturating_add(bytes) <= from
             };
-            ends.sinks.push(Sink { data, direct: output.narrow.is_none() && inputs.iter().all(is_apart) })?;
+            let direct = output.narrow.is_none() && inputs.iter().all(is_apart);
+            ends.sinks.push(Sink { data, direct, ahead: false }.ahead(bytes))?;
         }
         Ok(ends)
     }
@@ -322,7 +338,7 @@ impl Run<'_> {
                     table.set(input.place, self.repeat(input, feed.data, tiles, count.min(BLOCK)));
                 }
             }
-            work(&mut Worker { run: self, table, tiles });
+            work(&mut Worker { run: self, table, tiles, in_order: true });
         }
     }
 
@@ -415,9 +431,16 @@ impl Worker<'_> {
                 if feed.pattern != Pattern::Uniform {
                     self.table.set(input.place, run.load(input, feed, start, count, self.tiles));
                 }
+                if feed.ahead && self.in_order {
+                    fetch(feed.data.wrapping_add((start + count) * input.width), count * input.width);
+                }
             }
             for (output, sink) in stored().filter(|(_, sink)| sink.direct) {
-                self.table.set(output.place, Operand::tile(sink.data.add(start * output.dtype.size())));
+                let width = output.dtype.size();
+                self.table.set(output.place, Operand::tile(sink.data.add(start * width)));
+                if sink.ahead && self.in_order {
+                    fetch(sink.data.wrapping_add((start + count) * width), count * width);
+                }
             }
             for code in &tape.code {
                 let [x, y, z] = code.operands;

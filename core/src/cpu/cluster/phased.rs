@@ -186,6 +186,7 @@ unsafe fn fold_columns(
         // SAFETY: `width` leaves room for all of them.
         unsafe { (loops.start)(memory.add(offset - LANES * width * loops.partial), LANES * width) };
     }
+    worker.in_order = width == rows;
     let together = if width == rows { (tile / width).max(1) } else { 1 };
     for start in range.clone().step_by(together) {
         let count = together.min(range.end - start);

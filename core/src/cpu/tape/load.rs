@@ -34,7 +34,12 @@ pub struct Feed {
     /// The element that output index 0 reads.
     pub data: *const u8,
     pub pattern: Pattern,
+    /// Whether the next tile's elements are asked for while one is computed: see [`Feed::ahead`].
+    pub ahead: bool,
 }
+
+/// Inputs and outputs of so many bytes are not in the second cache before a pass goes through them.
+pub const AHEAD: usize = 1 << 20;
 
 /// A list that needs no heap up to N entries.
 #[derive(Clone)]
@@ -93,6 +98,12 @@ impl Feed {
         Feed::along(data, outer_first.rev(), axes)
     }
 
+    /// The same for a pass that goes through `bytes` bytes of it in order, and is the first to do so: the processor's own
+    /// foresight gets lost between the loops of a tile.
+    pub fn ahead(self, bytes: usize) -> Feed {
+        Feed { ahead: self.pattern == Pattern::Dense && bytes >= AHEAD, ..self }
+    }
+
     /// The words that a key makes of the output's row-major numbers.
     ///
     /// # Panics
@@ -103,7 +114,7 @@ impl Feed {
         let data = view.pointer().cast::<u32>().wrapping_add(layout.offset);
         // SAFETY: the view says that its elements can be read.
         let word = |index: isize| unsafe { *data.wrapping_offset(index * layout.strides[0]) };
-        Feed { data: data.cast(), pattern: Pattern::Random([word(0), word(1)]) }
+        Feed { data: data.cast(), pattern: Pattern::Random([word(0), word(1)]), ahead: false }
     }
 
     /// How the elements at `data` along these axes, the innermost first, are read.
@@ -132,7 +143,7 @@ impl Feed {
             [Axis { stride: 1, .. }] => Pattern::Dense,
             _ => Pattern::Strided { start, end },
         };
-        Ok(Feed { data, pattern })
+        Ok(Feed { data, pattern, ahead: false })
     }
 }
 
