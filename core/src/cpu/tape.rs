@@ -140,6 +140,8 @@ pub(super) struct Worker<'a> {
 struct Table<'a> {
     data: &'a mut [*const u8],
     limits: &'a mut [usize],
+    /// For each input with a period, where in it the elements begin that its place has, and how many there are.
+    loaded: &'a mut [(usize, usize)],
 }
 
 impl Table<'_> {
@@ -287,7 +289,8 @@ impl Run<'_> {
 
     /// Hands `work` scratch memory for tiles, of runs of at most `count` elements; false if there is none.
     pub(super) fn with_scratch(&self, count: usize, work: impl FnOnce(&mut Worker)) -> bool {
-        let table = self.tape.places.len() * size_of::<Operand>();
+        let table =
+            self.tape.places.len() * size_of::<Operand>() + self.tape.inputs.len() * size_of::<(usize, usize)>();
         let table_lines = table.div_ceil(size_of::<Line>());
         let lines = table_lines + self.tape.scratch.div_ceil(size_of::<Line>());
         if lines <= STACK_LINES {
@@ -320,6 +323,7 @@ impl Run<'_> {
             let places = self.tape.places.len();
             let data: *mut *const u8 = memory.cast();
             let limits: *mut usize = data.add(places).cast();
+            let loaded: *mut (usize, usize) = limits.add(places).cast();
             let tiles: *mut u8 = memory.add(table_lines).cast();
             for (i, place) in self.tape.places.iter().enumerate() {
                 let operand = match place.constant {
@@ -329,9 +333,12 @@ impl Run<'_> {
                 data.add(i).write(operand.data);
                 limits.add(i).write(operand.limit);
             }
+            let inputs = self.tape.inputs.len();
+            (0..inputs).for_each(|i| loaded.add(i).write((0, 0)));
             let mut table = Table {
                 data: std::slice::from_raw_parts_mut(data, places),
                 limits: std::slice::from_raw_parts_mut(limits, places),
+                loaded: std::slice::from_raw_parts_mut(loaded, inputs),
             };
             for (input, feed) in self.tape.inputs.iter().zip(self.feeds) {
                 if feed.pattern == Pattern::Uniform && count > 0 {
@@ -372,7 +379,7 @@ impl Run<'_> {
         unsafe {
             let out = tiles.add(place.offset);
             let stored = match feed.pattern {
-                Pattern::Strided { start: first, end } => {
+                Pattern::Strided { start: first, end, .. } => {
                     let axes = &self.axes[first..end];
                     let along = load::along_innermost(axes, start, count);
                     let at = |place: isize| feed.data.wrapping_offset(place * input.width as isize);
@@ -416,6 +423,31 @@ impl Worker<'_> {
         }
     }
 
+    /// Has the table say where the elements of an input are that a tile needs.
+    ///
+    /// # Safety
+    /// As [`Worker::tile`].
+    unsafe fn load(&mut self, number: usize, start: usize, count: usize) {
+        let (input, feed) = (&self.run.tape.inputs[number], &self.run.feeds[number]);
+        match feed.pattern {
+            Pattern::Uniform => return,
+            Pattern::Strided { period: period @ 1.., .. } => {
+                let first = start % period;
+                let (known_first, known) = self.table.loaded[number];
+                if first == known_first && count <= known {
+                    return;
+                }
+                self.table.loaded[number] = (first, count);
+            }
+            _ => {}
+        }
+        // SAFETY: the caller's promise.
+        self.table.set(input.place, unsafe { self.run.load(input, feed, start, count, self.tiles) });
+        if feed.ahead && self.in_order {
+            fetch(feed.data.wrapping_add((start + count) * input.width), count * input.width);
+        }
+    }
+
     /// Computes `count` elements, of which there are no more than the tape's tile has; `see` sees those that are only
     /// looked at before any are stored over an input.
     ///
@@ -427,13 +459,8 @@ impl Worker<'_> {
         let stored = || stored.iter().zip(run.sinks);
         // SAFETY: the caller's promise; a place's loop runs on its types; no place is both written and read by a loop.
         unsafe {
-            for (input, feed) in tape.inputs.iter().zip(run.feeds) {
-                if feed.pattern != Pattern::Uniform {
-                    self.table.set(input.place, run.load(input, feed, start, count, self.tiles));
-                }
-                if feed.ahead && self.in_order {
-                    fetch(feed.data.wrapping_add((start + count) * input.width), count * input.width);
-                }
+            for number in 0..tape.inputs.len() {
+                self.load(number, start, count);
             }
             for (output, sink) in stored().filter(|(_, sink)| sink.direct) {
                 let width = output.dtype.size();

@@ -22,8 +22,9 @@ pub enum Pattern {
     Dense,
     /// There is only one.
     Uniform,
-    /// Along these collapsed axes, the innermost first: a range of the run's axes.
-    Strided { start: usize, end: usize },
+    /// Along these collapsed axes, the innermost first: a range of the run's axes. After `period` elements the same ones
+    /// follow again; 0: they do not.
+    Strided { start: usize, end: usize, period: usize },
     /// Nowhere: this key makes each of its number.
     Random([u32; 2]),
 }
@@ -141,7 +142,10 @@ impl Feed {
         let pattern = match &axes.entries()[start..] {
             [] | [Axis { stride: 0, .. }] => Pattern::Uniform,
             [Axis { stride: 1, .. }] => Pattern::Dense,
-            _ => Pattern::Strided { start, end },
+            [inner @ .., Axis { stride: 0, .. }] => {
+                Pattern::Strided { start, end, period: inner.iter().map(|axis| axis.size).product() }
+            }
+            _ => Pattern::Strided { start, end, period: 0 },
         };
         Ok(Feed { data, pattern, ahead: false })
     }

@@ -341,7 +341,7 @@ fn random_layout(random: &mut Random, dtype: DType, sizes: &[usize]) -> Layout {
 fn any_layout_that_broadcasts_is_read() {
     let _settings = settings();
     let mut random = Random(11);
-    let shapes: [&[usize]; 14] = [
+    let shapes: [&[usize]; 15] = [
         &[],
         &[1],
         &[5],
@@ -355,6 +355,7 @@ fn any_layout_that_broadcasts_is_read() {
         &[40, 30, 3],
         &[3, 1100],
         &[1100, 3],
+        &[300, 8],
         &[9, 1, 8, 130],
     ];
     for round in 0..40 {
