@@ -750,6 +750,21 @@ fn normalisations_and_losses_are_few_clusters_in_both_directions() {
 }
 
 #[test]
+fn what_is_computed_for_each_row_joins_the_cluster_that_alone_reads_it() {
+    let steps = |is_output: bool| {
+        let mut graph = Graph::new();
+        let [x, row] = ["float32[6, 5]", "float32[6, 1]"].map(|text| graph.input(text, spec(text)).unwrap());
+        let root = apply(&mut graph, "sqrt", "{}", &[row]);
+        let scaled = graph.mul(x, root).unwrap();
+        let sum = apply(&mut graph, "sum", r#"{"axis": [1]}"#, &[scaled]);
+        graph.set_outputs(if is_output { vec![sum, root] } else { vec![sum] }).unwrap();
+        let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        made.nodes().len()
+    };
+    assert_eq!((steps(false), steps(true)), (1, 2));
+}
+
+#[test]
 fn an_optimizer_is_one_cluster_with_the_product_that_is_its_gradient() {
     let mut graph = Graph::new();
     let inputs = ["float32[b, 8]", "float32[8, 4]", "float32[]", "int64[]", "float32[8, 4]", "float32[8, 4]"];

@@ -217,10 +217,16 @@ impl<'a> Merger<'a> {
             return false;
         }
         match levels(graph, nodes.iter().map(|&node| &graph.nodes()[node])) {
-            // What is computed for each row before a reduction saves no pass over memory.
+            // What is computed for each row before a reduction saves no pass over memory, but a step if nothing else
+            // reads it.
             Ok(Some((_, levels))) => {
                 let before = &graph.nodes()[self.members[first][0]];
-                apart || self.cores[first].is_some() || levels.get(&before.first) == Some(&Level::Full)
+                let is_inside = |node: &usize| nodes.binary_search(node).is_ok();
+                let stays = |&node: &usize| !self.is_output[node] && self.users[node].iter().all(is_inside);
+                apart
+                    || self.cores[first].is_some()
+                    || levels.get(&before.first) == Some(&Level::Full)
+                    || self.members[first].iter().all(stays)
             }
             _ => false,
         }
