@@ -6,7 +6,7 @@ use caudal::graph::text;
 use caudal::meter::Meter;
 use caudal::op::{Meaning, Op};
 use caudal::passes::{self, Pass};
-use caudal::{DType, Graph, grad};
+use caudal::{DType, Graph, Node, grad};
 use std::sync::Arc;
 use support::{Generator, apply, spec};
 
@@ -762,6 +762,32 @@ fn what_is_computed_for_each_row_joins_the_cluster_that_alone_reads_it() {
         made.nodes().len()
     };
     assert_eq!((steps(false), steps(true)), (1, 2));
+}
+
+#[test]
+fn what_is_cheap_to_compute_from_stored_values_is_computed_again_where_it_is_read() {
+    // What is centred along rows is read along columns, in the cluster of a scale's and a shift's gradient.
+    let clusters = |op: &str, is_output: bool| {
+        let mut graph = Graph::new();
+        let [x, y] = ["x", "y"].map(|name| graph.input(name, spec("float32[6, 5]")).unwrap());
+        let mean = apply(&mut graph, "mean", r#"{"axis": [1], "keepdims": true}"#, &[x]);
+        let centred = graph.sub(x, mean).unwrap();
+        let centred = apply(&mut graph, op, "{}", &[centred]);
+        let squared = graph.mul(centred, centred).unwrap();
+        let rows = apply(&mut graph, "sum", r#"{"axis": [1]}"#, &[squared]);
+        let product = graph.mul(centred, y).unwrap();
+        let [scale, shift] = [product, y].map(|value| apply(&mut graph, "sum", r#"{"axis": [0]}"#, &[value]));
+        let outputs = [rows, scale, shift, centred];
+        graph.set_outputs(outputs[..3 + usize::from(is_output)].to_vec()).unwrap();
+        let made = passes::run(&Arc::new(graph), passes::OPTIMIZED, &Meter::default(), &mut |_, _| {}).unwrap();
+        let specs = |node: &Node| node.outputs().map(|value| made.spec(value).to_string()).collect::<Vec<_>>();
+        made.nodes().iter().filter(|node| node.op.def.name == "fused").map(specs).collect::<Vec<_>>()
+    };
+    let (row, column, full) = ("float32[6]", "float32[5]", "float32[6, 5]");
+    assert_eq!(clusters("neg", false), [vec!["float32[6, 1]", row], vec![column, column]]);
+    // It is stored where the graph gives it, or where it takes long.
+    assert_eq!(clusters("neg", true), [vec![full, row], vec![column, column]]);
+    assert_eq!(clusters("tanh", false), [vec![full, row], vec![column, column]]);
 }
 
 #[test]

@@ -9,9 +9,13 @@
 //! same shape, where it may stay the same. Clusters are the connected parts of one stage, so no path leaves a cluster
 //! and comes back. Element-wise nodes are then moved to the last stage that their users allow, which brings a producer
 //! to its consumer (an optimiser's update to where the gradient is known).
+//!
+//! Last, what is cheap to compute from values that are in memory anyway is computed again in the clusters that read it,
+//! and not stored: see [`recompute`].
 
 mod ends;
 mod merge;
+mod recompute;
 
 use crate::attrs::AttrValue;
 use crate::error::Result;
@@ -21,35 +25,39 @@ use crate::op::{Meaning, Op};
 use crate::ops::phases::Reduced;
 use crate::ops::{MAX_WORK, is_random_bits};
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub use ends::ends;
 use merge::Units;
+use recompute::Recomputed;
 
 pub fn run(graph: &Graph, meter: &Meter) -> Result<Graph> {
-    fuse(graph, merge::units(graph, meter)?, meter)
+    fuse(graph, merge::units(graph, meter)?, recompute::find, meter)
 }
 
 /// As [`run`], but neither reductions nor products become part of a cluster.
 pub fn elementwise_alone(graph: &Graph, meter: &Meter) -> Result<Graph> {
-    fuse(graph, merge::single(graph), meter)
+    fuse(graph, merge::single(graph), |_, _| Recomputed::new(), meter)
 }
 
-fn fuse(graph: &Graph, units: Units, meter: &Meter) -> Result<Graph> {
+fn fuse(
+    graph: &Graph,
+    units: Units,
+    recompute: fn(&Graph, &mut Clusters) -> Recomputed,
+    meter: &Meter,
+) -> Result<Graph> {
     let edges = unit_edges(graph, &units);
     let stage = stages(graph, &units, &edges);
-    let clusters = Clusters::find(graph, &units, &edges, &stage);
+    let mut clusters = Clusters::find(graph, &units, &edges, &stage);
+    let recomputed = recompute(graph, &mut clusters);
     let mut order: Vec<_> = (0..units.members.len()).collect();
     order.sort_by_key(|&unit| (stage[unit], unit));
     let mut rewrite = Rewrite::new(graph, meter)?;
     for unit in order {
         let members = &clusters.members[clusters.of[unit]];
         if members.last() == units.members[unit].last() {
-            match members[..] {
-                [node] => drop(rewrite.copy(&graph.nodes()[node])?),
-                _ => clusters.fuse(&mut rewrite, members, meter)?,
-            }
+            clusters.write(&mut rewrite, members, &recomputed, meter)?;
         }
     }
     rewrite.finish()
@@ -62,6 +70,8 @@ fn is_elementwise(node: &Node) -> bool {
 struct Clusters {
     /// The cluster of each unit.
     of: Vec<usize>,
+    /// The cluster of each node.
+    of_nodes: Vec<usize>,
     /// The nodes of each cluster in topological order.
     members: Vec<Vec<usize>>,
     /// For each value, whether another cluster or the graph's outputs use it.
@@ -106,19 +116,52 @@ impl Clusters {
             }
         }
         graph.outputs().iter().for_each(|value| escapes[value.index()] = true);
-        Clusters { of, members, escapes }
+        let of_nodes = units.of.iter().map(|&unit| of[unit]).collect();
+        Clusters { of, of_nodes, members, escapes }
     }
 
-    /// Puts the members of a cluster into a region, and applies `fused` with it.
-    fn fuse(&self, rewrite: &mut Rewrite, members: &[usize], meter: &Meter) -> Result<()> {
+    /// The cluster of a node.
+    fn of_node(&self, node: usize) -> usize {
+        self.of_nodes[node]
+    }
+
+    /// What a cluster computes for these outputs, in topological order: what it computes again, then of its members those
+    /// that are needed; others were for what another cluster computes again.
+    fn nodes(&self, graph: &Graph, members: &[usize], recomputed: &Recomputed, outputs: &[Value]) -> Vec<usize> {
+        let read = members.iter().flat_map(|&index| graph.nodes()[index].operands());
+        let again: BTreeSet<_> = read.filter_map(|value| recomputed.get(&value)).flatten().copied().collect();
+        let again = again.into_iter().filter(|node| self.of_node(*node) != self.of_node(members[0]));
+        let mut nodes: Vec<_> = again.chain(members.iter().copied()).collect();
+        let mut needed: HashSet<_> = outputs.iter().copied().collect();
+        nodes.reverse();
+        nodes.retain(|&index| {
+            let node = &graph.nodes()[index];
+            let is_needed = node.outputs().any(|value| needed.contains(&value));
+            needed.extend(node.operands().filter(|_| is_needed));
+            is_needed
+        });
+        nodes.reverse();
+        nodes
+    }
+
+    /// Puts the nodes of a cluster into a region, and applies `fused` with it; copies a node that is alone.
+    fn write(&self, rewrite: &mut Rewrite, members: &[usize], recomputed: &Recomputed, meter: &Meter) -> Result<()> {
         let graph = rewrite.source;
+        let outputs = members.iter().flat_map(|&index| graph.nodes()[index].outputs());
+        let outputs: Vec<_> = outputs.filter(|value| self.escapes[value.index()]).collect();
+        let nodes = self.nodes(graph, members, recomputed, &outputs);
+        match nodes[..] {
+            [] => return Ok(()),
+            [node] => return rewrite.copy(&graph.nodes()[node]).map(drop),
+            _ => {}
+        }
         let mut region = Graph::metered(meter)?;
         let mut copies: HashMap<Value, Value> = HashMap::new();
         let mut operands = Vec::new();
-        for &index in members {
+        for &index in &nodes {
             let node = &graph.nodes()[index];
             for operand in node.operands() {
-                // Members come in topological order: what has no copy yet is made outside.
+                // Nodes come in topological order: what has no copy yet is made outside.
                 if copies.contains_key(&operand) {
                     continue;
                 }
@@ -136,12 +179,10 @@ impl Clusters {
             let made = region.push(Node { inputs, ..node.clone() }, specs)?;
             copies.extend(node.outputs().zip(made));
         }
-        let outputs = members.iter().flat_map(|&index| graph.nodes()[index].outputs());
-        let outputs: Vec<_> = outputs.filter(|value| self.escapes[value.index()]).collect();
         region.set_outputs(outputs.iter().map(|value| copies[value]).collect())?;
         region.settle()?;
         rewrite.target.set_location(graph.nodes()[members[0]].location.clone());
-        let fused = rewrite.target.apply(&fused_op(graph, members)?, vec![Arc::new(region)], &operands)?;
+        let fused = rewrite.target.apply(&fused_op(graph, &nodes)?, vec![Arc::new(region)], &operands)?;
         let fused = planted!("passes/fuse: results in reverse", fused, fused.into_iter().rev().collect::<Vec<_>>());
         outputs.iter().zip(fused).for_each(|(&value, copy)| rewrite.set(value, copy));
         Ok(())
