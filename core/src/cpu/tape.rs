@@ -109,8 +109,8 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// As [`Feed::ahead`].
-    pub(super) fn ahead(self, bytes: usize) -> Sink {
+    /// As [`Feed::fetched_ahead`].
+    pub(super) fn fetched_ahead(self, bytes: usize) -> Sink {
         Sink { ahead: self.direct && bytes >= AHEAD, ..self }
     }
 }
@@ -131,7 +131,7 @@ pub(super) struct Worker<'a> {
     run: &'a Run<'a>,
     table: Table<'a>,
     tiles: *mut u8,
-    /// Whether each tile follows the one before it, as [`Feed::ahead`] has it.
+    /// Whether each tile follows the one before it, as [`Feed::fetched_ahead`] has it.
     pub(super) in_order: bool,
 }
 
@@ -251,7 +251,7 @@ impl Ends {
             let view = &inputs[input.index];
             ends.feeds.push(match input.random {
                 true => Feed::random(view),
-                false => Feed::new(view, sizes, &mut ends.axes)?.ahead(view.bytes()),
+                false => Feed::new(view, sizes, &mut ends.axes)?.fetched_ahead(view.bytes()),
             })?;
         }
         for (output, target) in tape.outputs.iter().zip(outputs) {
@@ -261,7 +261,7 @@ impl Ends {
                 from.saturating_add(view.bytes()) <= to || to.saturating_add(bytes) <= from
             };
             let direct = output.narrow.is_none() && inputs.iter().all(is_apart);
-            ends.sinks.push(Sink { data, direct, ahead: false }.ahead(bytes))?;
+            ends.sinks.push(Sink { data, direct, ahead: false }.fetched_ahead(bytes))?;
         }
         Ok(ends)
     }

@@ -71,7 +71,7 @@ struct Clusters {
     /// The cluster of each unit.
     of: Vec<usize>,
     /// The cluster of each node.
-    of_nodes: Vec<usize>,
+    of_node: Vec<usize>,
     /// The nodes of each cluster in topological order.
     members: Vec<Vec<usize>>,
     /// For each value, whether another cluster or the graph's outputs use it.
@@ -116,13 +116,8 @@ impl Clusters {
             }
         }
         graph.outputs().iter().for_each(|value| escapes[value.index()] = true);
-        let of_nodes = units.of.iter().map(|&unit| of[unit]).collect();
-        Clusters { of, of_nodes, members, escapes }
-    }
-
-    /// The cluster of a node.
-    fn of_node(&self, node: usize) -> usize {
-        self.of_nodes[node]
+        let of_node = units.of.iter().map(|&unit| of[unit]).collect();
+        Clusters { of, of_node, members, escapes }
     }
 
     /// What a cluster computes for these outputs, in topological order: what it computes again, then of its members those
@@ -130,7 +125,7 @@ impl Clusters {
     fn nodes(&self, graph: &Graph, members: &[usize], recomputed: &Recomputed, outputs: &[Value]) -> Vec<usize> {
         let read = members.iter().flat_map(|&index| graph.nodes()[index].operands());
         let again: BTreeSet<_> = read.filter_map(|value| recomputed.get(&value)).flatten().copied().collect();
-        let again = again.into_iter().filter(|node| self.of_node(*node) != self.of_node(members[0]));
+        let again = again.into_iter().filter(|node| self.of_node[*node] != self.of_node[members[0]]);
         let mut nodes: Vec<_> = again.chain(members.iter().copied()).collect();
         let mut needed: HashSet<_> = outputs.iter().copied().collect();
         nodes.reverse();
@@ -213,6 +208,17 @@ fn edges(graph: &Graph) -> impl Iterator<Item = (usize, usize)> {
         };
         node.operands().filter_map(producer)
     })
+}
+
+/// The consumers of each node.
+fn users(graph: &Graph) -> Vec<Vec<usize>> {
+    let mut users = vec![Vec::new(); graph.nodes().len()];
+    for (consumer, producer) in edges(graph) {
+        if users[producer].last() != Some(&consumer) {
+            users[producer].push(consumer);
+        }
+    }
+    users
 }
 
 /// The op of a cluster of these nodes.

@@ -135,7 +135,7 @@ impl<'a> Places<'a> {
             let is_read = own.iter().any(|feed| feed.data == data);
             let direct = !narrowed && !is_read && inputs.iter().all(is_apart);
             // The inputs are left to the processor: where a phase does little more than read them, it keeps up by itself.
-            self.sinks.push(Sink { data, direct, ahead: false }.ahead(bytes))?;
+            self.sinks.push(Sink { data, direct, ahead: false }.fetched_ahead(bytes))?;
         }
         self.ends.try_reserve(1).map_err(|_| Stop::OutOfMemory)?;
         self.ends.push((self.feeds.entries().len(), self.sinks.entries().len()));

@@ -95,6 +95,7 @@ impl Compiler<'_> {
         let operands = self.pairs.operands(self.expression, position);
         let place = match self.pairs.run(position) {
             Some(run) => {
+                // What the two weigh alone.
                 self.work += 2;
                 self.compute(position, run, &operands, None)
             }

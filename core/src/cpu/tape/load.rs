@@ -35,11 +35,11 @@ pub struct Feed {
     /// The element that output index 0 reads.
     pub data: *const u8,
     pub pattern: Pattern,
-    /// Whether the next tile's elements are asked for while one is computed: see [`Feed::ahead`].
+    /// Whether the next tile's elements are asked for while one is computed: see [`Feed::fetched_ahead`].
     pub ahead: bool,
 }
 
-/// Inputs and outputs of so many bytes are not in the second cache before a pass goes through them.
+/// Inputs and outputs of fewer bytes are likely to be in the second cache before a pass goes through them.
 pub const AHEAD: usize = 1 << 20;
 
 /// A list that needs no heap up to N entries.
@@ -101,7 +101,7 @@ impl Feed {
 
     /// The same for a pass that goes through `bytes` bytes of it in order, and is the first to do so: the processor's own
     /// foresight gets lost between the loops of a tile.
-    pub fn ahead(self, bytes: usize) -> Feed {
+    pub fn fetched_ahead(self, bytes: usize) -> Feed {
         Feed { ahead: self.pattern == Pattern::Dense && bytes >= AHEAD, ..self }
     }
 

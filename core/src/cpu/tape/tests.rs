@@ -180,22 +180,18 @@ fn two_instructions_give_what_one_element_gives() {
             let mut e = Expression::new();
             let (x, y, two) = (e.input(0, dtype), e.input(1, dtype), e.constant(dtype, 2.0));
             let inner = e.binary(first, x, if other == "x" { two } else { y });
-            let z = if other == "y" {
-                y
-            } else if other == "x" {
-                x
-            } else {
-                two
+            let z = match other {
+                "x" => x,
+                "y" => y,
+                _ => two,
             };
             let output = if is_left { e.binary(second, inner, z) } else { e.binary(second, z, inner) };
             check(&e, output, &[dtype; 2], &format!("{second:?} {is_left} {other} of {first:?} {dtype}"), |values| {
                 let inner = binary(first, values[0], if other == "x" { Float(2.0) } else { values[1] }, dtype);
-                let z = if other == "y" {
-                    values[1]
-                } else if other == "x" {
-                    values[0]
-                } else {
-                    Float(2.0)
+                let z = match other {
+                    "x" => values[0],
+                    "y" => values[1],
+                    _ => Float(2.0),
                 };
                 if is_left { binary(second, inner, z, dtype) } else { binary(second, z, inner, dtype) }
             });

@@ -7,7 +7,7 @@
 //! path from one to the other. When they are joined, what the first one leads to is moved behind them, and the rest
 //! between stays before.
 
-use super::{edges, is_elementwise};
+use super::{edges, is_elementwise, users};
 use crate::error::Result;
 use crate::graph::{Graph, Node, Source, Value};
 use crate::meter::Meter;
@@ -120,12 +120,6 @@ struct Merger<'a> {
 impl<'a> Merger<'a> {
     fn new(graph: &'a Graph, works: &[usize]) -> Merger<'a> {
         let count = graph.nodes().len();
-        let mut users = vec![Vec::new(); count];
-        for (consumer, producer) in edges(graph) {
-            if users[producer].last() != Some(&consumer) {
-                users[producer].push(consumer);
-            }
-        }
         let mut is_output = vec![false; count];
         for &value in graph.outputs() {
             if let Source::Node(producer) = graph.source(value) {
@@ -134,7 +128,7 @@ impl<'a> Merger<'a> {
         }
         Merger {
             graph,
-            users,
+            users: users(graph),
             of: (0..count).collect(),
             members: (0..count).map(|node| vec![node]).collect(),
             works: works.to_vec(),

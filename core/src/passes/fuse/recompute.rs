@@ -2,7 +2,7 @@
 //! element-wise ops make of a value of the same shape that is in memory anyway, and of smaller ones. So a normalised
 //! activation is not kept for its gradient, which has what was normalised, the mean and the deviation.
 
-use super::{Clusters, is_elementwise, scalar_constant};
+use super::{Clusters, is_elementwise, scalar_constant, users};
 use crate::graph::{Graph, Node, Source, Value};
 use crate::op::Meaning;
 use crate::ops::phases::{Reduced, is_move};
@@ -57,8 +57,8 @@ impl Host {
 struct Search<'a> {
     graph: &'a Graph,
     clusters: &'a mut Clusters,
-    /// The nodes that read what each node gives.
-    readers: Vec<BTreeSet<usize>>,
+    /// The consumers of each node.
+    users: Vec<Vec<usize>>,
     is_output: Vec<bool>,
     /// What each cluster is, if values may be computed again in it.
     hosts: Vec<Option<Host>>,
@@ -69,19 +69,15 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(graph: &'a Graph, clusters: &'a mut Clusters) -> Search<'a> {
-        let mut readers = vec![BTreeSet::new(); graph.nodes().len()];
-        for (consumer, producer) in super::edges(graph) {
-            readers[producer].insert(consumer);
-        }
         let mut is_output = vec![false; graph.value_count()];
         graph.outputs().iter().for_each(|value| is_output[value.index()] = true);
         let hosts = clusters.members.iter().map(|members| Host::of(graph, members)).collect();
-        Search { graph, clusters, readers, is_output, hosts, found: HashMap::new(), leaves: HashSet::new() }
+        Search { graph, clusters, users: users(graph), is_output, hosts, found: HashMap::new(), leaves: HashSet::new() }
     }
 
     /// Has the readers of what a node gives compute it again, if they can.
     fn look_at(&mut self, index: usize) {
-        let (value, own) = (self.graph.nodes()[index].first, self.clusters.of_node(index));
+        let (value, own) = (self.graph.nodes()[index].first, self.clusters.of_node[index]);
         if !is_simple(&self.graph.nodes()[index]) || !self.clusters.escapes[value.index()] {
             return;
         }
@@ -89,7 +85,7 @@ impl<'a> Search<'a> {
             return;
         }
         let Some(chain) = self.chain(value, own) else { return };
-        let elsewhere = self.readers[index].iter().map(|&reader| self.clusters.of_node(reader));
+        let elsewhere = self.users[index].iter().map(|&reader| self.clusters.of_node[reader]);
         let elsewhere: BTreeSet<_> = elsewhere.filter(|&cluster| cluster != own).collect();
         if chain.work * elsewhere.len() > MOST_WORK || !elsewhere.iter().all(|&c| self.fits(&chain, index, c)) {
             return;
@@ -112,7 +108,7 @@ impl<'a> Search<'a> {
         let (mut left, mut large) = (vec![value], None);
         while let Some(next) = left.pop() {
             let producer = match self.graph.source(next) {
-                Source::Node(producer) if self.clusters.of_node(producer as usize) == cluster => {
+                Source::Node(producer) if self.clusters.of_node[producer as usize] == cluster => {
                     Some(producer as usize)
                 }
                 _ => None,
@@ -151,7 +147,7 @@ impl<'a> Search<'a> {
             Some(reduced) => reduced.full == *shape,
             None => is_simple(reader) && graph.spec(reader.first).shape == *shape,
         };
-        let mut readers = self.readers[index].iter().filter(|&&reader| self.clusters.of_node(reader) == cluster);
+        let mut readers = self.users[index].iter().filter(|&&reader| self.clusters.of_node[reader] == cluster);
         self.hosts[cluster].as_ref().is_some_and(|host| {
             host.work + chain.work <= MAX_WORK
                 && host.full.as_ref().is_none_or(|full| full == shape)
