@@ -767,12 +767,13 @@ fn what_is_computed_for_each_row_joins_the_cluster_that_alone_reads_it() {
 #[test]
 fn what_is_cheap_to_compute_from_stored_values_is_computed_again_where_it_is_read() {
     // What is centred along rows is read along columns, in the cluster of a scale's and a shift's gradient.
-    let clusters = |op: &str, is_output: bool| {
+    let clusters = |op: &str, attrs: &str, dtype: &str, is_output: bool| {
         let mut graph = Graph::new();
-        let [x, y] = ["x", "y"].map(|name| graph.input(name, spec("float32[6, 5]")).unwrap());
+        let x = graph.input("x", spec("float32[6, 5]")).unwrap();
+        let y = graph.input("y", spec(&format!("{dtype}[6, 5]"))).unwrap();
         let mean = apply(&mut graph, "mean", r#"{"axis": [1], "keepdims": true}"#, &[x]);
         let centred = graph.sub(x, mean).unwrap();
-        let centred = apply(&mut graph, op, "{}", &[centred]);
+        let centred = apply(&mut graph, op, attrs, &[centred]);
         let squared = graph.mul(centred, centred).unwrap();
         let rows = apply(&mut graph, "sum", r#"{"axis": [1]}"#, &[squared]);
         let product = graph.mul(centred, y).unwrap();
@@ -784,10 +785,13 @@ fn what_is_cheap_to_compute_from_stored_values_is_computed_again_where_it_is_rea
         made.nodes().iter().filter(|node| node.op.def.name == "fused").map(specs).collect::<Vec<_>>()
     };
     let (row, column, full) = ("float32[6]", "float32[5]", "float32[6, 5]");
-    assert_eq!(clusters("neg", false), [vec!["float32[6, 1]", row], vec![column, column]]);
-    // It is stored where the graph gives it, or where it takes long.
-    assert_eq!(clusters("neg", true), [vec![full, row], vec![column, column]]);
-    assert_eq!(clusters("tanh", false), [vec![full, row], vec![column, column]]);
+    assert_eq!(clusters("neg", "{}", "float32", false), [vec!["float32[6, 1]", row], vec![column, column]]);
+    // It is stored where the graph gives it, where it takes long, or where what it is computed from is wider.
+    assert_eq!(clusters("neg", "{}", "float32", true), [vec![full, row], vec![column, column]]);
+    assert_eq!(clusters("tanh", "{}", "float32", false), [vec![full, row], vec![column, column]]);
+    let (row, column, full) = ("float16[6]", "float16[5]", "float16[6, 5]");
+    let narrow = clusters("cast", r#"{"dtype": "float16"}"#, "float16", false);
+    assert_eq!(narrow, [vec![full, row], vec![column, column]]);
 }
 
 #[test]

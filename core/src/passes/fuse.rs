@@ -10,8 +10,8 @@
 //! and comes back. Element-wise nodes are then moved to the last stage that their users allow, which brings a producer
 //! to its consumer (an optimiser's update to where the gradient is known).
 //!
-//! Last, what is cheap to compute from values that are in memory anyway is computed again in the clusters that read it,
-//! and not stored: see [`recompute`].
+//! Last, what is cheap to compute from values that are stored is computed again in the clusters that read it, and not
+//! stored itself: see [`recompute`].
 
 mod ends;
 mod merge;

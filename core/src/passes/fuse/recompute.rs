@@ -1,5 +1,5 @@
 //! Values that each cluster that reads them computes again, in place of one that stores them: what a few simple
-//! element-wise ops make of a value of the same shape that is in memory anyway, and of smaller ones. So a normalised
+//! element-wise ops make of one stored value of the same shape, which is no wider, and of smaller ones. So a normalised
 //! activation is not kept for its gradient, which has what was normalised, the mean and the deviation.
 
 use super::{Clusters, is_elementwise, scalar_constant, users};
@@ -101,7 +101,7 @@ impl<'a> Search<'a> {
         self.found.insert(value, chain.nodes.into_iter().collect());
     }
 
-    /// The nodes of a cluster that make a value of at most one of its shape, which is stored.
+    /// The nodes of a cluster that make a value of at most one of its shape, which is stored and takes no more memory.
     fn chain(&self, value: Value, cluster: usize) -> Option<Chain> {
         let shape = &self.graph.spec(value).shape;
         let mut chain = Chain { nodes: BTreeSet::new(), leaves: HashSet::new(), work: 0 };
@@ -115,6 +115,7 @@ impl<'a> Search<'a> {
             };
             let is_large = self.graph.spec(next).shape == *shape;
             let is_stored = producer.is_none() || self.clusters.escapes[next.index()];
+            let is_wider = self.graph.spec(next).dtype.size() > self.graph.spec(value).dtype.size();
             match producer.map(|producer| (producer, &self.graph.nodes()[producer])) {
                 Some((index, node)) if is_large && is_simple(node) && (next == value || !is_stored) => {
                     if chain.nodes.insert(index) {
@@ -124,7 +125,8 @@ impl<'a> Search<'a> {
                 }
                 _ if scalar_constant(self.graph, next).is_some() => {}
                 _ => {
-                    if is_large && (!is_stored || *large.get_or_insert(next) != next) || self.found.contains_key(&next)
+                    if is_large && (!is_stored || is_wider || *large.get_or_insert(next) != next)
+                        || self.found.contains_key(&next)
                     {
                         return None;
                     }
